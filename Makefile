@@ -1,0 +1,82 @@
+# Builds, tests and shows the module. `make help` lists the targets.
+
+# Which nginx: debian (the packaged one), source (a newer one) or asan.
+NGINX ?= debian
+# Test files for the suite targets.
+TESTS ?=
+
+export CARGO_TARGET_DIR ?= $(CURDIR)/build/target
+
+DEBIAN_ENV := NGINX_SOURCE_DIR=/usr/share/nginx/src NGINX_BUILD_DIR=$(CURDIR)/build/debian/objs
+
+ifeq ($(NGINX),debian)
+TEST_TARGETS := lint doc unit check-so suite
+else
+TEST_TARGETS := suite
+endif
+
+.DEFAULT_GOAL := help
+# One cargo at a time; cargo and the suite use all cores by themselves.
+.NOTPARALLEL:
+.PHONY: help module standin demo demo-check test suite test-valgrind test-asan \
+	unit lint fmt doc check-so install clean missing-build missing-test
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  NGINX=debian|source|asan   the nginx to build and test against (debian)"
+	@echo "  TESTS='t/a.t t/b.t'        only these files, for suite and test-…"
+	@echo "  JOBS=N                     so many test files side by side (all cores)"
+
+demo: missing-demo module-debian standin ## Show the module at work, until Ctrl-C
+	@tools/demo.sh
+
+demo-check: missing-demo module-debian standin ## Run the demo, check each answer, end by itself
+	@tools/demo.sh --check
+
+test: missing-test $(TEST_TARGETS) ## Run all checks; with NGINX=source the suite alone
+
+module: missing-build module-$(NGINX) ## Build the module into build/
+
+suite: missing-test module-$(NGINX) standin ## Run the Test::Nginx suite
+	@tools/suite.sh $(NGINX) $(TESTS)
+
+test-valgrind: missing-test missing-valgrind module-debian standin ## Run the suite under valgrind
+	@tools/suite.sh debian --valgrind $(TESTS)
+
+test-asan: missing-test missing-asan module-asan standin ## Run the suite with nginx and module under AddressSanitizer
+	@tools/suite.sh asan $(TESTS)
+
+unit: missing-build ## Run the tests of the crates that know no nginx
+	@tools/unit.sh
+
+check-so: module-$(NGINX) ## Check what the .so exports, links and contains
+	@tools/check-so.sh $(NGINX)
+
+lint: missing-test nginx-debian ## Check formatting and run clippy
+	cargo fmt --all --check
+	$(DEBIAN_ENV) cargo clippy --workspace --all-targets -- -D warnings
+
+doc: missing-build nginx-debian ## Build the docs, warnings denied
+	$(DEBIAN_ENV) RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+
+fmt: missing-test ## Format the sources
+	cargo fmt --all
+
+install: module ## Copy the module to nginx's modules folder (DESTDIR, NGINX)
+	@tools/install-module.sh $(NGINX)
+
+clean: ## Remove all that was built
+	rm -rf build
+
+standin:
+	@cargo build --release --package authgear-standin
+
+module-%: missing-build nginx-%
+	@tools/build-module.sh $*
+
+nginx-%: missing-build
+	@tools/build-nginx.sh $*
+
+missing-%:
+	@tools/install-missing.sh $*

@@ -1,0 +1,29 @@
+#!/bin/bash
+# Builds the module against one flavour of nginx, in release mode, into
+# build/FLAVOUR/ngx_http_authgear_module.so.
+#
+#   tools/build-module.sh debian|source|asan
+set -euo pipefail
+. "$(dirname "$0")/nginx.sh"
+use_flavour "$1"
+
+cd "$root"
+target=$CARGO_TARGET_DIR
+args=(build --release --package "$module_name")
+
+if [ "$flavour" = asan ]; then
+    # With --target the flags reach the module and its dependencies but not
+    # the build scripts. The runtime is the one that nginx is linked with.
+    triple=$(rustc -vV | sed -n 's/^host: //p')
+    export RUSTC_BOOTSTRAP=1
+    export RUSTFLAGS="-Zsanitizer=address -Zexternal-clangrt -Cforce-frame-pointers=yes"
+    export CARGO_TARGET_DIR=$target-asan
+    args+=(--target "$triple")
+    target=$CARGO_TARGET_DIR/$triple
+fi
+
+cargo "${args[@]}"
+
+# By rename: an nginx that has the old file mapped keeps it.
+cp "$target/release/lib$module_name.so" "$module.new"
+mv -f "$module.new" "$module"

@@ -1,0 +1,30 @@
+# Sourced by the other scripts: where each flavour of nginx is.
+#
+#   debian   /usr/sbin/nginx, against the headers of nginx-dev
+#   source   a newer one, built from the tree that the crate nginx-src carries
+#   asan     the same, and the module with it, under AddressSanitizer
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+module_name=ngx_http_authgear_module
+
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/build/target}
+
+use_flavour() {
+    flavour=$1
+    module=$root/build/$flavour/$module_name.so
+    export NGINX_BUILD_DIR=$root/build/$flavour/objs
+    case $flavour in
+    debian)
+        export NGINX_SOURCE_DIR=/usr/share/nginx/src
+        nginx=/usr/sbin/nginx
+        ;;
+    source | asan)
+        export NGINX_SOURCE_DIR=$root/build/$flavour/nginx
+        nginx=$NGINX_BUILD_DIR/nginx
+        ;;
+    *)
+        echo "no flavour of nginx is called '$flavour': debian, source, asan" >&2
+        exit 2
+        ;;
+    esac
+}
