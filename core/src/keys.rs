@@ -1,0 +1,10 @@
+//! Key sets: where they come from and what they hold.
+
+mod document;
+pub mod fetch;
+mod jwk;
+mod origin;
+
+pub use document::{DocumentError, KeySet, MAX_DOCUMENT, MAX_KEYS};
+pub use jwk::{KeyId, SkippedKey};
+pub use origin::{Origin, OriginError, Url};

@@ -1,0 +1,146 @@
+//! Fetching a key set: discovery and JWKS over HTTP.
+//!
+//! Blocking, and bounded in time and size. Meant for a thread of its own that holds nothing but plain data.
+
+mod error;
+mod http;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+pub use error::FetchError;
+pub use http::{check_ca, CaError};
+
+use super::{KeySet, Origin, SkippedKey, Url, MAX_DOCUMENT};
+use http::Client;
+
+/// The longest discovery document that is read, in bytes.
+pub const MAX_DISCOVERY: usize = 256 * 1024;
+
+/// Where a key set comes from and how to get it.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Where the key set is.
+    pub keys: KeysFrom,
+    /// The project's public origin, if it has one. With [`KeysFrom::Discovery`] that origin counts instead.
+    pub endpoint: Option<Origin>,
+    /// Where the endpoint is reached from here. What lies under the endpoint's origin is fetched there, with the
+    /// public `Host` and `X-Forwarded-Proto: https`, without which Authgear's server redirects.
+    pub internal: Option<Origin>,
+    /// For the whole fetch, from the first name look-up to the last byte.
+    pub timeout: Duration,
+    /// The only CA certificates to trust, in PEM; the system's if `None`.
+    pub ca: Option<Arc<Vec<u8>>>,
+}
+
+/// Where a key set is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeysFrom {
+    /// Where this endpoint's discovery document says (OpenID Connect Discovery 1.0, section 4).
+    Discovery(Origin),
+    /// At this URL.
+    Uri(Url),
+}
+
+/// A key set that was fetched and is fit for use.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The JWKS document, byte for byte.
+    pub document: Vec<u8>,
+    /// Its keys.
+    pub keys: KeySet,
+    /// The keys that cannot be used, for the log.
+    pub skipped: Vec<SkippedKey>,
+}
+
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+    jwks_uri: String,
+}
+
+/// Fetches a key set. Follows no redirect and uses no proxy; only status 200 counts.
+///
+/// # Errors
+///
+/// [`FetchError`], whose text begins with the stage that failed and names the URL without its query.
+pub fn fetch(source: &Source) -> Result<Fetched, FetchError> {
+    let client = Client::new(
+        source.ca.as_ref().map(|ca| ca.as_slice()),
+        Instant::now(),
+        source.timeout,
+    )?;
+    let (url, endpoint) = match &source.keys {
+        KeysFrom::Discovery(endpoint) => (
+            discover(&client, endpoint, source.internal.as_ref())?,
+            Some(endpoint),
+        ),
+        KeysFrom::Uri(url) => (url.clone(), source.endpoint.as_ref()),
+    };
+    let route = Route::new(url, endpoint, source.internal.as_ref());
+    let document = client.get(&route, MAX_DOCUMENT)?;
+    let (keys, skipped) = KeySet::parse(&document).map_err(|cause| FetchError::Parse {
+        url: route.url.to_string(),
+        cause,
+    })?;
+    Ok(Fetched {
+        document,
+        keys,
+        skipped,
+    })
+}
+
+/// Asks the endpoint where its key set is.
+fn discover(
+    client: &Client,
+    endpoint: &Origin,
+    internal: Option<&Origin>,
+) -> Result<Url, FetchError> {
+    let route = Route::new(
+        Url::at(endpoint, "/.well-known/openid-configuration"),
+        Some(endpoint),
+        internal,
+    );
+    let document = client.get(&route, MAX_DISCOVERY)?;
+    let refuse = |cause: &str| FetchError::Discovery {
+        url: route.url.to_string(),
+        cause: cause.into(),
+    };
+    let discovery: Discovery = serde_json::from_slice(&document)
+        .map_err(|_| refuse("not a JSON object with an issuer and a jwks_uri"))?;
+    // Another issuer's document would let that issuer name the keys (section 4.3).
+    if Origin::parse(&discovery.issuer).as_ref() != Ok(endpoint) {
+        return Err(refuse("the issuer is not the endpoint's origin"));
+    }
+    let url = Url::parse(&discovery.jwks_uri)
+        .map_err(|error| refuse(&format!("the jwks_uri {error}")))?;
+    if url.origin().is_exposed() {
+        return Err(refuse("the jwks_uri is plain http off loopback"));
+    }
+    Ok(url)
+}
+
+/// How one URL is reached.
+struct Route {
+    /// Where the request goes.
+    url: Url,
+    /// The public host, when the request goes to the internal origin instead.
+    public_host: Option<String>,
+}
+
+impl Route {
+    fn new(url: Url, endpoint: Option<&Origin>, internal: Option<&Origin>) -> Route {
+        match internal {
+            Some(internal) if Some(url.origin()) == endpoint => Route {
+                public_host: Some(url.origin().host().into()),
+                url: Url::at(internal, url.path_and_query()),
+            },
+            _ => Route {
+                url,
+                public_host: None,
+            },
+        }
+    }
+}

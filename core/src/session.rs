@@ -1,0 +1,255 @@
+//! What is known of the caller, whichever way the caller was verified.
+
+use std::fmt;
+
+use crate::text::is_control;
+use crate::token::Claims;
+
+/// One of the headers that Authgear's resolver sets, and the variable of the same name
+/// (`pkg/api/model/session_info.go`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Field {
+    /// `X-Authgear-Session-Valid`
+    SessionValid,
+    /// `X-Authgear-User-Id`
+    UserId,
+    /// `X-Authgear-User-Anonymous`
+    UserAnonymous,
+    /// `X-Authgear-User-Verified`
+    UserVerified,
+    /// `X-Authgear-User-Can-Reauthenticate`
+    UserCanReauthenticate,
+    /// `X-Authgear-User-Roles`
+    UserRoles,
+    /// `X-Authgear-Session-Amr`
+    SessionAmr,
+    /// `X-Authgear-Session-Authenticated-At`
+    SessionAuthenticatedAt,
+}
+
+impl Field {
+    /// Every field, in the order of [`Field::index`].
+    pub const ALL: [Field; 8] = [
+        Field::SessionValid,
+        Field::UserId,
+        Field::UserAnonymous,
+        Field::UserVerified,
+        Field::UserCanReauthenticate,
+        Field::UserRoles,
+        Field::SessionAmr,
+        Field::SessionAuthenticatedAt,
+    ];
+
+    /// The header's name, as the resolver writes it.
+    pub const fn header(self) -> &'static str {
+        match self {
+            Field::SessionValid => "X-Authgear-Session-Valid",
+            Field::UserId => "X-Authgear-User-Id",
+            Field::UserAnonymous => "X-Authgear-User-Anonymous",
+            Field::UserVerified => "X-Authgear-User-Verified",
+            Field::UserCanReauthenticate => "X-Authgear-User-Can-Reauthenticate",
+            Field::UserRoles => "X-Authgear-User-Roles",
+            Field::SessionAmr => "X-Authgear-Session-Amr",
+            Field::SessionAuthenticatedAt => "X-Authgear-Session-Authenticated-At",
+        }
+    }
+
+    /// The field's place in [`Field::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    fn of_header(name: &[u8]) -> Option<Field> {
+        Field::ALL
+            .into_iter()
+            .find(|field| field.header().as_bytes().eq_ignore_ascii_case(name))
+    }
+}
+
+/// Whether a request header must not reach the backend, where this module may set headers of its own.
+///
+/// True for every `X-Authgear-*` after folding case and turning `_` and `.` into `-`: backends that turn names into
+/// variables (CGI, WSGI, PHP) cannot tell those spellings apart.
+pub fn stripped_header(name: &[u8]) -> bool {
+    const PREFIX: &[u8] = b"x-authgear-";
+    name.len() >= PREFIX.len()
+        && name.iter().zip(PREFIX).all(|(&byte, &wanted)| match byte {
+            b'_' | b'.' => wanted == b'-',
+            _ => byte.to_ascii_lowercase() == wanted,
+        })
+}
+
+/// A verified caller: the resolver's eight values, and what only a JWT says. No value holds a control character.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    fields: [Option<Box<str>>; 8],
+    client_id: Option<Box<str>>,
+    scope: Option<Box<str>>,
+    token_id: Option<Box<str>>,
+    token_exp: Option<Box<str>>,
+    token_type: Option<&'static str>,
+}
+
+/// Why an answer of the resolver with status 200 is no verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolverError {
+    /// A valid session without a user.
+    #[error("the resolver says that the session is valid, but names no user")]
+    NoUserId,
+    /// `X-Authgear-Session-Valid` is neither `true` nor `false`.
+    #[error("the resolver's X-Authgear-Session-Valid is neither true nor false")]
+    NeitherYesNorNo,
+    /// A header came more than once.
+    #[error("the resolver sent {} more than once", .0.header())]
+    Repeated(Field),
+    /// A value holds a control character or is not UTF-8.
+    #[error("the resolver's {} is not printable text", .0.header())]
+    NotText(Field),
+}
+
+impl Session {
+    /// The value of one of the resolver's headers, letter for letter as the resolver writes it; `None` when it is
+    /// unknown, never empty text.
+    pub fn get(&self, field: Field) -> Option<&str> {
+        self.fields[field.index()].as_deref()
+    }
+
+    /// `client_id`; only a JWT says it.
+    pub fn client_id(&self) -> Option<&str> {
+        self.client_id.as_deref()
+    }
+
+    /// `scope`, separated by spaces; only a JWT says it.
+    pub fn scope(&self) -> Option<&str> {
+        self.scope.as_deref()
+    }
+
+    /// `jti`; only a JWT says it.
+    pub fn token_id(&self) -> Option<&str> {
+        self.token_id.as_deref()
+    }
+
+    /// `exp` in whole Unix seconds, any fraction cut off; only a JWT says it.
+    pub fn token_exp(&self) -> Option<&str> {
+        self.token_exp.as_deref()
+    }
+
+    /// `user` or `client`; only a JWT says it.
+    pub fn token_type(&self) -> Option<&'static str> {
+        self.token_type
+    }
+
+    /// Renders a token's claims as the resolver would. A client has no user and no login, so its token fills none of
+    /// those fields, whatever else it claims.
+    pub(crate) fn of_claims(claims: &Claims) -> Session {
+        let mut fields: [Option<Box<str>>; 8] = Default::default();
+        let mut set = |field: Field, value: Option<Box<str>>| {
+            fields[field.index()] = value.filter(|value| !value.is_empty());
+        };
+        let flag = |flag: Option<bool>| flag.map(|flag| if flag { "true" } else { "false" }.into());
+        set(Field::SessionValid, Some("true".into()));
+        if !claims.is_client() {
+            set(Field::UserId, Some(claims.sub.clone()));
+            set(Field::UserAnonymous, flag(claims.is_anonymous));
+            set(Field::UserVerified, flag(claims.is_verified));
+            set(
+                Field::UserCanReauthenticate,
+                flag(claims.can_reauthenticate),
+            );
+            set(Field::UserRoles, Some(claims.roles.join(",").into()));
+            set(Field::SessionAmr, Some(claims.amr.join(" ").into()));
+            set(
+                Field::SessionAuthenticatedAt,
+                claims.auth_time.map(whole_seconds),
+            );
+        }
+        let present = |text: &Option<Box<str>>| text.clone().filter(|text| !text.is_empty());
+        Session {
+            fields,
+            client_id: present(&claims.client_id),
+            scope: present(&claims.scope),
+            token_id: present(&claims.jti),
+            token_exp: Some(whole_seconds(claims.exp)),
+            token_type: Some(if claims.is_client() { "client" } else { "user" }),
+        }
+    }
+
+    /// Reads the headers of the resolver's answer, whose status was 200.
+    ///
+    /// `Ok(None)` is the resolver's no: `X-Authgear-Session-Valid` is `false` or absent. Names are compared without
+    /// case; other headers are passed over.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolverError`] when the answer is neither a yes nor a no that can be used, which is a failure of the
+    /// resolver and never a verdict.
+    pub fn from_resolver<'a>(
+        headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Result<Option<Session>, ResolverError> {
+        let mut values: [Option<&[u8]>; 8] = [None; 8];
+        for (name, value) in headers {
+            let Some(field) = Field::of_header(name) else {
+                continue;
+            };
+            if values[field.index()].replace(value.trim_ascii()).is_some() {
+                return Err(ResolverError::Repeated(field));
+            }
+        }
+        match values[Field::SessionValid.index()] {
+            None | Some(b"false") => return Ok(None),
+            Some(b"true") => {}
+            Some(_) => return Err(ResolverError::NeitherYesNorNo),
+        }
+        let mut fields: [Option<Box<str>>; 8] = Default::default();
+        for field in Field::ALL {
+            let Some(value) = values[field.index()].filter(|value| !value.is_empty()) else {
+                continue;
+            };
+            let text = std::str::from_utf8(value).map_err(|_| ResolverError::NotText(field))?;
+            if text.bytes().any(is_control) {
+                return Err(ResolverError::NotText(field));
+            }
+            fields[field.index()] = Some(text.into());
+        }
+        if fields[Field::UserId.index()].is_none() {
+            return Err(ResolverError::NoUserId);
+        }
+        Ok(Some(Session {
+            fields,
+            client_id: None,
+            scope: None,
+            token_id: None,
+            token_exp: None,
+            token_type: None,
+        }))
+    }
+
+    /// Bytes on the heap, about.
+    pub(crate) fn heap_size(&self) -> usize {
+        let own = [
+            &self.client_id,
+            &self.scope,
+            &self.token_id,
+            &self.token_exp,
+        ];
+        self.fields
+            .iter()
+            .chain(own)
+            .flatten()
+            .map(|text| text.len())
+            .sum()
+    }
+}
+
+/// Seconds as Go's `time.Time.Unix` writes them: whole, the fraction cut off.
+fn whole_seconds(seconds: f64) -> Box<str> {
+    // Claims are held to 0..=2^53, so the conversion is exact.
+    (seconds as u64).to_string().into()
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.header())
+    }
+}

@@ -1,0 +1,131 @@
+//! The compact form of a JWS (RFC 7515) and its header, before anything in it is trusted.
+
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::Engine;
+
+use crate::algorithm::Algorithm;
+use crate::credential::MAX_TOKEN;
+use crate::json;
+use crate::reason::Reason;
+
+/// The longest header that is read, in decoded bytes.
+pub const MAX_HEADER: usize = 8 * 1024;
+
+/// A JWT in compact form, taken apart but not believed: only its header can be read.
+#[derive(Clone, Debug)]
+pub struct UnverifiedToken<'a> {
+    /// Header and payload as they were sent: what the signature covers (RFC 7515, section 5.2).
+    pub(super) signed: &'a [u8],
+    /// The decoded payload.
+    pub(super) payload: Vec<u8>,
+    pub(super) signature: Vec<u8>,
+    pub(super) typ: Option<Box<str>>,
+    kid: Option<Box<str>>,
+    algorithm: Algorithm,
+}
+
+impl<'a> UnverifiedToken<'a> {
+    /// Takes a token apart and reads its header. The payload's JSON is not looked at before the signature was checked.
+    ///
+    /// `jwk`, `jku`, `x5u` and `x5c` are never looked at.
+    ///
+    /// # Errors
+    ///
+    /// - [`Reason::Malformed`]: over [`MAX_TOKEN`], a header over [`MAX_HEADER`], not three non-empty segments of
+    ///   base64url (no padding, no other alphabet, no trailing bits), or a header that is not one JSON object with all
+    ///   names different, at most 64 deep, whose `alg` is a string and whose `kid` and `typ` are strings if present.
+    /// - [`Reason::Unsupported`]: the header has `crit` or `b64` (RFC 7797), or `enc` or `zip` (RFC 7516).
+    /// - [`Reason::UnsupportedAlgorithm`]: `alg` is none of [`Algorithm`], such as `none` or `HS256`.
+    pub fn parse(token: &'a [u8]) -> Result<UnverifiedToken<'a>, Reason> {
+        if token.len() > MAX_TOKEN {
+            return Err(Reason::Malformed);
+        }
+        let mut segments = token.split(|&b| b == b'.');
+        let mut segment = || {
+            segments
+                .next()
+                .filter(|segment| !segment.is_empty())
+                .ok_or(Reason::Malformed)
+        };
+        let (header, payload, signature) = (segment()?, segment()?, segment()?);
+        if segments.next().is_some() {
+            return Err(Reason::Malformed);
+        }
+        let signed = &token[..header.len() + 1 + payload.len()];
+        let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
+        let Header {
+            algorithm,
+            kid,
+            typ,
+        } = Header::parse(&header)?;
+        Ok(UnverifiedToken {
+            signed,
+            payload,
+            signature,
+            typ,
+            kid,
+            algorithm,
+        })
+    }
+
+    /// The header's `kid`: which key is said to have signed.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// The header's `alg`.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+}
+
+/// Strict base64url: no padding, no other alphabet, trailing bits all zero.
+fn decode(segment: &[u8]) -> Result<Vec<u8>, Reason> {
+    URL_SAFE_NO_PAD
+        .decode(segment)
+        .map_err(|_| Reason::Malformed)
+}
+
+struct Header {
+    algorithm: Algorithm,
+    kid: Option<Box<str>>,
+    typ: Option<Box<str>>,
+}
+
+impl Header {
+    fn parse(header: &[u8]) -> Result<Header, Reason> {
+        if header.len() > MAX_HEADER {
+            return Err(Reason::Malformed);
+        }
+        let text = std::str::from_utf8(header).map_err(|_| Reason::Malformed)?;
+        let (mut alg, mut kid, mut typ, mut unsupported) = (None, None, None, false);
+        json::strict_object(text, |name, value| match name {
+            b"alg" => alg = Some(value),
+            b"kid" => kid = Some(value),
+            b"typ" => typ = Some(value),
+            b"crit" | b"b64" | b"enc" | b"zip" => unsupported = true,
+            _ => {}
+        })
+        .map_err(|json::Malformed| Reason::Malformed)?;
+        let alg = alg.and_then(json::string).ok_or(Reason::Malformed)?;
+        let (kid, typ) = (optional_string(kid)?, optional_string(typ)?);
+        if unsupported {
+            return Err(Reason::Unsupported);
+        }
+        let algorithm = Algorithm::from_name(&alg).ok_or(Reason::UnsupportedAlgorithm)?;
+        Ok(Header {
+            algorithm,
+            kid,
+            typ,
+        })
+    }
+}
+
+fn optional_string(value: Option<&str>) -> Result<Option<Box<str>>, Reason> {
+    match value {
+        None => Ok(None),
+        Some(value) => json::string(value)
+            .map(|text| Some(text.into()))
+            .ok_or(Reason::Malformed),
+    }
+}

@@ -1,0 +1,125 @@
+//! The signature, and what may be asked once it was checked.
+
+use std::sync::OnceLock;
+
+use super::claims::Claims;
+use super::jose::UnverifiedToken;
+use crate::algorithm::AlgorithmSet;
+use crate::json;
+use crate::keys::{KeyId, KeySet};
+use crate::reason::Reason;
+use crate::session::Session;
+
+/// A token whose signature was checked and whose claims have the right types.
+///
+/// Says nothing about time, issuer or audience: [`policy::judge`](crate::policy::judge) does, on every request.
+#[derive(Debug)]
+pub struct VerifiedToken {
+    claims: Claims,
+    session: Session,
+    payload: Box<str>,
+    /// The payload as compact JSON, made when first asked for; `None` when the payload is that already.
+    compact: OnceLock<Option<Box<str>>>,
+    typ: Option<Box<str>>,
+    key_id: KeyId,
+}
+
+/// Checks a token's signature and reads its claims. The only maker of a [`VerifiedToken`].
+///
+/// A token with a `kid` is tried against the keys of that `kid` that fit its algorithm; one without is accepted only
+/// if exactly one key of the set fits.
+///
+/// # Errors
+///
+/// In this order: [`Reason::UnsupportedAlgorithm`] when `alg` is not allowed; [`Reason::UnknownKey`] when the set has
+/// no key for it, or [`Reason::UnsupportedAlgorithm`] when it has keys of that `kid` but for other algorithms only;
+/// [`Reason::BadSignature`]; [`Reason::Malformed`] when the payload is not one JSON object in UTF-8 with all names
+/// different, at most 64 deep; [`Reason::BadClaim`] when a known claim is absent that must be there (`exp`, `sub`),
+/// has the wrong type or range, or holds a control character and has a variable of its own.
+pub fn verify(
+    token: &UnverifiedToken<'_>,
+    keys: &KeySet,
+    allowed: AlgorithmSet,
+) -> Result<VerifiedToken, Reason> {
+    let algorithm = token.algorithm();
+    if !allowed.contains(algorithm) {
+        return Err(Reason::UnsupportedAlgorithm);
+    }
+    let key_id = keys.check_signature(token.kid(), algorithm, token.signed, &token.signature)?;
+    let payload = std::str::from_utf8(&token.payload).map_err(|_| Reason::Malformed)?;
+    let claims = Claims::parse(payload)?;
+    Ok(VerifiedToken {
+        session: Session::of_claims(&claims),
+        claims,
+        payload: payload.into(),
+        compact: OnceLock::new(),
+        typ: token.typ.clone(),
+        key_id,
+    })
+}
+
+impl VerifiedToken {
+    /// The claims this crate knows.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// What the token says of the caller, rendered as the resolver would.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Which key signed; ask [`KeySet::contains`] whether it still is in the key set.
+    pub fn key_id(&self) -> &KeyId {
+        &self.key_id
+    }
+
+    /// The header's `typ`.
+    pub fn typ(&self) -> Option<&str> {
+        self.typ.as_deref()
+    }
+
+    /// All claims as compact JSON: the payload without white space between its tokens, numbers digit for digit, and
+    /// no raw control character.
+    pub fn claims_json(&self) -> &str {
+        let compact = self.compact.get_or_init(|| {
+            let compact = json::compact(&self.payload);
+            (*compact != *self.payload).then(|| compact.into())
+        });
+        compact.as_deref().unwrap_or(&self.payload)
+    }
+
+    /// The text of one top-level claim, as `$authgear_claim_NAME` shows it.
+    ///
+    /// Strings as they are with control characters percent-encoded (`%` itself is left alone), numbers digit for
+    /// digit, booleans in JSON form, arrays of strings joined by `,`, anything else as compact JSON. `None` when the
+    /// claim is absent, `null`, `[]` or `""`, and when a string is no Unicode text (half a surrogate pair).
+    pub fn claim_text(&self, name: &str) -> Option<String> {
+        self.claim_path_text(&[name])
+    }
+
+    /// As [`VerifiedToken::claim_text`], for a claim inside others: each step is one name. An empty path names no
+    /// claim. Below the top level a name may occur twice, and the last counts.
+    pub fn claim_path_text(&self, path: &[impl AsRef<str>]) -> Option<String> {
+        if path.is_empty() {
+            return None;
+        }
+        // The payload may begin with white space, which a value as such does not.
+        let object = self.payload.trim_start_matches([' ', '\t', '\n', '\r']);
+        let value = path
+            .iter()
+            .try_fold(object, |object, name| json::member(object, name.as_ref()))?;
+        json::shown(value)
+    }
+
+    /// About how many bytes this takes, for a cache that is bounded by memory.
+    ///
+    /// Counts the compact JSON too, which may be made later.
+    pub fn size(&self) -> usize {
+        size_of::<VerifiedToken>()
+            + 2 * self.payload.len()
+            + self.typ.as_ref().map_or(0, |typ| typ.len())
+            + self.claims.heap_size()
+            + self.session.heap_size()
+    }
+}
