@@ -1,0 +1,28 @@
+#!/bin/bash
+# Runs the tests of the crates that know no nginx. With COUNTS=FILE in the
+# environment, one line "PASSED FAILED SKIPPED" is appended to that file.
+set -euo pipefail
+. "$(dirname "$0")/nginx.sh"
+cd "$root"
+
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+
+status=0
+cargo test --no-fail-fast --package authgear-core --package authgear-standin 2>&1 | tee "$out" || status=$?
+
+read -r passed failed skipped < <(awk '
+    /^test result: / {
+        for (i = 1; i < NF; i++) {
+            if ($(i + 1) == "passed;") passed += $i
+            if ($(i + 1) == "failed;") failed += $i
+            if ($(i + 1) == "ignored;") skipped += $i
+        }
+    }
+    END { print passed + 0, failed + 0, skipped + 0 }' "$out")
+
+# What did not compile, or died, has failed too.
+if [ $status != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
+if [ -n "${COUNTS:-}" ]; then echo "$passed $failed $skipped" >>"$COUNTS"; fi
+echo "unit tests: $passed passed, $failed failed, $skipped skipped"
+exit $status
