@@ -2,6 +2,7 @@
 //! `pkg/lib/oauth/resolver.go`).
 
 use crate::reason::Reason;
+use crate::text::trim_blanks;
 
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 16 * 1024;
@@ -144,9 +145,9 @@ fn is_token_char(byte: u8) -> bool {
 /// when its value holds a byte that RFC 6265 does not allow (space and comma are let through).
 pub fn cookie<'a>(header: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let value = header.split(|&b| b == b';').find_map(|pair| {
-        let pair = trim(pair);
+        let pair = trim_blanks(pair);
         let (found, value) = match pair.iter().position(|&b| b == b'=') {
-            Some(at) => (trim(&pair[..at]), &pair[at + 1..]),
+            Some(at) => (trim_blanks(&pair[..at]), &pair[at + 1..]),
             None => (pair, &pair[pair.len()..]),
         };
         (found == name)
@@ -154,13 +155,6 @@ pub fn cookie<'a>(header: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
             .filter(|value| value.iter().all(|&b| is_cookie_char(b)))
     })?;
     (!value.is_empty()).then_some(value)
-}
-
-fn trim(mut text: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
-        text = rest;
-    }
-    text
 }
 
 fn unquote(value: &[u8]) -> &[u8] {

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::text::is_control;
@@ -97,35 +97,44 @@ impl<'de, F: FnMut(Name<'de>, &'de str)> Visitor<'de> for Members<F> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(MemberName(name)) = map.next_key()? {
+        // Names too are read as text first: only that way does the parser refuse raw control characters in a name
+        // that is no Unicode text.
+        while let Some(name) = map.next_key::<&RawValue>()? {
+            let name = unescaped(name.get()).map_err(A::Error::custom)?;
             self.0(name, map.next_value::<&RawValue>()?.get());
         }
         Ok(())
     }
 }
 
-struct MemberName<'a>(Name<'a>);
+/// What a string's text holds, as bytes.
+fn unescaped(value: &str) -> serde_json::Result<Name<'_>> {
+    struct Bytes;
+    impl<'de> Visitor<'de> for Bytes {
+        type Value = Name<'de>;
 
-impl<'de> Deserialize<'de> for MemberName<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bytes;
-        impl<'de> Visitor<'de> for Bytes {
-            type Value = MemberName<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-
-            fn visit_borrowed_bytes<E: Error>(self, name: &'de [u8]) -> Result<Self::Value, E> {
-                Ok(MemberName(Cow::Borrowed(name)))
-            }
-
-            fn visit_bytes<E: Error>(self, name: &[u8]) -> Result<Self::Value, E> {
-                Ok(MemberName(Cow::Owned(name.to_vec())))
-            }
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a name")
         }
-        deserializer.deserialize_bytes(Bytes)
+
+        fn visit_borrowed_bytes<E: Error>(self, name: &'de [u8]) -> Result<Self::Value, E> {
+            Ok(Cow::Borrowed(name))
+        }
+
+        fn visit_bytes<E: Error>(self, name: &[u8]) -> Result<Self::Value, E> {
+            Ok(Cow::Owned(name.to_vec()))
+        }
     }
+    match plain(value) {
+        Some(name) => Ok(Cow::Borrowed(name.as_bytes())),
+        None => serde_json::Deserializer::from_str(value).deserialize_bytes(Bytes),
+    }
+}
+
+/// What a string's text holds, if it holds no escape.
+fn plain(value: &str) -> Option<&str> {
+    let inner = value.strip_prefix('"')?.strip_suffix('"')?;
+    (!inner.contains('\\')).then_some(inner)
 }
 
 /// The value of that member, as text. Of a repeated name the last, as most JSON parsers have it.
@@ -146,11 +155,9 @@ pub(crate) fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
 /// The string that a value's text holds; `None` for any other type, and for a string that is no Unicode text because
 /// an escape stands for half a surrogate pair.
 pub(crate) fn string(value: &str) -> Option<Cow<'_, str>> {
-    let inner = value.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
-        serde_json::from_str(value).ok().map(Cow::Owned)
-    } else {
-        Some(Cow::Borrowed(inner))
+    match plain(value) {
+        Some(text) => Some(Cow::Borrowed(text)),
+        None => serde_json::from_str(value).ok().map(Cow::Owned),
     }
 }
 
@@ -224,3 +231,6 @@ fn percent_encode(text: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,10 @@
 
 mod document;
 pub mod fetch;
+pub mod freshness;
+mod host;
 mod jwk;
+mod material;
 mod origin;
 
 pub use document::{DocumentError, KeySet, MAX_DOCUMENT, MAX_KEYS};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::text::is_control;
+use crate::text::{is_control, trim_blanks};
 use crate::token::Claims;
 
 /// One of the headers that Authgear's resolver sets, and the variable of the same name
@@ -192,7 +192,7 @@ impl Session {
             let Some(field) = Field::of_header(name) else {
                 continue;
             };
-            if values[field.index()].replace(value.trim_ascii()).is_some() {
+            if values[field.index()].replace(trim_blanks(value)).is_some() {
                 return Err(ResolverError::Repeated(field));
             }
         }
@@ -253,3 +253,6 @@ impl fmt::Display for Field {
         f.write_str(self.header())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,31 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
+/// Foreign text for a log line: control characters escaped, and cut off where it gets long.
+pub(crate) fn printable(text: &str) -> String {
+    const SHOWN: usize = 256;
+    let mut rest = text.chars();
+    let mut out = String::new();
+    for c in rest.by_ref().take(SHOWN) {
+        match c {
+            '"' | '\'' | '\\' => out.push(c),
+            _ => out.extend(c.escape_debug()),
+        }
+    }
+    if rest.next().is_some() {
+        out.push_str("...");
+    }
+    out
+}
+
+/// Drops spaces and tabs at both ends, as optional white space in a header (RFC 9110, section 5.6.3).
+pub(crate) fn trim_blanks(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
+}
+
 /// Whether a character would end or split a header or a log line: below 0x20, or 0x7f.
 pub(crate) fn is_control(byte: u8) -> bool {
     byte < 0x20 || byte == 0x7f
@@ -27,6 +52,14 @@ pub(crate) fn is_control(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn printable_text_stays_on_one_line_too() {
+        assert_eq!(printable("a \"b\" \\ \u{e9}"), "a \"b\" \\ \u{e9}");
+        assert_eq!(printable("a\r\nb\x1b"), "a\\r\\nb\\u{1b}");
+        assert_eq!(printable(&"x".repeat(256)), "x".repeat(256));
+        assert_eq!(printable(&"x".repeat(257)), "x".repeat(256) + "...");
+    }
 
     #[test]
     fn quoted_text_stays_on_one_line() {

@@ -2,18 +2,21 @@
 //!
 //! Blocking, and bounded in time and size. Meant for a thread of its own that holds nothing but plain data.
 
+mod ca;
 mod error;
 mod http;
+mod lookup;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use ca::{check_ca, CaError};
 pub use error::FetchError;
-pub use http::{check_ca, CaError};
 
 use super::{KeySet, Origin, SkippedKey, Url, MAX_DOCUMENT};
+use crate::text::Quoted;
 use http::Client;
 
 /// The longest discovery document that is read, in bytes.
@@ -33,6 +36,40 @@ pub struct Source {
     pub timeout: Duration,
     /// The only CA certificates to trust, in PEM; the system's if `None`.
     pub ca: Option<Arc<Vec<u8>>>,
+}
+
+impl Source {
+    /// Tells sources apart whose documents may differ: a digest of everything but the time limit. The same
+    /// configuration gives the same digest in every process.
+    pub fn id(&self) -> [u8; 32] {
+        let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        let mut add = |part: &[u8]| {
+            digest.update(&(part.len() as u64).to_be_bytes());
+            digest.update(part);
+        };
+        match &self.keys {
+            KeysFrom::Discovery(origin) => add(origin.as_str().as_bytes()),
+            KeysFrom::Uri(url) => add(url.to_string().as_bytes()),
+        }
+        add(&[u8::from(matches!(self.keys, KeysFrom::Uri(_)))]);
+        for origin in [&self.endpoint, &self.internal] {
+            add(origin.as_ref().map_or("", Origin::as_str).as_bytes());
+        }
+        add(self.ca.as_ref().map_or(&[], |ca| ca.as_slice()));
+        let mut id = [0; 32];
+        id.copy_from_slice(digest.finish().as_ref());
+        id
+    }
+}
+
+impl std::fmt::Display for Source {
+    /// The endpoint, or the URL of the key set.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.keys {
+            KeysFrom::Discovery(origin) => origin.fmt(f),
+            KeysFrom::Uri(url) => url.fmt(f),
+        }
+    }
 }
 
 /// Where a key set is.
@@ -67,11 +104,8 @@ struct Discovery {
 ///
 /// [`FetchError`], whose text begins with the stage that failed and names the URL without its query.
 pub fn fetch(source: &Source) -> Result<Fetched, FetchError> {
-    let client = Client::new(
-        source.ca.as_ref().map(|ca| ca.as_slice()),
-        Instant::now(),
-        source.timeout,
-    )?;
+    let ca = source.ca.as_ref().map(|ca| ca.as_slice());
+    let client = Client::new(ca, source.timeout)?;
     let (url, endpoint) = match &source.keys {
         KeysFrom::Discovery(endpoint) => (
             discover(&client, endpoint, source.internal.as_ref())?,
@@ -112,12 +146,15 @@ fn discover(
         .map_err(|_| refuse("not a JSON object with an issuer and a jwks_uri"))?;
     // Another issuer's document would let that issuer name the keys (section 4.3).
     if Origin::parse(&discovery.issuer).as_ref() != Ok(endpoint) {
-        return Err(refuse("the issuer is not the endpoint's origin"));
+        let issuer = Quoted(&discovery.issuer);
+        return Err(refuse(&format!("the issuer {issuer} is not {endpoint}")));
     }
     let url = Url::parse(&discovery.jwks_uri)
         .map_err(|error| refuse(&format!("the jwks_uri {error}")))?;
     if url.origin().is_exposed() {
-        return Err(refuse("the jwks_uri is plain http off loopback"));
+        return Err(refuse(&format!(
+            "the jwks_uri {url} is plain http off loopback"
+        )));
     }
     Ok(url)
 }

@@ -62,7 +62,9 @@ pub fn advise(record: &Record, timing: &Timing, need: Need, now: u64) -> Advice 
     let fetching = now < record.lease_until;
     let failing = record.failures > 0;
     let may_retry = !failing || now >= record.next_try;
-    let unavailable = Advice::Unavailable { retry_after: record.next_try.saturating_sub(now) };
+    let unavailable = Advice::Unavailable {
+        retry_after: record.next_try.saturating_sub(now),
+    };
 
     match need {
         Need::Keys => {
@@ -98,7 +100,11 @@ pub fn advise(record: &Record, timing: &Timing, need: Need, now: u64) -> Advice 
 /// `jitter` is from 0 to 1.
 pub fn back_off(failures: u32, timing: &Timing, has_keys: bool, jitter: f64) -> u64 {
     const FIRST: u64 = 1000;
-    let doublings = if has_keys { failures.saturating_sub(1).min(16) } else { 0 };
+    let doublings = if has_keys {
+        failures.saturating_sub(1).min(16)
+    } else {
+        0
+    };
     let most = timing.min_interval.max(FIRST);
     let pause = (FIRST << doublings).min(most);
     (pause as f64 * (0.75 + 0.5 * jitter.clamp(0.0, 1.0))) as u64
@@ -108,10 +114,18 @@ pub fn back_off(failures: u32, timing: &Timing, has_keys: bool, jitter: f64) -> 
 mod tests {
     use super::*;
 
-    const TIMING: Timing = Timing { refresh: 600_000, stale: 3_600_000, min_interval: 30_000 };
+    const TIMING: Timing = Timing {
+        refresh: 600_000,
+        stale: 3_600_000,
+        min_interval: 30_000,
+    };
 
     fn fetched(at: u64) -> Record {
-        Record { fetched_at: Some(at), attempted_at: Some(at), ..Record::default() }
+        Record {
+            fetched_at: Some(at),
+            attempted_at: Some(at),
+            ..Record::default()
+        }
     }
 
     #[test]
@@ -127,36 +141,80 @@ mod tests {
 
     #[test]
     fn nobody_fetches_beside_a_lease_and_a_lease_runs_out() {
-        let none = Record { lease_until: 5_000, ..Record::default() };
+        let none = Record {
+            lease_until: 5_000,
+            ..Record::default()
+        };
         assert_eq!(advise(&none, &TIMING, Need::Keys, 4_999), Advice::Wait);
-        assert_eq!(advise(&none, &TIMING, Need::Keys, 5_000), Advice::FetchAndWait);
-        let stale = Record { lease_until: 700_000, ..fetched(0) };
+        assert_eq!(
+            advise(&none, &TIMING, Need::Keys, 5_000),
+            Advice::FetchAndWait
+        );
+        let stale = Record {
+            lease_until: 700_000,
+            ..fetched(0)
+        };
         assert_eq!(advise(&stale, &TIMING, Need::Keys, 650_000), Advice::Use);
         assert_eq!(advise(&stale, &TIMING, Need::NewKey, 650_000), Advice::Wait);
     }
 
     #[test]
     fn failures_are_retried_only_after_their_pause() {
-        let failed = Record { attempted_at: Some(1_000), failures: 1, next_try: 2_000, ..Record::default() };
-        assert_eq!(advise(&failed, &TIMING, Need::Keys, 1_500), Advice::Unavailable { retry_after: 500 });
-        assert_eq!(advise(&failed, &TIMING, Need::Keys, 2_000), Advice::FetchAndWait);
-        let stale = Record { failures: 1, next_try: 700_000, ..fetched(0) };
+        let failed = Record {
+            attempted_at: Some(1_000),
+            failures: 1,
+            next_try: 2_000,
+            ..Record::default()
+        };
+        assert_eq!(
+            advise(&failed, &TIMING, Need::Keys, 1_500),
+            Advice::Unavailable { retry_after: 500 }
+        );
+        assert_eq!(
+            advise(&failed, &TIMING, Need::Keys, 2_000),
+            Advice::FetchAndWait
+        );
+        let stale = Record {
+            failures: 1,
+            next_try: 700_000,
+            ..fetched(0)
+        };
         assert_eq!(advise(&stale, &TIMING, Need::Keys, 650_000), Advice::Use);
-        assert_eq!(advise(&stale, &TIMING, Need::Keys, 700_000), Advice::UseAndFetch);
+        assert_eq!(
+            advise(&stale, &TIMING, Need::Keys, 700_000),
+            Advice::UseAndFetch
+        );
     }
 
     #[test]
     fn an_unknown_kid_fetches_at_most_once_per_interval() {
         let record = fetched(1_000);
-        assert_eq!(advise(&record, &TIMING, Need::NewKey, 30_999), Advice::Unknown);
-        assert_eq!(advise(&record, &TIMING, Need::NewKey, 31_000), Advice::FetchAndWait);
+        assert_eq!(
+            advise(&record, &TIMING, Need::NewKey, 30_999),
+            Advice::Unknown
+        );
+        assert_eq!(
+            advise(&record, &TIMING, Need::NewKey, 31_000),
+            Advice::FetchAndWait
+        );
     }
 
     #[test]
     fn an_unknown_kid_is_no_verdict_while_fetches_fail() {
-        let record = Record { failures: 2, next_try: 5_000, attempted_at: Some(4_000), ..fetched(0) };
-        assert_eq!(advise(&record, &TIMING, Need::NewKey, 4_500), Advice::Unavailable { retry_after: 500 });
-        assert_eq!(advise(&record, &TIMING, Need::NewKey, 5_000), Advice::FetchAndWait);
+        let record = Record {
+            failures: 2,
+            next_try: 5_000,
+            attempted_at: Some(4_000),
+            ..fetched(0)
+        };
+        assert_eq!(
+            advise(&record, &TIMING, Need::NewKey, 4_500),
+            Advice::Unavailable { retry_after: 500 }
+        );
+        assert_eq!(
+            advise(&record, &TIMING, Need::NewKey, 5_000),
+            Advice::FetchAndWait
+        );
     }
 
     #[test]

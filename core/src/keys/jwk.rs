@@ -3,15 +3,13 @@
 use std::fmt;
 
 use aws_lc_rs::digest::{self, SHA256};
-use aws_lc_rs::signature::{
-    self, EcdsaVerificationAlgorithm, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents,
-};
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use base64::Engine;
+use aws_lc_rs::signature::ParsedPublicKey;
 use jsonwebtoken::jwk::{KeyOperations, PublicKeyUse};
 use serde::{Deserialize, Deserializer};
 
+use super::material::Material;
 use crate::algorithm::Algorithm;
+use crate::json;
 use crate::text::Quoted;
 
 /// Which key it is: SHA-256 over its `kid`, its material and the algorithms it may be used for.
@@ -62,7 +60,7 @@ impl fmt::Display for SkippedKey {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum Unusable {
+pub(super) enum Unusable {
     #[error("not a JSON object, or a parameter that is there twice or has the wrong type")]
     Malformed,
     #[error("unknown key type {}", Quoted(.0))]
@@ -91,8 +89,8 @@ enum Unusable {
 
 /// The parameters that matter. `x5c`, `x5u` and a private part are never looked at.
 #[derive(Deserialize)]
-struct Entry {
-    kty: String,
+pub(super) struct Entry {
+    pub(super) kty: String,
     #[serde(default, rename = "use", deserialize_with = "present")]
     public_key_use: Option<PublicKeyUse>,
     #[serde(default, deserialize_with = "present")]
@@ -101,11 +99,11 @@ struct Entry {
     alg: Option<String>,
     #[serde(default, deserialize_with = "present")]
     kid: Option<Box<str>>,
-    crv: Option<String>,
-    n: Option<String>,
-    e: Option<String>,
-    x: Option<String>,
-    y: Option<String>,
+    pub(super) crv: Option<String>,
+    pub(super) n: Option<String>,
+    pub(super) e: Option<String>,
+    pub(super) x: Option<String>,
+    pub(super) y: Option<String>,
 }
 
 /// Like serde's own `Option`, but `null` is a wrong type and not an absent value.
@@ -181,8 +179,8 @@ impl Jwk {
 
 /// The `kid` of an entry that is broken elsewhere, to name it in the log.
 fn kid_of(json: &str) -> Option<Box<str>> {
-    crate::json::member(json, "kid")
-        .and_then(crate::json::string)
+    json::member(json, "kid")
+        .and_then(json::string)
         .map(Into::into)
 }
 
@@ -202,165 +200,8 @@ fn identity(kid: Option<&str>, algorithms: &[Algorithm], material: &Material) ->
         .map(|algorithm| algorithm.name())
         .collect();
     part(names.join(" ").as_bytes());
-    match material {
-        Material::Rsa { n, e } => [n, e].into_iter().for_each(|bytes| part(bytes)),
-        Material::Ec { point, .. } => part(point),
-        Material::Ed25519 { point } => part(point),
-    }
+    material.parts().into_iter().for_each(part);
     let mut id = [0; 32];
     id.copy_from_slice(context.finish().as_ref());
     KeyId(id)
-}
-
-/// A public key's own bytes, held to our limits.
-enum Material {
-    /// Big-endian, without leading zeros.
-    Rsa { n: Vec<u8>, e: Vec<u8> },
-    /// An uncompressed point (SEC 1, section 2.3.3), and the one algorithm of its curve.
-    Ec {
-        point: Vec<u8>,
-        algorithm: Algorithm,
-    },
-    /// RFC 8032, section 5.1.5.
-    Ed25519 { point: Vec<u8> },
-}
-
-impl Material {
-    fn of_entry(entry: &Entry) -> Result<Material, Unusable> {
-        match entry.kty.as_str() {
-            "RSA" => Material::rsa(entry),
-            "EC" => Material::ec(entry),
-            "OKP" => Material::okp(entry),
-            _ => Err(Unusable::Type(entry.kty.clone())),
-        }
-    }
-
-    fn rsa(entry: &Entry) -> Result<Material, Unusable> {
-        // RFC 7518 forbids leading zeros, but knows of libraries that write one; they change nothing.
-        let n = without_leading_zeros(decode(&entry.n, "n")?);
-        let e = without_leading_zeros(decode(&entry.e, "e")?);
-        let bits = bit_length(&n);
-        if !(2048..=8192).contains(&bits) {
-            return Err(Unusable::ModulusSize(bits));
-        }
-        if is_even(&n) {
-            return Err(Unusable::ModulusEven);
-        }
-        if bit_length(&e) > 32 || is_even(&e) || e == [1] {
-            return Err(Unusable::Exponent);
-        }
-        Ok(Material::Rsa { n, e })
-    }
-
-    fn ec(entry: &Entry) -> Result<Material, Unusable> {
-        let curve = entry.crv.as_deref().ok_or(Unusable::Parameter("crv"))?;
-        let (algorithm, size) = match curve {
-            "P-256" => (Algorithm::Es256, 32),
-            "P-384" => (Algorithm::Es384, 48),
-            "P-521" => (Algorithm::Es512, 66),
-            _ => return Err(Unusable::Curve(curve.into())),
-        };
-        let (x, y) = (decode(&entry.x, "x")?, decode(&entry.y, "y")?);
-        // RFC 7518, section 6.2.1.2: both of the curve's full size.
-        if x.len() != size || y.len() != size {
-            return Err(Unusable::Point);
-        }
-        Ok(Material::Ec {
-            point: [&[4], &x[..], &y[..]].concat(),
-            algorithm,
-        })
-    }
-
-    fn okp(entry: &Entry) -> Result<Material, Unusable> {
-        match entry.crv.as_deref() {
-            Some("Ed25519") => {}
-            Some(curve) => return Err(Unusable::Curve(curve.into())),
-            None => return Err(Unusable::Parameter("crv")),
-        }
-        let point = decode(&entry.x, "x")?;
-        if point.len() != 32 {
-            return Err(Unusable::Point);
-        }
-        Ok(Material::Ed25519 { point })
-    }
-
-    /// The algorithms of the key's own type.
-    fn algorithms(&self) -> Vec<Algorithm> {
-        match self {
-            Material::Rsa { .. } => vec![
-                Algorithm::Rs256,
-                Algorithm::Rs384,
-                Algorithm::Rs512,
-                Algorithm::Ps256,
-                Algorithm::Ps384,
-                Algorithm::Ps512,
-            ],
-            Material::Ec { algorithm, .. } => vec![*algorithm],
-            Material::Ed25519 { .. } => vec![Algorithm::EdDsa],
-        }
-    }
-
-    fn parsed(&self, algorithm: Algorithm) -> Result<ParsedPublicKey, Unusable> {
-        match self {
-            Material::Rsa { n, e } => {
-                let parameters = rsa_parameters(algorithm).ok_or(Unusable::Refused)?;
-                RsaPublicKeyComponents { n, e }
-                    .to_parsed_public_key(parameters)
-                    .map_err(|_| Unusable::Refused)
-            }
-            Material::Ec { point, algorithm } => {
-                let curve = ecdsa_algorithm(*algorithm).ok_or(Unusable::Refused)?;
-                ParsedPublicKey::new(curve, point).map_err(|_| Unusable::Point)
-            }
-            Material::Ed25519 { point } => {
-                ParsedPublicKey::new(&signature::ED25519, point).map_err(|_| Unusable::Point)
-            }
-        }
-    }
-}
-
-fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
-    match algorithm {
-        Algorithm::Rs256 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
-        Algorithm::Rs384 => Some(&signature::RSA_PKCS1_2048_8192_SHA384),
-        Algorithm::Rs512 => Some(&signature::RSA_PKCS1_2048_8192_SHA512),
-        Algorithm::Ps256 => Some(&signature::RSA_PSS_2048_8192_SHA256),
-        Algorithm::Ps384 => Some(&signature::RSA_PSS_2048_8192_SHA384),
-        Algorithm::Ps512 => Some(&signature::RSA_PSS_2048_8192_SHA512),
-        _ => None,
-    }
-}
-
-/// The fixed-length form of the signature is the one of JOSE (RFC 7518, section 3.4).
-fn ecdsa_algorithm(algorithm: Algorithm) -> Option<&'static EcdsaVerificationAlgorithm> {
-    match algorithm {
-        Algorithm::Es256 => Some(&signature::ECDSA_P256_SHA256_FIXED),
-        Algorithm::Es384 => Some(&signature::ECDSA_P384_SHA384_FIXED),
-        Algorithm::Es512 => Some(&signature::ECDSA_P521_SHA512_FIXED),
-        _ => None,
-    }
-}
-
-fn decode(parameter: &Option<String>, name: &'static str) -> Result<Vec<u8>, Unusable> {
-    let text = parameter.as_ref().ok_or(Unusable::Parameter(name))?;
-    URL_SAFE_NO_PAD
-        .decode(text)
-        .map_err(|_| Unusable::Parameter(name))
-}
-
-fn without_leading_zeros(mut number: Vec<u8>) -> Vec<u8> {
-    let zeros = number.iter().take_while(|&&byte| byte == 0).count();
-    number.drain(..zeros);
-    number
-}
-
-/// Of a number without leading zeros.
-fn bit_length(number: &[u8]) -> usize {
-    number
-        .first()
-        .map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize)
-}
-
-fn is_even(number: &[u8]) -> bool {
-    number.last().is_none_or(|last| last & 1 == 0)
 }

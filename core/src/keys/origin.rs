@@ -4,7 +4,8 @@
 //! that the check and the fetch can never mean two hosts.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::host::Host;
 
 /// `scheme://host` or `scheme://host:port`, in lower case, without the scheme's default port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,7 +34,7 @@ pub enum OriginError {
         "plain http is allowed for loopback only (localhost, 127.0.0.0/8, [::1]), write https://"
     )]
     PlainHttp,
-    /// White space, a control character, a backslash, a percent sign in the host, or something outside ASCII.
+    /// White space, a control character, a backslash, or another character that no URL may hold.
     #[error(
         "has a character that may not stand there; write an international name in its xn-- form"
     )]
@@ -239,7 +240,10 @@ fn strip_scheme(text: &str) -> Option<(bool, &str)> {
 
 fn split_port(authority: &str) -> Result<(&str, Option<u16>), OriginError> {
     // The colons of an IPv6 address stand before its bracket.
-    let from = authority.rfind(']').unwrap_or(0);
+    let from = match authority.strip_prefix('[') {
+        Some(_) => authority.rfind(']').ok_or(OriginError::Host)?,
+        None => 0,
+    };
     let Some(colon) = authority[from..].find(':').map(|at| from + at) else {
         return Ok((authority, None));
     };
@@ -251,54 +255,5 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), OriginError> {
     }
 }
 
-struct Host {
-    text: String,
-    is_loopback: bool,
-}
-
-impl Host {
-    fn parse(host: &str, allow_underscore: bool) -> Result<Host, OriginError> {
-        if host.is_empty() {
-            return Err(OriginError::NoHost);
-        }
-        if let Some(address) = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-        {
-            let address: Ipv6Addr = address.parse().map_err(|_| OriginError::Host)?;
-            return Ok(Host {
-                text: format!("[{address}]"),
-                is_loopback: address.is_loopback(),
-            });
-        }
-        if let Ok(address) = host.parse::<Ipv4Addr>() {
-            return Ok(Host {
-                text: address.to_string(),
-                is_loopback: address.is_loopback(),
-            });
-        }
-        let text = host.to_ascii_lowercase();
-        let is_label = |label: &str| {
-            let is_allowed =
-                |b: u8| b.is_ascii_alphanumeric() || b == b'-' || (allow_underscore && b == b'_');
-            (1..=63).contains(&label.len())
-                && label.bytes().all(is_allowed)
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-        };
-        // A last label that looks like a number is an address in one of the forms that only some resolvers know:
-        // 127.1, 0x7f.1, 2130706433.
-        let is_number = |label: &str| {
-            label.bytes().all(|b| b.is_ascii_digit())
-                || label
-                    .strip_prefix("0x")
-                    .is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
-        };
-        let last = text.rsplit('.').next().unwrap_or_default();
-        if text.len() > 253 || !text.split('.').all(is_label) || is_number(last) {
-            return Err(OriginError::Host);
-        }
-        let is_loopback = text == "localhost";
-        Ok(Host { text, is_loopback })
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -61,7 +61,7 @@ impl Claims {
     /// [`Reason::Malformed`] when it is not one JSON object with all names different, at most 64 deep;
     /// [`Reason::BadClaim`] when `exp` or `sub` is absent or `sub` empty, when a claim has the wrong type (`null` is
     /// one), when a time is out of range, and when a claim with a variable of its own holds a control character.
-    pub(super) fn parse(payload: &str) -> Result<Claims, Reason> {
+    pub(crate) fn parse(payload: &str) -> Result<Claims, Reason> {
         let raw = Raw::parse(payload)?;
         Ok(Claims {
             iss: raw.iss.map(plain).transpose()?,
@@ -215,3 +215,6 @@ fn time(value: &str) -> Result<f64, Reason> {
         _ => Err(Reason::BadClaim),
     }
 }
+
+#[cfg(test)]
+mod tests;

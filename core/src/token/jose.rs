@@ -129,3 +129,6 @@ fn optional_string(value: Option<&str>) -> Result<Option<Box<str>>, Reason> {
             .ok_or(Reason::Malformed),
     }
 }
+
+#[cfg(test)]
+mod tests;

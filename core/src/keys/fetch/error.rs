@@ -87,6 +87,9 @@ pub enum FetchError {
         /// What is wrong with it.
         cause: String,
     },
+    /// A defect of this crate.
+    #[error("internal error: the fetch panicked")]
+    Panicked,
     /// The key set cannot be used.
     #[error("parse: {url}: {cause}")]
     Parse {

@@ -1,0 +1,246 @@
+use super::*;
+
+fn names(text: &str) -> Result<Vec<(String, String)>, Malformed> {
+    let mut seen = Vec::new();
+    strict_object(text, |name, value| {
+        seen.push((String::from_utf8_lossy(name).into_owned(), value.to_owned()));
+    })?;
+    Ok(seen)
+}
+
+/// `{"a":[[…]]}` of that depth, the object included.
+fn nested(depth: usize) -> String {
+    let inner = depth - 1;
+    format!(r#"{{"a":{}{}}}"#, "[".repeat(inner), "]".repeat(inner))
+}
+
+#[test]
+fn members_come_in_order_and_as_written() {
+    let seen =
+        names("\r\n\t {\"a\" : 1.50 , \"\\u0062\":[ 1 ],\"c\":\"x\\ny\", \"\":{}} ").unwrap();
+    let seen: Vec<(&str, &str)> = seen.iter().map(|(n, v)| (&**n, &**v)).collect();
+    assert_eq!(
+        seen,
+        [
+            ("a", "1.50"),
+            ("b", "[ 1 ]"),
+            ("c", r#""x\ny""#),
+            ("", "{}")
+        ]
+    );
+    assert_eq!(names("{}"), Ok(vec![]));
+}
+
+#[test]
+fn anything_but_one_object_is_malformed() {
+    for text in [
+        "",
+        " ",
+        "null",
+        "1",
+        "\"a\"",
+        "[]",
+        "[{}]",
+        "{",
+        "}",
+        "{}{}",
+        "{} x",
+        "{},",
+        "\u{feff}{}",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "{,}",
+        "{a:1}",
+        "{'a':1}",
+        "{\"a\":01}",
+        "{\"a\":+1}",
+        "{\"a\":.5}",
+        "{\"a\":1.}",
+        "{\"a\":NaN}",
+        "{\"a\":Infinity}",
+        "{\"a\":tru}",
+        "{\"a\":\"\n\"}",
+        "{\"a\n\":1}",
+        "{\"a\n\\u0062\":1}",
+        "{\"a\n\\ud800\":1}",
+        "{\"a\":{\"a\n\":1}}",
+        "{\"a\":\"\\x\"}",
+        "{\"a\":\"\\u12\"}",
+        "{\"a\":[1,]}",
+        "{\"a\":1}\0",
+        "// no\n{}",
+    ] {
+        assert_eq!(names(text), Err(Malformed), "{text:?}");
+    }
+}
+
+#[test]
+fn names_are_compared_after_unescaping() {
+    for text in [
+        r#"{"a":1,"a":1}"#,
+        r#"{"a":1,"b":2,"a":3}"#,
+        r#"{"exp":1,"\u0065xp":2}"#,
+        r#"{"\u00e9":1,"é":2}"#,
+        r#"{"\/":1,"/":2}"#,
+        r#"{"":1,"":2}"#,
+        r#"{"\ud83d\ude00":1,"😀":2}"#,
+        r#"{"\ud800":1,"\ud800":2}"#,
+    ] {
+        assert_eq!(names(text), Err(Malformed), "{text}");
+    }
+    for text in [
+        r#"{"a":1,"A":2}"#,
+        r#"{"a":1,"a ":2}"#,
+        r#"{"a":{"b":1,"b":2}}"#,
+        r#"{"a":[{"b":1,"b":2}],"b":1}"#,
+        r#"{"\ud800":1,"\udfff":2}"#,
+    ] {
+        assert!(names(text).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn many_names_are_no_burden() {
+    let text = |last: &str| {
+        let many: Vec<String> = (0..4000).map(|i| format!("\"{i}\":0")).collect();
+        format!("{{{},\"{last}\":0}}", many.join(","))
+    };
+    assert_eq!(names(&text("x")).unwrap().len(), 4001);
+    assert_eq!(names(&text("17")), Err(Malformed));
+}
+
+#[test]
+fn depth_is_counted_outside_strings() {
+    assert!(names(&nested(MAX_DEPTH)).is_ok());
+    assert_eq!(names(&nested(MAX_DEPTH + 1)), Err(Malformed));
+    assert_eq!(names(&nested(100_000)), Err(Malformed));
+    assert_eq!(names(&"[".repeat(16_000)), Err(Malformed));
+    // Brackets in strings, and many brackets side by side, are no depth.
+    let quoted = format!(
+        r#"{{"a":"{}","b":"\"{}"}}"#,
+        "[".repeat(100),
+        "{".repeat(100)
+    );
+    assert!(names(&quoted).is_ok());
+    let escaped = format!(r#"{{"a":"\\","b":{}{}}}"#, "[".repeat(64), "]".repeat(64));
+    assert_eq!(names(&escaped), Err(Malformed));
+    let wide = format!(r#"{{"a":[{}]}}"#, vec!["{}"; 1000].join(","));
+    assert!(names(&wide).is_ok());
+    // Objects count as arrays do.
+    let objects = |n: usize| format!("{}1{}", "{\"a\":".repeat(n), "}".repeat(n));
+    assert!(names(&objects(64)).is_ok());
+    assert_eq!(names(&objects(65)), Err(Malformed));
+}
+
+#[test]
+fn numbers_out_of_range_are_still_json() {
+    assert_eq!(names(r#"{"a":1e400}"#).unwrap()[0].1, "1e400");
+    let digits = "9".repeat(1000);
+    assert_eq!(names(&format!("{{\"a\":{digits}}}")).unwrap()[0].1, digits);
+}
+
+#[test]
+fn values_are_shown_as_variables() {
+    for (json, text) in [
+        (r#""plain""#, Some("plain")),
+        (r#""q\"\\\/""#, Some("q\"\\/")),
+        (
+            r#""a\r\nb\tc\u0000\u001f\u007f""#,
+            Some("a%0D%0Ab%09c%00%1F%7F"),
+        ),
+        ("\"a\x7f\"", Some("a%7F")),
+        (r#""100%0A%""#, Some("100%0A%")),
+        (r#""é\u00e9\ud83d\ude00\u0085""#, Some("éé😀\u{85}")),
+        (r#""""#, None),
+        (r#""\ud800""#, None),
+        (r#""a\udc00b""#, None),
+        ("0", Some("0")),
+        ("-0", Some("-0")),
+        ("1.50", Some("1.50")),
+        ("1E+2", Some("1E+2")),
+        (
+            "123456789012345678901234567890",
+            Some("123456789012345678901234567890"),
+        ),
+        ("1e400", Some("1e400")),
+        ("true", Some("true")),
+        ("false", Some("false")),
+        ("null", None),
+        ("[]", None),
+        ("[ ]", None),
+        (r#"["a"]"#, Some("a")),
+        (r#"[ "a" , "b,c" ]"#, Some("a,b,c")),
+        (r#"["a\nb","\u007f"]"#, Some("a%0Ab,%7F")),
+        (r#"[""]"#, None),
+        (r#"["",""]"#, Some(",")),
+        (r#"["a","\ud800"]"#, None),
+        ("[1, 2]", Some("[1,2]")),
+        (r#"["a", 1]"#, Some(r#"["a",1]"#)),
+        (r#"["a", null]"#, Some(r#"["a",null]"#)),
+        (r#"[["a"]]"#, Some(r#"[["a"]]"#)),
+        ("{}", Some("{}")),
+        ("{ }", Some("{}")),
+        (r#"{ "a" : [ 1.0 , "x y" ] }"#, Some(r#"{"a":[1.0,"x y"]}"#)),
+        ("{\"a\":\"\x7f\"}", Some(r#"{"a":"\u007f"}"#)),
+        (r#"{"a":"\n"}"#, Some(r#"{"a":"\n"}"#)),
+        (r#"[1,"\ud800"]"#, Some(r#"[1,"\ud800"]"#)),
+    ] {
+        assert_eq!(shown(json).as_deref(), text, "{json}");
+    }
+}
+
+#[test]
+fn compact_keeps_everything_but_white_space() {
+    for (json, wanted) in [
+        ("{\"a\":1}", "{\"a\":1}"),
+        (
+            " { \"a b\" :\t1 ,\r\n\"c\":[ true , null ] }\n",
+            "{\"a b\":1,\"c\":[true,null]}",
+        ),
+        (
+            r#"{"a":"\" b \\" , "c" : " \\\" " }"#,
+            r#"{"a":"\" b \\","c":" \\\" "}"#,
+        ),
+        ("{\"\x7f\": \"\x7f\"}", r#"{"\u007f":"\u007f"}"#),
+        (r#"{"a" : "é 😀"}"#, r#"{"a":"é 😀"}"#),
+    ] {
+        assert_eq!(compact(json), wanted);
+        let value: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&compact(json)).unwrap(),
+            value
+        );
+    }
+}
+
+#[test]
+fn members_by_name() {
+    let object = r#"{"a":1,"b.c/d":{"e":2},"a":3,"\u0066":4,"\ud800":5}"#;
+    for (name, value) in [
+        ("a", Some("3")),
+        ("b.c/d", Some(r#"{"e":2}"#)),
+        ("f", Some("4")),
+        ("b", None),
+        ("", None),
+        ("\\u0066", None),
+    ] {
+        assert_eq!(member(object, name), value, "{name}");
+    }
+    for other in ["[]", "1", "\"a\"", "null", ""] {
+        assert_eq!(member(other, "a"), None);
+    }
+}
+
+#[test]
+fn strings_and_elements_keep_to_their_type() {
+    assert_eq!(string(r#""a\u0062""#).as_deref(), Some("ab"));
+    for other in ["1", "null", "[]", "{}", "\"", ""] {
+        assert_eq!(string(other), None, "{other}");
+    }
+    assert_eq!(strings(r#"["a", "b"]"#).unwrap(), ["a", "b"]);
+    assert_eq!(strings("[]").unwrap().len(), 0);
+    for other in [r#""a""#, r#"["a",1]"#, r#"["a",null]"#, "{}", "null"] {
+        assert_eq!(strings(other), None, "{other}");
+    }
+}

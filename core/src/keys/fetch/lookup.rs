@@ -1,0 +1,70 @@
+//! Name look-up under the deadline, whose failures can be told from others.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::NextTimeout;
+use ureq::Error;
+
+/// How many addresses of a host are tried. ureq's list holds 16.
+const MAX_ADDRESSES: usize = 8;
+
+/// The system's resolver.
+#[derive(Debug)]
+pub(super) struct LookUp;
+
+/// The system found no address. Travels as [`Error::Other`].
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) struct LookUpError(io::Error);
+
+impl Resolver for LookUp {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        _: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        let name = uri
+            .scheme()
+            .zip(uri.authority())
+            .and_then(|(scheme, authority)| DefaultResolver::host_and_port(scheme, authority))
+            .ok_or(Error::HostNotFound)?;
+        let mut found = self.empty();
+        if let Ok(address) = name.parse() {
+            found.push(address);
+            return Ok(found);
+        }
+        for address in look_up(name, timeout)?.into_iter().take(MAX_ADDRESSES) {
+            found.push(address);
+        }
+        if found.is_empty() {
+            return Err(Error::HostNotFound);
+        }
+        Ok(found)
+    }
+}
+
+fn look_up(name: String, timeout: NextTimeout) -> Result<Vec<SocketAddr>, Error> {
+    let failed = |error| Error::Other(Box::new(LookUpError(error)));
+    // The system's look-up cannot be interrupted: past the deadline its thread is left behind, and ends when the
+    // system gives up.
+    let (sender, receiver) = mpsc::sync_channel(1);
+    thread::Builder::new()
+        .name("authgear-lookup".into())
+        .spawn(move || {
+            // Nobody listens any more past the deadline.
+            let _ = sender.send(name.to_socket_addrs());
+        })
+        .map_err(failed)?;
+    match receiver.recv_timeout(*timeout.after) {
+        Ok(addresses) => Ok(addresses.map_err(failed)?.collect()),
+        Err(RecvTimeoutError::Timeout) => Err(Error::Timeout(timeout.reason)),
+        Err(RecvTimeoutError::Disconnected) => Err(Error::HostNotFound),
+    }
+}

@@ -1,0 +1,173 @@
+//! What a public key is made of, by type (RFC 7518, section 6; RFC 8037, section 2), and which algorithms it fits.
+
+use aws_lc_rs::signature::{
+    self, EcdsaVerificationAlgorithm, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents,
+};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::Engine;
+
+use super::jwk::{Entry, Unusable};
+use crate::algorithm::Algorithm;
+
+/// A public key's own bytes, held to our limits.
+pub(super) enum Material {
+    /// Big-endian, without leading zeros.
+    Rsa { n: Vec<u8>, e: Vec<u8> },
+    /// An uncompressed point (SEC 1, section 2.3.3), and the one algorithm of its curve.
+    Ec {
+        point: Vec<u8>,
+        algorithm: Algorithm,
+    },
+    /// RFC 8032, section 5.1.5.
+    Ed25519 { point: Vec<u8> },
+}
+
+impl Material {
+    /// Reads the parameters of the entry's key type.
+    pub(super) fn of_entry(entry: &Entry) -> Result<Material, Unusable> {
+        match entry.kty.as_str() {
+            "RSA" => Material::rsa(entry),
+            "EC" => Material::ec(entry),
+            "OKP" => Material::okp(entry),
+            _ => Err(Unusable::Type(entry.kty.clone())),
+        }
+    }
+
+    fn rsa(entry: &Entry) -> Result<Material, Unusable> {
+        // RFC 7518 forbids leading zeros, but knows of libraries that write one; they change nothing.
+        let n = without_leading_zeros(decode(&entry.n, "n")?);
+        let e = without_leading_zeros(decode(&entry.e, "e")?);
+        let bits = bit_length(&n);
+        if !(2048..=8192).contains(&bits) {
+            return Err(Unusable::ModulusSize(bits));
+        }
+        if is_even(&n) {
+            return Err(Unusable::ModulusEven);
+        }
+        if bit_length(&e) > 32 || is_even(&e) || e == [1] {
+            return Err(Unusable::Exponent);
+        }
+        Ok(Material::Rsa { n, e })
+    }
+
+    fn ec(entry: &Entry) -> Result<Material, Unusable> {
+        let curve = entry.crv.as_deref().ok_or(Unusable::Parameter("crv"))?;
+        let (algorithm, size) = match curve {
+            "P-256" => (Algorithm::Es256, 32),
+            "P-384" => (Algorithm::Es384, 48),
+            "P-521" => (Algorithm::Es512, 66),
+            _ => return Err(Unusable::Curve(curve.into())),
+        };
+        let (x, y) = (decode(&entry.x, "x")?, decode(&entry.y, "y")?);
+        // RFC 7518, section 6.2.1.2: both of the curve's full size.
+        if x.len() != size || y.len() != size {
+            return Err(Unusable::Point);
+        }
+        Ok(Material::Ec {
+            point: [&[4], &x[..], &y[..]].concat(),
+            algorithm,
+        })
+    }
+
+    fn okp(entry: &Entry) -> Result<Material, Unusable> {
+        match entry.crv.as_deref() {
+            Some("Ed25519") => {}
+            Some(curve) => return Err(Unusable::Curve(curve.into())),
+            None => return Err(Unusable::Parameter("crv")),
+        }
+        let point = decode(&entry.x, "x")?;
+        if point.len() != 32 {
+            return Err(Unusable::Point);
+        }
+        Ok(Material::Ed25519 { point })
+    }
+
+    /// The algorithms of the key's own type.
+    pub(super) fn algorithms(&self) -> Vec<Algorithm> {
+        match self {
+            Material::Rsa { .. } => vec![
+                Algorithm::Rs256,
+                Algorithm::Rs384,
+                Algorithm::Rs512,
+                Algorithm::Ps256,
+                Algorithm::Ps384,
+                Algorithm::Ps512,
+            ],
+            Material::Ec { algorithm, .. } => vec![*algorithm],
+            Material::Ed25519 { .. } => vec![Algorithm::EdDsa],
+        }
+    }
+
+    /// The bytes that make this key and no other.
+    pub(super) fn parts(&self) -> Vec<&[u8]> {
+        match self {
+            Material::Rsa { n, e } => vec![n, e],
+            Material::Ec { point, .. } | Material::Ed25519 { point } => vec![point],
+        }
+    }
+
+    /// The key as the crypto library keeps it for one of its algorithms.
+    pub(super) fn parsed(&self, algorithm: Algorithm) -> Result<ParsedPublicKey, Unusable> {
+        match self {
+            Material::Rsa { n, e } => {
+                let parameters = rsa_parameters(algorithm).ok_or(Unusable::Refused)?;
+                RsaPublicKeyComponents { n, e }
+                    .to_parsed_public_key(parameters)
+                    .map_err(|_| Unusable::Refused)
+            }
+            Material::Ec { point, algorithm } => {
+                let curve = ecdsa_algorithm(*algorithm).ok_or(Unusable::Refused)?;
+                ParsedPublicKey::new(curve, point).map_err(|_| Unusable::Point)
+            }
+            Material::Ed25519 { point } => {
+                ParsedPublicKey::new(&signature::ED25519, point).map_err(|_| Unusable::Point)
+            }
+        }
+    }
+}
+
+fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
+    match algorithm {
+        Algorithm::Rs256 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
+        Algorithm::Rs384 => Some(&signature::RSA_PKCS1_2048_8192_SHA384),
+        Algorithm::Rs512 => Some(&signature::RSA_PKCS1_2048_8192_SHA512),
+        Algorithm::Ps256 => Some(&signature::RSA_PSS_2048_8192_SHA256),
+        Algorithm::Ps384 => Some(&signature::RSA_PSS_2048_8192_SHA384),
+        Algorithm::Ps512 => Some(&signature::RSA_PSS_2048_8192_SHA512),
+        _ => None,
+    }
+}
+
+/// The fixed-length form of the signature is the one of JOSE (RFC 7518, section 3.4).
+fn ecdsa_algorithm(algorithm: Algorithm) -> Option<&'static EcdsaVerificationAlgorithm> {
+    match algorithm {
+        Algorithm::Es256 => Some(&signature::ECDSA_P256_SHA256_FIXED),
+        Algorithm::Es384 => Some(&signature::ECDSA_P384_SHA384_FIXED),
+        Algorithm::Es512 => Some(&signature::ECDSA_P521_SHA512_FIXED),
+        _ => None,
+    }
+}
+
+fn decode(parameter: &Option<String>, name: &'static str) -> Result<Vec<u8>, Unusable> {
+    let text = parameter.as_ref().ok_or(Unusable::Parameter(name))?;
+    URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| Unusable::Parameter(name))
+}
+
+fn without_leading_zeros(mut number: Vec<u8>) -> Vec<u8> {
+    let zeros = number.iter().take_while(|&&byte| byte == 0).count();
+    number.drain(..zeros);
+    number
+}
+
+/// Of a number without leading zeros.
+fn bit_length(number: &[u8]) -> usize {
+    number
+        .first()
+        .map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize)
+}
+
+fn is_even(number: &[u8]) -> bool {
+    number.last().is_none_or(|last| last & 1 == 0)
+}

@@ -1,0 +1,247 @@
+use super::*;
+use crate::token::Claims;
+
+fn of(payload: &str) -> Session {
+    Session::of_claims(&Claims::parse(payload).unwrap())
+}
+
+fn texts(session: &Session) -> Vec<Option<&str>> {
+    Field::ALL
+        .into_iter()
+        .map(|field| session.get(field))
+        .collect()
+}
+
+#[test]
+fn fields_are_in_order_and_named_as_the_resolver_names_them() {
+    for (index, field) in Field::ALL.into_iter().enumerate() {
+        assert_eq!(field.index(), index);
+        assert!(stripped_header(field.header().as_bytes()));
+    }
+    let names: Vec<&str> = Field::ALL.iter().map(|field| field.header()).collect();
+    assert_eq!(
+        names,
+        [
+            "X-Authgear-Session-Valid",
+            "X-Authgear-User-Id",
+            "X-Authgear-User-Anonymous",
+            "X-Authgear-User-Verified",
+            "X-Authgear-User-Can-Reauthenticate",
+            "X-Authgear-User-Roles",
+            "X-Authgear-Session-Amr",
+            "X-Authgear-Session-Authenticated-At",
+        ]
+    );
+}
+
+#[test]
+fn a_users_token_reads_as_the_resolver_would_say() {
+    let session = of(
+        r#"{"exp":1700001800.75,"sub":"user-1","client_id":"app","scope":"openid email","jti":"00ff",
+            "auth_time":1699999999.9,"amr":["pwd","otp","mfa"],
+            "https://authgear.com/claims/user/is_anonymous":false,
+            "https://authgear.com/claims/user/is_verified":true,
+            "https://authgear.com/claims/user/can_reauthenticate":true,
+            "https://authgear.com/claims/user/roles":["admin","staff"]}"#,
+    );
+    assert_eq!(
+        texts(&session),
+        [
+            Some("true"),
+            Some("user-1"),
+            Some("false"),
+            Some("true"),
+            Some("true"),
+            Some("admin,staff"),
+            Some("pwd otp mfa"),
+            Some("1699999999"),
+        ]
+    );
+    assert_eq!(session.client_id(), Some("app"));
+    assert_eq!(session.scope(), Some("openid email"));
+    assert_eq!(session.token_id(), Some("00ff"));
+    assert_eq!(session.token_exp(), Some("1700001800"));
+    assert_eq!(session.token_type(), Some("user"));
+}
+
+#[test]
+fn what_a_token_does_not_say_is_unknown() {
+    let session = of(
+        r#"{"exp":0,"sub":"user-1","client_id":"","scope":"","jti":"","amr":[],
+            "https://authgear.com/claims/user/roles":[""]}"#,
+    );
+    assert_eq!(texts(&session)[..2], [Some("true"), Some("user-1")]);
+    assert_eq!(texts(&session)[2..], [None; 6]);
+    assert_eq!(session.client_id(), None);
+    assert_eq!(session.scope(), None);
+    assert_eq!(session.token_id(), None);
+    assert_eq!(session.token_exp(), Some("0"));
+    assert_eq!(of(r#"{"exp":1,"sub":"u"}"#).token_id(), None);
+}
+
+#[test]
+fn a_client_is_nobodys_user() {
+    let session = of(
+        r#"{"exp":1,"sub":"client_id_app","client_id":"app","scope":"read","auth_time":1,"amr":["pwd"],
+            "https://authgear.com/claims/user/is_anonymous":true,
+            "https://authgear.com/claims/user/is_verified":true,
+            "https://authgear.com/claims/user/can_reauthenticate":true,
+            "https://authgear.com/claims/user/roles":["admin"]}"#,
+    );
+    assert_eq!(session.get(Field::SessionValid), Some("true"));
+    assert_eq!(texts(&session)[1..], [None; 7]);
+    assert_eq!(session.token_type(), Some("client"));
+    assert_eq!(session.client_id(), Some("app"));
+    assert_eq!(session.scope(), Some("read"));
+}
+
+#[test]
+fn times_are_whole_seconds() {
+    for (time, text) in [
+        ("0", "0"),
+        ("-0", "0"),
+        ("0.999", "0"),
+        ("1e9", "1000000000"),
+        ("9007199254740992", "9007199254740992"),
+    ] {
+        let session = of(&format!(r#"{{"sub":"u","exp":{time},"auth_time":{time}}}"#));
+        assert_eq!(session.token_exp(), Some(text));
+        assert_eq!(session.get(Field::SessionAuthenticatedAt), Some(text));
+    }
+}
+
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
+fn resolved(headers: Headers) -> Result<Option<Session>, ResolverError> {
+    Session::from_resolver(
+        headers
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+    )
+}
+
+const VALID: (&str, &str) = ("X-Authgear-Session-Valid", "true");
+const USER: (&str, &str) = ("X-Authgear-User-Id", "user-1");
+
+#[test]
+fn the_resolvers_yes() {
+    let session = resolved(&[
+        ("Content-Type", "text/plain"),
+        ("x-authgear-session-valid", "true"),
+        ("X-AUTHGEAR-USER-ID", " user-1\t"),
+        ("X-Authgear-User-Anonymous", "false"),
+        ("X-Authgear-User-Verified", "true"),
+        ("X-Authgear-User-Can-Reauthenticate", "true"),
+        ("X-Authgear-User-Roles", "admin,staff"),
+        ("X-Authgear-Session-Amr", "pwd otp"),
+        ("X-Authgear-Session-Authenticated-At", "1699999999"),
+        ("X-Authgear-Session-Acr", "anything"),
+    ])
+    .unwrap()
+    .unwrap();
+    assert_eq!(
+        texts(&session),
+        [
+            Some("true"),
+            Some("user-1"),
+            Some("false"),
+            Some("true"),
+            Some("true"),
+            Some("admin,staff"),
+            Some("pwd otp"),
+            Some("1699999999"),
+        ]
+    );
+    assert_eq!(session.client_id(), None);
+    assert_eq!(session.scope(), None);
+    assert_eq!(session.token_id(), None);
+    assert_eq!(session.token_exp(), None);
+    assert_eq!(session.token_type(), None);
+
+    let least = resolved(&[USER, VALID, ("X-Authgear-User-Roles", "")])
+        .unwrap()
+        .unwrap();
+    assert_eq!(texts(&least)[2..], [None; 6]);
+}
+
+#[test]
+fn the_resolvers_no() {
+    let no = ("X-Authgear-Session-Valid", "false");
+    for headers in [&[] as Headers, &[no], &[no, USER], &[USER]] {
+        assert_eq!(resolved(headers), Ok(None), "{headers:?}");
+    }
+}
+
+#[test]
+fn neither_yes_nor_no() {
+    use ResolverError::*;
+    for value in [
+        "",
+        "True",
+        "TRUE",
+        "1",
+        "yes",
+        "true,true",
+        "truefalse",
+        "maybe",
+    ] {
+        let verdict = resolved(&[("X-Authgear-Session-Valid", value), USER]);
+        assert_eq!(verdict, Err(NeitherYesNorNo), "{value:?}");
+    }
+    for headers in [
+        &[VALID] as Headers,
+        &[VALID, ("X-Authgear-User-Id", "")],
+        &[VALID, ("X-Authgear-User-Id", " \t")],
+        &[VALID, ("X-Authgear-User_Id", "user-1")],
+    ] {
+        assert_eq!(resolved(headers), Err(NoUserId), "{headers:?}");
+    }
+    assert_eq!(resolved(&[VALID, USER, USER]), Err(Repeated(Field::UserId)));
+    assert_eq!(
+        resolved(&[VALID, USER, ("X-Authgear-Session-Valid", "false")]),
+        Err(Repeated(Field::SessionValid))
+    );
+    for bad in ["a\nb", "a\rb", "a\0", "a\tb", "a\x7f"] {
+        let verdict = resolved(&[VALID, ("X-Authgear-User-Id", bad)]);
+        assert_eq!(verdict, Err(NotText(Field::UserId)), "{bad:?}");
+        let verdict = resolved(&[VALID, USER, ("X-Authgear-User-Roles", bad)]);
+        assert_eq!(verdict, Err(NotText(Field::UserRoles)), "{bad:?}");
+    }
+    let latin = [
+        (&b"X-Authgear-Session-Valid"[..], &b"true"[..]),
+        (b"X-Authgear-User-Id", b"\xe9"),
+    ];
+    assert_eq!(Session::from_resolver(latin), Err(NotText(Field::UserId)));
+}
+
+#[test]
+fn headers_that_never_reach_the_backend() {
+    for name in [
+        "X-Authgear-User-Id",
+        "x-authgear-user-id",
+        "X_Authgear_User_Id",
+        "X.AUTHGEAR.USER.ID",
+        "x_authgear.user-id",
+        "X-Authgear-Session-Acr",
+        "X-Authgear-Whatever",
+        "X-Authgear-",
+        "x_authgear_",
+    ] {
+        assert!(stripped_header(name.as_bytes()), "{name}");
+    }
+    for name in [
+        "",
+        "X",
+        "X-Authgear",
+        "X-Authgears-User-Id",
+        "XAuthgear-User-Id",
+        "X--Authgear-User-Id",
+        "Authgear-User-Id",
+        "X-X-Authgear-User-Id",
+        "X Authgear-User-Id",
+        "Authorization",
+        "Cookie",
+    ] {
+        assert!(!stripped_header(name.as_bytes()), "{name}");
+    }
+}
