@@ -1,0 +1,165 @@
+//! The endpoints that Authgear has in public.
+
+mod reply;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http_body_util::combinators::BoxBody;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::HeaderMap;
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::{json, Value};
+
+use self::reply::{headers, json_text, refuse};
+use crate::fault::Endpoint;
+use crate::origin::Origin;
+use crate::project::{SeenFetch, SeenResolve};
+use crate::resolver;
+use crate::standin::{Met, Standin};
+
+/// The body of every answer.
+pub type Body = BoxBody<Bytes, Infallible>;
+
+/// A fault's order to close the connection without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is closed on purpose")]
+pub struct Closed;
+
+/// Answers one public request; `tls` says whether it came over TLS.
+///
+/// # Errors
+///
+/// [`Closed`] when a fault wants the connection closed.
+pub async fn answer(
+    standin: Arc<Standin>,
+    request: Request<Incoming>,
+    tls: bool,
+) -> Result<Response<Body>, Closed> {
+    let (request, _) = request.into_parts();
+    let Some(endpoint) = endpoint(request.uri.path()) else {
+        return Ok(refuse(StatusCode::NOT_FOUND));
+    };
+    let secure = tls || text(&request.headers, "x-forwarded-proto") == Some("https");
+    let host = text(&request.headers, "host").unwrap_or_default();
+    let Some(met) = standin.by_host(host, secure) else {
+        return Ok(refuse(StatusCode::NOT_FOUND));
+    };
+    count(&met, endpoint, &request);
+
+    let fault = standin.faults().hit(&met.origin.host, endpoint);
+    let right = || right(&standin, &met, endpoint, &request, secure);
+    match fault {
+        None => Ok(right()),
+        Some(fault) => reply::faulty(&fault, endpoint, right).await,
+    }
+}
+
+fn endpoint(path: &str) -> Option<Endpoint> {
+    match path {
+        "/.well-known/openid-configuration" => Some(Endpoint::Discovery),
+        "/oauth2/jwks" => Some(Endpoint::Jwks),
+        "/_resolver/resolve" | "/resolve" => Some(Endpoint::Resolver),
+        _ => None,
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn count(met: &Met, endpoint: Endpoint, request: &Parts) {
+    let headers = &request.headers;
+    if endpoint == Endpoint::Resolver {
+        let lossy = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+        let values = |name| {
+            headers
+                .get_all(name)
+                .iter()
+                .map(|value| lossy(value.as_bytes()))
+        };
+        let seen = SeenResolve {
+            method: request.method.to_string(),
+            uri: request.uri.to_string(),
+            headers: headers
+                .keys()
+                .map(|name| (name.to_string(), values(name).collect()))
+                .collect(),
+        };
+        met.lock().counts.resolve(seen);
+    } else {
+        let seen = SeenFetch {
+            host: text(headers, "host").unwrap_or_default().to_owned(),
+            x_forwarded_proto: text(headers, "x-forwarded-proto").map(str::to_owned),
+        };
+        met.lock().counts.fetch(endpoint, seen);
+    }
+}
+
+/// The answer of a server in good health.
+fn right(
+    standin: &Standin,
+    met: &Met,
+    endpoint: Endpoint,
+    request: &Parts,
+    secure: bool,
+) -> Response<Body> {
+    if met.origin.secure && !secure {
+        let location = format!("{}{}", met.origin, request.uri);
+        return headers(StatusCode::TEMPORARY_REDIRECT, [("location", location)]);
+    }
+    if request.method != Method::GET && request.method != Method::HEAD {
+        return refuse(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    match endpoint {
+        Endpoint::Discovery => json_text(discovery(&met.origin).to_string().into()),
+        Endpoint::Jwks => jwks(met),
+        Endpoint::Resolver => {
+            let outcome = resolver::resolve(met, &standin.settings, &request.headers);
+            headers(StatusCode::OK, outcome.headers(&standin.settings, secure))
+        }
+    }
+}
+
+fn jwks(met: &Met) -> Response<Body> {
+    let mut project = met.lock();
+    if let Some(raw) = &project.raw_jwks {
+        return json_text(raw.clone());
+    }
+    match project.keys.jwks() {
+        // Go's encoder ends the document with a line feed.
+        Ok(jwks) => json_text(format!("{jwks}\n").into()),
+        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+fn discovery(origin: &Origin) -> Value {
+    let scopes = [
+        "openid",
+        "offline_access",
+        "https://authgear.com/scopes/full-access",
+    ];
+    json!({
+        "issuer": origin.to_string(),
+        "authorization_endpoint": format!("{origin}/oauth2/authorize"),
+        "token_endpoint": format!("{origin}/oauth2/token"),
+        "revocation_endpoint": format!("{origin}/oauth2/revoke"),
+        "jwks_uri": format!("{origin}/oauth2/jwks"),
+        "userinfo_endpoint": format!("{origin}/oauth2/userinfo"),
+        "end_session_endpoint": format!("{origin}/oauth2/end_session"),
+        "response_types_supported": [
+            "code", "urn:authgear:params:oauth:response-type:settings-action", "none",
+        ],
+        "response_modes_supported": ["query", "fragment", "form_post"],
+        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": [
+            "none", "client_secret_post", "client_secret_basic",
+        ],
+        "scopes_supported": scopes,
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "claims_supported": ["iss", "aud", "iat", "exp", "sub", "email", "email_verified", "name"],
+    })
+}
