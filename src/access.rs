@@ -1,0 +1,257 @@
+//! One request's way through the access phase.
+
+use std::rc::Rc;
+
+use authgear_core::keys::freshness::Need;
+use authgear_core::token::{verify, UnverifiedToken};
+use authgear_core::{policy, Reason};
+use nginx_sys::{
+    ngx_int_t, NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_HTTP_BAD_REQUEST,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_LOG_ERR, NGX_LOG_INFO, NGX_OK,
+};
+use ngx::ngx_log_error;
+
+use crate::conf::{Gate, Keys, Mode, Project, Remote, Tenant};
+use crate::context::{Context, Outcome, Stage};
+use crate::credential::Credential;
+use crate::nginx::{Failed, Request};
+use crate::refresh::Answer;
+use crate::{challenge, upstream, worker};
+
+/// Before the access phase: whoever will grant access, the client's own `X-Authgear-*` are gone.
+pub fn prepare(r: &Request) -> ngx_int_t {
+    let declined = NGX_DECLINED as ngx_int_t;
+    if r.location().gate().is_none() {
+        if let Some(context) = Context::find(r).filter(|_| r.is_main()) {
+            context.restart();
+        }
+        return declined;
+    }
+    let Ok(context) = Context::find_or_create(r) else {
+        return NGX_ERROR as ngx_int_t;
+    };
+    if r.is_main() {
+        context.restart();
+    } else if context.stripped.get() {
+        // What a subrequest finds in the list of its parent is what this module set.
+        return declined;
+    }
+    if upstream::strip(r).is_err() {
+        return NGX_ERROR as ngx_int_t;
+    }
+    context.stripped.set(r.is_main());
+    declined
+}
+
+/// The access handler.
+pub fn handle(r: &Request) -> ngx_int_t {
+    let Some((gate, mode)) = r.location().gate() else {
+        return NGX_DECLINED as ngx_int_t;
+    };
+    let Ok(context) = Context::find_or_create(r) else {
+        return NGX_ERROR as ngx_int_t;
+    };
+    if let Stage::WaitingForKeys(_) = context.stage.get() {
+        return NGX_AGAIN as ngx_int_t;
+    }
+    let project = match project(r, gate) {
+        Ok(Some(project)) => project,
+        Ok(None) => return NGX_DECLINED as ngx_int_t,
+        Err(status) => return status,
+    };
+    match judge(r, project) {
+        Step::Wait(remote) => worker::wait(r, context, &remote),
+        Step::Done(outcome) => {
+            log(r, project, &outcome);
+            context.stage.set(Stage::Decided);
+            context.settle(outcome);
+            answer(r, &context.outcome.borrow(), project, mode).unwrap_or(NGX_ERROR as ngx_int_t)
+        }
+    }
+}
+
+/// An early verdict for whoever asks before the access phase: from the keys at hand, or none.
+pub fn preview(r: &Request) -> Outcome {
+    let Some((gate, _)) = r.location().gate() else {
+        return Outcome::Unknown;
+    };
+    match project(r, gate) {
+        Ok(Some(project)) => match judge(r, project) {
+            Step::Done(outcome @ Outcome::Verified(_)) => outcome,
+            _ => Outcome::Unknown,
+        },
+        _ => Outcome::Unknown,
+    }
+}
+
+/// The project that guards the request; `None` when a variable switches it off.
+fn project(r: &Request, gate: Gate) -> Result<Option<&Project>, ngx_int_t> {
+    let projects = &r.main_conf().projects;
+    match gate {
+        Gate::Project(index) => Ok(Some(&projects[index])),
+        Gate::Variable(value) => {
+            let name = value.evaluate(r).map_err(|_| NGX_ERROR as ngx_int_t)?;
+            if name.is_empty() || name == b"off" {
+                return Ok(None);
+            }
+            let found = projects
+                .iter()
+                .find(|project| project.name.as_bytes() == name);
+            if found.is_none() {
+                let name: String = name.escape_ascii().take(128).map(char::from).collect();
+                ngx_log_error!(
+                    NGX_LOG_ERR,
+                    r.log(),
+                    "authgear: \"authgear_verify\" evaluates to \"{name}\", which is no project"
+                );
+                return Err(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
+            }
+            Ok(found)
+        }
+    }
+}
+
+/// What came of looking at a request.
+enum Step {
+    Done(Outcome),
+    /// The verdict needs keys that are being fetched.
+    Wait(Remote),
+}
+
+fn judge(r: &Request, project: &Project) -> Step {
+    let token = match Credential::find(r, &project.cookies) {
+        Credential::Jwt(token) => token,
+        Credential::None => return Step::Done(Outcome::Anonymous),
+        Credential::Refused(reason) => return Step::Done(Outcome::Refused(reason)),
+        Credential::Ambiguous => return Step::Done(Outcome::BadRequest),
+    };
+    let token = match UnverifiedToken::parse(token) {
+        Ok(token) => token,
+        Err(reason) => return Step::Done(Outcome::Refused(reason)),
+    };
+    if !project.algorithms.contains(token.algorithm()) {
+        return Step::Done(Outcome::Refused(Reason::UnsupportedAlgorithm));
+    }
+    let tenant = match project.tenant(r) {
+        Ok(tenant) => tenant,
+        Err(error) => {
+            ngx_log_error!(
+                NGX_LOG_ERR,
+                r.log(),
+                "authgear: project \"{}\": {error}",
+                project.name
+            );
+            return Step::Done(unavailable(1));
+        }
+    };
+    let remote = match &tenant.keys {
+        Keys::File(keys) => {
+            let verified = verify(&token, keys, project.algorithms);
+            return Step::Done(outcome(r, project, &tenant, verified));
+        }
+        Keys::Remote(remote) => remote,
+    };
+    let keys = match worker::ask(remote, Need::Keys) {
+        Answer::Keys(keys) => keys,
+        Answer::Wait => return Step::Wait(remote.clone()),
+        Answer::Unavailable(seconds) => return Step::Done(unavailable(seconds)),
+        Answer::Unknown => return Step::Done(Outcome::Refused(Reason::UnknownKey)),
+    };
+    let verified = verify(&token, &keys, project.algorithms);
+    if !matches!(verified, Err(Reason::UnknownKey)) || token.kid().is_none() {
+        return Step::Done(outcome(r, project, &tenant, verified));
+    }
+    // Authgear may have rotated its keys since the last fetch.
+    match worker::ask(remote, Need::NewKey) {
+        Answer::Wait => Step::Wait(remote.clone()),
+        Answer::Unavailable(seconds) => Step::Done(unavailable(seconds)),
+        Answer::Keys(_) | Answer::Unknown => Step::Done(Outcome::Refused(Reason::UnknownKey)),
+    }
+}
+
+fn unavailable(seconds: u64) -> Outcome {
+    Outcome::Unavailable(Reason::KeysUnavailable, seconds)
+}
+
+/// Applies the rules to what the signature says.
+fn outcome(
+    r: &Request,
+    project: &Project,
+    tenant: &Tenant,
+    verified: Result<authgear_core::token::VerifiedToken, Reason>,
+) -> Outcome {
+    let judged = verified.and_then(|token| {
+        policy::judge(
+            &token,
+            &project.rules,
+            &tenant.issuer,
+            &tenant.audience,
+            r.now(),
+        )
+        .map(|()| token)
+    });
+    match judged {
+        Ok(token) => Outcome::Verified(Rc::new(token)),
+        Err(reason) => Outcome::Refused(reason),
+    }
+}
+
+/// Turns what is known into what nginx does.
+fn answer(
+    r: &Request,
+    outcome: &Outcome,
+    project: &Project,
+    mode: Mode,
+) -> Result<ngx_int_t, Failed> {
+    let observed = mode == Mode::Observe;
+    if r.location().pass_headers() {
+        match outcome {
+            Outcome::Verified(token) => upstream::hand_over(r, token.session())?,
+            Outcome::Refused(_) | Outcome::BadRequest if observed => upstream::hand_over_no(r)?,
+            _ => {}
+        }
+    }
+    match outcome {
+        _ if observed => Ok(NGX_DECLINED as ngx_int_t),
+        Outcome::Verified(_) => Ok(NGX_OK as ngx_int_t),
+        // It has not been said who this is, so others may still refuse the request.
+        Outcome::Anonymous if mode == Mode::Optional => Ok(NGX_DECLINED as ngx_int_t),
+        Outcome::Anonymous => challenge::unauthorized(r, &project.name, None),
+        Outcome::Refused(reason) => challenge::unauthorized(r, &project.name, Some(*reason)),
+        Outcome::Unavailable(_, seconds) => challenge::unavailable(r, *seconds),
+        Outcome::BadRequest => Ok(NGX_HTTP_BAD_REQUEST as ngx_int_t),
+        Outcome::Unknown => Ok(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t),
+    }
+}
+
+/// One line for a request that is refused; never its token or claims.
+fn log(r: &Request, project: &Project, outcome: &Outcome) {
+    let name = &project.name;
+    match outcome {
+        // Everyday events: a browser that has not logged in yet, a token to be refreshed.
+        Outcome::Refused(reason @ Reason::Expired) => {
+            ngx_log_error!(
+                NGX_LOG_INFO,
+                r.log(),
+                "authgear: {}, project \"{name}\"",
+                reason.as_str()
+            );
+        }
+        Outcome::Refused(reason) | Outcome::Unavailable(reason, _) => {
+            ngx_log_error!(
+                NGX_LOG_ERR,
+                r.log(),
+                "authgear: {}, project \"{name}\"",
+                reason.as_str()
+            );
+        }
+        Outcome::BadRequest => {
+            ngx_log_error!(
+                NGX_LOG_INFO,
+                r.log(),
+                "authgear: more than one Authorization header, project \"{name}\""
+            );
+        }
+        Outcome::Verified(_) | Outcome::Anonymous | Outcome::Unknown => {}
+    }
+}

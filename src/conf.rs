@@ -1,0 +1,221 @@
+//! Directives: the tables, and what their handlers share.
+
+use core::ffi::{c_char, c_void};
+use core::ptr;
+
+use nginx_sys::{
+    ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_BLOCK,
+    NGX_CONF_TAKE1, NGX_HTTP_LIF_CONF, NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF,
+};
+use ngx::core::NGX_CONF_OK;
+
+use crate::nginx::{guard, Conf, Failed, CONF_ERROR};
+
+mod location;
+mod project;
+mod zone;
+
+pub use location::{Gate, LocationConf, Mode};
+pub use project::{Keys, Project, Remote, Tenant};
+pub use zone::ZoneConf;
+
+/// The `http` level: projects and the shared zone.
+#[derive(Debug, Default)]
+pub struct MainConf {
+    /// In the order of the configuration; locations refer to them by index.
+    pub projects: Vec<Project>,
+    /// The shared memory zone.
+    pub zone: ZoneConf,
+}
+
+impl MainConf {
+    /// Index of the project of that name.
+    pub fn project(&self, name: &str) -> Option<usize> {
+        self.projects
+            .iter()
+            .position(|project| project.name == name)
+    }
+}
+
+const fn name(name: &'static str) -> ngx_str_t {
+    ngx_str_t {
+        len: name.len(),
+        data: name.as_ptr().cast_mut(),
+    }
+}
+
+const ANY_LEVEL: u32 = NGX_HTTP_MAIN_CONF
+    | NGX_HTTP_SRV_CONF
+    | NGX_HTTP_LOC_CONF
+    | NGX_HTTP_LIF_CONF
+    | NGX_HTTP_LMT_CONF;
+
+const fn command(
+    text: &'static str,
+    flags: u32,
+    offset: usize,
+    set: extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char,
+) -> ngx_command_t {
+    ngx_command_t {
+        name: name(text),
+        type_: flags as ngx_uint_t,
+        set: Some(set),
+        conf: offset,
+        offset: 0,
+        post: ptr::null_mut(),
+    }
+}
+
+const LOCATION: usize = NGX_HTTP_LOC_CONF_OFFSET;
+const MAIN: usize = NGX_HTTP_MAIN_CONF_OFFSET;
+
+/// Every directive outside `authgear_project`.
+pub static mut COMMANDS: [ngx_command_t; 5] = [
+    command(
+        "authgear_project",
+        NGX_HTTP_MAIN_CONF | NGX_CONF_BLOCK | NGX_CONF_TAKE1,
+        MAIN,
+        authgear_project,
+    ),
+    command(
+        "authgear_shared_zone",
+        NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
+        MAIN,
+        authgear_shared_zone,
+    ),
+    command(
+        "authgear_verify",
+        ANY_LEVEL | NGX_CONF_1MORE,
+        LOCATION,
+        authgear_verify,
+    ),
+    command(
+        "authgear_pass_headers",
+        ANY_LEVEL | NGX_CONF_1MORE,
+        LOCATION,
+        authgear_pass_headers,
+    ),
+    ngx_command_t::empty(),
+];
+
+extern "C" fn authgear_project(
+    cf: *mut ngx_conf_t,
+    _: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx hands over the structure that `create_main_conf` made.
+    let main = unsafe { &mut *conf.cast::<MainConf>() };
+    directive(cf, |cf, words| project::block(cf, main, words[1]))
+}
+
+extern "C" fn authgear_shared_zone(
+    cf: *mut ngx_conf_t,
+    _: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx hands over the structure that `create_main_conf` made.
+    let main = unsafe { &mut *conf.cast::<MainConf>() };
+    directive(cf, |cf, words| main.zone.configure(cf, words[1]))
+}
+
+extern "C" fn authgear_verify(
+    cf: *mut ngx_conf_t,
+    _: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx hands over the structure that `create_loc_conf` made.
+    let conf = unsafe { &mut *conf.cast::<LocationConf>() };
+    directive(cf, |cf, words| conf.set_verify(cf, &words[1..]))
+}
+
+extern "C" fn authgear_pass_headers(
+    cf: *mut ngx_conf_t,
+    _: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx hands over the structure that `create_loc_conf` made.
+    let conf = unsafe { &mut *conf.cast::<LocationConf>() };
+    directive(cf, |_, words| conf.set_pass_headers(&words[1..]))
+}
+
+/// Why a directive is refused.
+#[derive(Debug)]
+pub enum Mistake {
+    /// The end of a sentence that begins with the directive's name.
+    Here(String),
+    /// It has been logged where it was found.
+    Logged,
+}
+
+impl From<String> for Mistake {
+    fn from(text: String) -> Self {
+        Self::Here(text)
+    }
+}
+
+impl From<&str> for Mistake {
+    fn from(text: &str) -> Self {
+        Self::Here(text.to_string())
+    }
+}
+
+impl From<Failed> for Mistake {
+    /// nginx logs its own failures.
+    fn from(_: Failed) -> Self {
+        Self::Logged
+    }
+}
+
+/// Runs a directive's handler on its words; a mistake is logged after the directive's name.
+fn directive(
+    cf: *mut ngx_conf_t,
+    set: impl FnOnce(&Conf, &[&str]) -> Result<(), Mistake>,
+) -> *mut c_char {
+    guard(CONF_ERROR, || {
+        // SAFETY: nginx hands a valid configuration context over.
+        let cf = unsafe { Conf::from_raw(cf) };
+        let done = cf.words().map_err(Mistake::from).and_then(|words| {
+            set(&cf, &words).map_err(|mistake| match mistake {
+                Mistake::Here(text) => Mistake::Here(format!("\"{}\" {text}", words[0])),
+                Mistake::Logged => Mistake::Logged,
+            })
+        });
+        match done {
+            Ok(()) => return NGX_CONF_OK,
+            Err(Mistake::Here(text)) => cf.emerg(text),
+            Err(Mistake::Logged) => {}
+        }
+        CONF_ERROR
+    })
+}
+
+/// What only shows once the whole configuration is read.
+pub fn finish(cf: &Conf) -> Result<(), Failed> {
+    let main = cf.main_conf();
+    if main.projects.iter().any(Project::is_remote) {
+        main.zone.create(cf)?;
+    }
+    Ok(())
+}
+
+/// nginx's spelling of on and off.
+fn flag(words: &[&str]) -> Result<bool, Mistake> {
+    match words {
+        ["on"] => Ok(true),
+        ["off"] => Ok(false),
+        [other] => Err(format!("must be \"on\" or \"off\", not \"{other}\"").into()),
+        _ => Err("takes one parameter, \"on\" or \"off\"".into()),
+    }
+}
+
+/// A time in nginx's notation, in milliseconds.
+fn time(text: &str) -> Option<u64> {
+    let mut line = ngx_str_t {
+        len: text.len(),
+        data: text.as_ptr().cast_mut(),
+    };
+    // SAFETY: ngx_parse_time only reads the text.
+    let ms = unsafe { nginx_sys::ngx_parse_time(&mut line, 0) };
+    u64::try_from(ms).ok()
+}

@@ -1,0 +1,92 @@
+//! `authgear_shared_zone`.
+
+use core::cell::Cell;
+use core::ptr::{self, NonNull};
+
+use nginx_sys::{ngx_parse_size, ngx_shared_memory_add, ngx_shm_zone_t, ngx_str_t};
+use ngx::http::HttpModule;
+
+use super::Mistake;
+use crate::keystore;
+use crate::nginx::{Conf, Failed};
+
+const DEFAULT_NAME: &str = "authgear";
+const DEFAULT_SIZE: usize = 1 << 20;
+/// Below this not even one key set of the largest size would be sure of a place.
+const LEAST_SIZE: usize = 512 << 10;
+
+/// The shared memory zone that holds keys and counters.
+#[derive(Debug, Default)]
+pub struct ZoneConf {
+    named: Option<(String, usize)>,
+    zone: Cell<Option<NonNull<ngx_shm_zone_t>>>,
+}
+
+impl ZoneConf {
+    /// Reads `zone=name:size`.
+    pub fn configure(&mut self, cf: &Conf, parameter: &str) -> Result<(), Mistake> {
+        const FORM: &str = "write \"authgear_shared_zone zone=authgear:1m;\"";
+        if self.named.is_some() {
+            return Err("is duplicate; one zone serves all projects".into());
+        }
+        let Some(zone) = parameter.strip_prefix("zone=") else {
+            return Err(format!("has an invalid parameter \"{parameter}\"; {FORM}").into());
+        };
+        let Some((name, size)) = zone.split_once(':') else {
+            return Err(format!("has no size in \"{parameter}\"; {FORM}").into());
+        };
+        if name.is_empty() {
+            return Err(format!("has no name in \"{parameter}\"; {FORM}").into());
+        }
+        let mut text = ngx_str_t {
+            len: size.len(),
+            data: size.as_ptr().cast_mut(),
+        };
+        // SAFETY: ngx_parse_size only reads the text.
+        let bytes = unsafe { ngx_parse_size(&mut text) };
+        let Some(bytes) = usize::try_from(bytes).ok().filter(|_| !size.is_empty()) else {
+            return Err(format!("has an invalid size \"{size}\"; {FORM}").into());
+        };
+        if bytes < LEAST_SIZE {
+            return Err(
+                format!("zone \"{name}\" is too small with {size}; the least is 512k").into(),
+            );
+        }
+        self.named = Some((name.to_string(), bytes));
+        self.create(cf).map_err(Mistake::from)
+    }
+
+    /// Asks nginx for the zone, once.
+    pub fn create(&self, cf: &Conf) -> Result<(), Failed> {
+        if self.zone.get().is_some() {
+            return Ok(());
+        }
+        let (name, size) = match &self.named {
+            Some((name, size)) => (name.as_str(), *size),
+            None => (DEFAULT_NAME, DEFAULT_SIZE),
+        };
+        let mut name = cf.pool().copy(name.as_bytes())?;
+        // SAFETY: the context is live; the module's address serves as the zone's tag, and nginx
+        // has allocated the zone's structure in the cycle's pool when it returns one.
+        unsafe {
+            let zone = ngx_shared_memory_add(
+                cf.raw(),
+                &mut name,
+                size,
+                ptr::from_ref(crate::AuthgearModule::module())
+                    .cast_mut()
+                    .cast(),
+            );
+            let zone = NonNull::new(zone).ok_or(Failed)?;
+            (*zone.as_ptr()).init = Some(keystore::init_zone);
+            self.zone.set(Some(zone));
+        }
+        Ok(())
+    }
+
+    /// The zone, once nginx has mapped it.
+    pub fn zone(&self) -> Option<&ngx_shm_zone_t> {
+        // SAFETY: the structure lives as long as the configuration.
+        self.zone.get().map(|zone| unsafe { zone.as_ref() })
+    }
+}

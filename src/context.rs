@@ -1,0 +1,147 @@
+//! What the module knows of one request.
+
+use core::cell::{Cell, RefCell};
+use core::ffi::c_void;
+use core::ptr::NonNull;
+use std::rc::Rc;
+
+use authgear_core::reason::Reason;
+use authgear_core::token::VerifiedToken;
+use nginx_sys::ngx_str_t;
+use ngx::http::HttpModule;
+
+use crate::nginx::{guard, Failed, Request};
+use crate::worker::WaiterId;
+
+/// Where a request stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing has been asked in this pass through the phases.
+    New,
+    /// The request is suspended until its keys can be had, or cannot.
+    WaitingForKeys(WaiterId),
+    /// The outcome is final for this pass.
+    Decided,
+}
+
+/// What is known of the caller.
+#[derive(Debug, Clone, Default)]
+pub enum Outcome {
+    /// Nothing yet.
+    #[default]
+    Unknown,
+    /// A token that stands, by the project's and the location's rules.
+    Verified(Rc<VerifiedToken>),
+    /// The request carries no credential.
+    Anonymous,
+    /// The credential is bad: 401.
+    Refused(Reason),
+    /// The request itself is bad: 400.
+    BadRequest,
+    /// No verdict can be had: 503, and the seconds until it is worth another try.
+    Unavailable(Reason, u64),
+}
+
+impl Outcome {
+    /// The word for `$authgear_reason`; `None` while nothing is known.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Unknown => None,
+            Self::Verified(_) => Some(Reason::Ok),
+            Self::Anonymous => Some(Reason::NoCredential),
+            Self::Refused(reason) | Self::Unavailable(reason, _) => Some(*reason),
+            Self::BadRequest => Some(Reason::Malformed),
+        }
+    }
+}
+
+/// The state of one client request, shared by its subrequests and its internal redirects.
+#[derive(Debug)]
+pub struct Context {
+    /// Where the request stands in this pass through the phases.
+    pub stage: Cell<Stage>,
+    /// What is known of the caller, for variables and upstream headers.
+    pub outcome: RefCell<Outcome>,
+    /// Whether the client's own `X-Authgear-*` are gone from the header list.
+    pub stripped: Cell<bool>,
+    /// Set while a variable asks for an early verdict, so that it cannot ask itself.
+    pub asking: Cell<bool>,
+    /// Values of computed variables, in the request's pool, by their name.
+    pub texts: RefCell<Vec<(Box<[u8]>, ngx_str_t)>>,
+}
+
+impl Context {
+    fn new() -> Self {
+        Self {
+            stage: Cell::new(Stage::New),
+            outcome: RefCell::default(),
+            stripped: Cell::new(false),
+            asking: Cell::new(false),
+            texts: RefCell::default(),
+        }
+    }
+
+    /// Starts a new pass: nginx runs the phases again after an internal redirect. What an
+    /// earlier pass decided stays visible until this one decides; an early verdict does not.
+    pub fn restart(&self) {
+        match self.stage.replace(Stage::New) {
+            Stage::Decided => return,
+            Stage::WaitingForKeys(waiter) => crate::worker::forget(waiter),
+            Stage::New => {}
+        }
+        self.settle(Outcome::Unknown);
+    }
+
+    /// Settles what is known of the caller.
+    pub fn settle(&self, outcome: Outcome) {
+        self.texts.borrow_mut().clear();
+        *self.outcome.borrow_mut() = outcome;
+    }
+
+    /// The context of `r`'s client request, if the module has met it.
+    pub fn find(r: &Request) -> Option<&Context> {
+        let main = r.main();
+        let index = crate::AuthgearModule::module().ctx_index;
+        // SAFETY: `ctx` has a slot for every module, and ours holds null or a pointer that
+        // `create` put there; the context lives as long as the request's pool.
+        unsafe {
+            let slot = (*main.raw()).ctx.add(index);
+            if (*slot).is_null() {
+                // An internal redirect clears the slots, but not the pool.
+                if (*main.raw()).internal() == 0 && (*main.raw()).filter_finalize() == 0 {
+                    return None;
+                }
+                let kept = main.pool().kept::<Context>(drop_context)?;
+                slot.write(kept.as_ptr().cast());
+            }
+            Some(&*(*slot).cast::<Context>())
+        }
+    }
+
+    /// The context of `r`'s client request, made if need be.
+    pub fn find_or_create(r: &Request) -> Result<&Context, Failed> {
+        if let Some(context) = Self::find(r) {
+            return Ok(context);
+        }
+        let main = r.main();
+        let index = crate::AuthgearModule::module().ctx_index;
+        let context: NonNull<Context> = main.pool().keep(Context::new(), drop_context)?;
+        // SAFETY: as in `find`.
+        unsafe {
+            (*main.raw()).ctx.add(index).write(context.as_ptr().cast());
+            Ok(&*context.as_ptr())
+        }
+    }
+}
+
+/// The request is over, finished or given up by its client: it waits for nothing any more.
+unsafe extern "C" fn drop_context(data: *mut c_void) {
+    guard((), || {
+        let context = data.cast::<Context>();
+        // SAFETY: nginx calls this once, with the context that `find_or_create` kept.
+        unsafe {
+            (*context).restart();
+            context.drop_in_place();
+        }
+    });
+}

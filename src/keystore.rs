@@ -1,0 +1,577 @@
+//! The shared zone, and this worker's parsed copy of it.
+//!
+//! The zone holds one entry for each source of keys: the document as it was fetched, and the
+//! [`Record`] of what is known of it. Entries are read and written under the zone's slab mutex,
+//! which nginx's master unlocks for a worker that dies with it. Every change of an entry takes a
+//! new number from the zone's generation, so that a worker whose copies carry the newest number
+//! needs neither the mutex nor the entries.
+
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::{mem, slice};
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+
+use authgear_core::keys::freshness::{advise, back_off, Advice, Need, Record};
+use authgear_core::keys::KeySet;
+use lru::LruCache;
+use nginx_sys::{
+    ngx_int_t, ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc_locked,
+    ngx_slab_free_locked, ngx_slab_pool_t, NGX_ERROR, NGX_LOG_EMERG, NGX_OK,
+};
+
+use crate::conf::Remote;
+use crate::nginx::guard;
+
+/// Tells sources of keys apart.
+pub type Id = [u8; 32];
+
+const MAGIC: u64 = u64::from_be_bytes(*b"authgear");
+/// Changes with the layout of what the zone holds.
+const LAYOUT: u64 = (1 << 32) + mem::size_of::<Entry>() as u64;
+const BUCKETS: usize = 512;
+/// Parsed key sets that one worker keeps.
+const PARSED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// How often a worker tells the zone that it uses an entry, in milliseconds.
+const TOUCH: u64 = 1000;
+/// What a lease lasts beyond the fetch's own time limit, in milliseconds.
+const LEASE_MARGIN: u64 = 1000;
+
+/// What stands at the beginning of the zone.
+#[repr(C)]
+struct Zone {
+    magic: u64,
+    layout: u64,
+    /// Number of the newest change of any entry.
+    generation: AtomicU64,
+    /// Number of the newest lease.
+    leases: u64,
+    buckets: [*mut Entry; BUCKETS],
+}
+
+/// One source's keys. Reachable from exactly one bucket.
+#[repr(C)]
+struct Entry {
+    next: *mut Entry,
+    id: Id,
+    /// The zone's generation at this entry's last change.
+    generation: u64,
+    /// The last good document, or null.
+    document: *mut Document,
+    record: Record,
+    /// Number of the lease that is out, if `record.lease_until` has not passed.
+    lease: u64,
+    /// When a worker last used the entry.
+    used: u64,
+    /// Digest of the last failure that was logged; 0 when the last attempt succeeded.
+    failure: u64,
+}
+
+/// A block with `len` bytes behind this header.
+#[repr(C)]
+struct Document {
+    len: usize,
+    generation: u64,
+}
+
+/// The zone's callback: prepares new memory, or takes over that of the configuration before.
+pub unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int_t {
+    guard(NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx hands over a mapped zone whose memory begins with a slab pool. `old` is
+        // what this function left in `data` for the same memory.
+        unsafe {
+            let pool = (*zone).shm.addr.cast::<ngx_slab_pool_t>();
+            let reused = if old.is_null() { (*pool).data } else { old };
+            if !reused.is_null() {
+                let header = reused.cast::<Zone>();
+                if (*header).magic != MAGIC || (*header).layout != LAYOUT {
+                    ngx::ngx_log_error!(
+                        NGX_LOG_EMERG,
+                        (*zone).shm.log,
+                        "authgear: the shared zone was laid out by another version of the \
+                         module; restart nginx instead of reloading it"
+                    );
+                    return NGX_ERROR as ngx_int_t;
+                }
+                (*zone).data = reused;
+                return NGX_OK as ngx_int_t;
+            }
+            ngx_shmtx_lock(&mut (*pool).mutex);
+            let header = ngx_slab_alloc_locked(pool, mem::size_of::<Zone>()).cast::<Zone>();
+            ngx_shmtx_unlock(&mut (*pool).mutex);
+            if header.is_null() {
+                return NGX_ERROR as ngx_int_t;
+            }
+            header.write(Zone {
+                magic: MAGIC,
+                layout: LAYOUT,
+                generation: AtomicU64::new(1),
+                leases: 0,
+                buckets: [ptr::null_mut(); BUCKETS],
+            });
+            (*pool).data = header.cast();
+            // A full zone is no error: the least recently used entry makes room.
+            (*pool).set_log_nomem(0);
+            (*zone).data = header.cast();
+            NGX_OK as ngx_int_t
+        }
+    })
+}
+
+/// The mapped zone. It stays mapped while any configuration refers to it.
+#[derive(Debug, Clone, Copy)]
+pub struct SharedZone {
+    pool: NonNull<ngx_slab_pool_t>,
+    zone: NonNull<Zone>,
+}
+
+impl SharedZone {
+    /// The zone behind `shm`, once [`init_zone`] has run.
+    pub fn new(shm: &ngx_shm_zone_t) -> Option<Self> {
+        Some(Self {
+            pool: NonNull::new(shm.shm.addr.cast())?,
+            zone: NonNull::new(shm.data.cast())?,
+        })
+    }
+
+    fn generation(self) -> u64 {
+        // SAFETY: the zone is mapped.
+        unsafe { self.zone.as_ref().generation.load(Ordering::Acquire) }
+    }
+
+    fn lock(self) -> Locked {
+        // SAFETY: the zone is mapped, and its slab pool initialised.
+        unsafe { ngx_shmtx_lock(&mut (*self.pool.as_ptr()).mutex) };
+        Locked(self)
+    }
+}
+
+/// The zone with its mutex held.
+struct Locked(SharedZone);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // SAFETY: `lock` took the mutex.
+        unsafe { ngx_shmtx_unlock(&mut (*self.0.pool.as_ptr()).mutex) };
+    }
+}
+
+impl Locked {
+    fn zone(&mut self) -> &mut Zone {
+        // SAFETY: the zone is mapped, and the mutex makes this the only reference.
+        unsafe { self.0.zone.as_mut() }
+    }
+
+    fn bucket(&mut self, id: &Id) -> &mut *mut Entry {
+        let hash = u16::from_ne_bytes([id[0], id[1]]) as usize;
+        &mut self.zone().buckets[hash % BUCKETS]
+    }
+
+    fn find(&mut self, id: &Id) -> Option<&mut Entry> {
+        let mut entry = *self.bucket(id);
+        // SAFETY: what a bucket chains are live entries, and the mutex is held.
+        while let Some(found) = unsafe { entry.as_mut() } {
+            if found.id == *id {
+                return Some(found);
+            }
+            entry = found.next;
+        }
+        None
+    }
+
+    /// Allocates, making room by dropping the least recently used entries but `keep`.
+    fn allocate(&mut self, size: usize, keep: &Id) -> Option<NonNull<u8>> {
+        loop {
+            // SAFETY: the mutex is held.
+            let block = unsafe { ngx_slab_alloc_locked(self.0.pool.as_ptr(), size) };
+            if let Some(block) = NonNull::new(block.cast()) {
+                return Some(block);
+            }
+            let oldest = self.oldest(keep)?;
+            self.remove(&oldest);
+        }
+    }
+
+    fn oldest(&mut self, keep: &Id) -> Option<Id> {
+        let mut oldest: Option<(u64, Id)> = None;
+        for bucket in self.zone().buckets {
+            let mut entry = bucket;
+            // SAFETY: as in `find`.
+            while let Some(found) = unsafe { entry.as_ref() } {
+                if found.id != *keep && oldest.is_none_or(|(used, _)| found.used < used) {
+                    oldest = Some((found.used, found.id));
+                }
+                entry = found.next;
+            }
+        }
+        oldest.map(|(_, id)| id)
+    }
+
+    fn remove(&mut self, id: &Id) {
+        let mut link: *mut *mut Entry = self.bucket(id);
+        // SAFETY: as in `find`. The entry is unlinked by one store before it is freed.
+        unsafe {
+            while let Some(found) = (*link).as_mut() {
+                if found.id == *id {
+                    *link = found.next;
+                    self.free(found.document);
+                    self.free(ptr::from_mut(found));
+                    self.zone().generation.fetch_add(1, Ordering::Release);
+                    return;
+                }
+                link = &mut found.next;
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `block` must be null or come from `allocate`, and nothing may point to it any more.
+    unsafe fn free<T>(&mut self, block: *mut T) {
+        if !block.is_null() {
+            // SAFETY: the mutex is held, and the caller vouches for the block.
+            unsafe { ngx_slab_free_locked(self.0.pool.as_ptr(), block.cast()) };
+        }
+    }
+
+    fn find_or_insert(&mut self, id: &Id, now: u64) -> Option<&mut Entry> {
+        if self.find(id).is_none() {
+            let block = self.allocate(mem::size_of::<Entry>(), id)?.cast::<Entry>();
+            let next = *self.bucket(id);
+            // SAFETY: the block is large enough, and slab blocks are aligned to their size
+            // rounded up to a power of two. The entry is complete before it is linked.
+            unsafe {
+                block.write(Entry {
+                    next,
+                    id: *id,
+                    generation: 0,
+                    document: ptr::null_mut(),
+                    record: Record::default(),
+                    lease: 0,
+                    used: now,
+                    failure: 0,
+                });
+            }
+            *self.bucket(id) = block.as_ptr();
+        }
+        self.find(id)
+    }
+
+    fn next_generation(&mut self) -> u64 {
+        self.zone().generation.fetch_add(1, Ordering::Release) + 1
+    }
+
+    /// A copy of the bytes as a block of the zone, or `None` when it cannot hold them.
+    fn document(&mut self, bytes: &[u8], generation: u64, keep: &Id) -> Option<NonNull<Document>> {
+        let block = self
+            .allocate(mem::size_of::<Document>() + bytes.len(), keep)?
+            .cast::<Document>();
+        // SAFETY: the block holds the header and the bytes behind it.
+        unsafe {
+            block.write(Document {
+                len: bytes.len(),
+                generation,
+            });
+            ptr::copy_nonoverlapping(bytes.as_ptr(), block.add(1).cast().as_ptr(), bytes.len());
+        }
+        Some(block)
+    }
+}
+
+impl Entry {
+    fn document(&self) -> Option<(&[u8], u64)> {
+        // SAFETY: a document is complete before an entry points to it, and is freed only after
+        // the entry points elsewhere, both under the mutex that the caller holds.
+        unsafe {
+            let document = self.document.as_ref()?;
+            let bytes = ptr::from_ref(document).add(1).cast::<u8>();
+            Some((
+                slice::from_raw_parts(bytes, document.len),
+                document.generation,
+            ))
+        }
+    }
+}
+
+/// The right to fetch one source's keys, until its deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease(u64);
+
+/// How a source's failures change: what is worth a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// As before.
+    Same,
+    /// It fails, or fails in another way.
+    Failing,
+    /// It works again.
+    Recovered,
+}
+
+/// This worker's copy of one entry.
+struct Copy {
+    keys: Option<Rc<KeySet>>,
+    record: Record,
+    /// The zone's generation when the copy was made.
+    seen: u64,
+    /// The entry's generation at that time.
+    generation: u64,
+    /// Which document `keys` were parsed from.
+    document: u64,
+    touched: u64,
+}
+
+/// The key sets as this worker sees them.
+pub struct KeyStore {
+    zone: SharedZone,
+    copies: LruCache<Id, Copy>,
+}
+
+/// What [`KeyStore::look_up`] found.
+pub struct Found {
+    /// The keys, fresh or not, if there are any.
+    pub keys: Option<Rc<KeySet>>,
+    /// What to do with them, and beside them.
+    pub advice: Advice,
+}
+
+impl KeyStore {
+    /// A store without copies.
+    pub fn new(zone: SharedZone) -> Self {
+        Self {
+            zone,
+            copies: LruCache::new(PARSED),
+        }
+    }
+
+    /// Whether the store is that of `zone`: a reload can replace the memory.
+    pub fn is_of(&self, zone: SharedZone) -> bool {
+        self.zone.zone == zone.zone
+    }
+
+    /// The keys of a source, and what a request with that need shall do, at the time `now`.
+    pub fn look_up(&mut self, remote: &Remote, need: Need, now: u64) -> Found {
+        let copy = self.copy(&remote.id, now);
+        Found {
+            keys: copy.keys.clone(),
+            advice: advise(&copy.record, &remote.timing, need, now),
+        }
+    }
+
+    /// The copy, brought up to date.
+    fn copy(&mut self, id: &Id, now: u64) -> &mut Copy {
+        let seen = self.zone.generation();
+        let zone = self.zone;
+        let copy = self.copies.get_or_insert_mut(*id, || Copy {
+            keys: None,
+            record: Record::default(),
+            seen: 0,
+            generation: 0,
+            document: 0,
+            touched: 0,
+        });
+        if copy.seen != seen || now.saturating_sub(copy.touched) >= TOUCH {
+            copy.synchronise(zone, id, seen, now);
+        }
+        copy
+    }
+
+    /// Takes the lease for a fetch, unless the entry, read under the mutex, advises otherwise.
+    /// The store's own copy is brought up to date either way.
+    pub fn try_lease(&mut self, remote: &Remote, need: Need, now: u64) -> Option<Lease> {
+        let deadline = now + remote.source.timeout.as_millis() as u64 + LEASE_MARGIN;
+        let copy = self.copy(&remote.id, now);
+        let (has_keys, alone) = (copy.keys.is_some(), copy.record);
+        let mut locked = self.zone.lock();
+        let number = locked.zone().leases + 1;
+        let entry = locked.find_or_insert(&remote.id, now);
+        let mut view = match &entry {
+            Some(entry) => Record {
+                // The zone may have had no room for the document.
+                fetched_at: entry
+                    .record
+                    .fetched_at
+                    .filter(|_| has_keys || !entry.document.is_null()),
+                ..entry.record
+            },
+            None => alone,
+        };
+        let advice = advise(&view, &remote.timing, need, now);
+        let granted = matches!(advice, Advice::UseAndFetch | Advice::FetchAndWait);
+        if granted {
+            view.lease_until = deadline;
+            // Without room for an entry the lease is this worker's own.
+            if let Some(entry) = entry {
+                entry.record.lease_until = deadline;
+                entry.lease = number;
+            }
+            locked.zone().leases = number;
+        }
+        drop(locked);
+        if let Some(copy) = self.copies.get_mut(&remote.id) {
+            copy.record = Record {
+                fetched_at: copy.record.fetched_at,
+                ..view
+            };
+        }
+        granted.then_some(Lease(number))
+    }
+
+    /// Publishes a document that was fetched under `lease`, with its parsed keys. A lease that has
+    /// passed to somebody else publishes nothing.
+    pub fn publish(
+        &mut self,
+        id: &Id,
+        lease: Lease,
+        document: &[u8],
+        keys: KeySet,
+        now: u64,
+    ) -> Published {
+        let mut locked = self.zone.lock();
+        let generation = locked.next_generation();
+        let mut published = Published {
+            change: Change::Same,
+            stored: false,
+        };
+        let record = Record {
+            fetched_at: Some(now),
+            attempted_at: Some(now),
+            ..Record::default()
+        };
+        if locked
+            .find_or_insert(id, now)
+            .is_some_and(|entry| entry.lease > lease.0)
+        {
+            return published;
+        }
+        let block = locked.document(document, generation, id);
+        if let Some(entry) = locked.find(id) {
+            let old = mem::replace(
+                &mut entry.document,
+                block.map_or(ptr::null_mut(), NonNull::as_ptr),
+            );
+            entry.record = record;
+            entry.generation = generation;
+            if mem::take(&mut entry.failure) != 0 {
+                published.change = Change::Recovered;
+            }
+            // SAFETY: the entry does not point to the old document any more.
+            unsafe { locked.free(old) };
+            published.stored = block.is_some();
+        }
+        drop(locked);
+        self.copies.put(
+            *id,
+            Copy {
+                keys: Some(Rc::new(keys)),
+                record,
+                seen: generation,
+                generation,
+                document: generation,
+                touched: now,
+            },
+        );
+        published
+    }
+
+    /// Records that the fetch under `lease` failed. `failure` is a digest of how, not 0; `jitter`
+    /// is from 0 to 1.
+    pub fn fail(
+        &mut self,
+        remote: &Remote,
+        lease: Lease,
+        failure: u64,
+        now: u64,
+        jitter: f64,
+    ) -> Change {
+        let age_limit = remote.timing.refresh.saturating_add(remote.timing.stale);
+        let has_keys = self.copy(&remote.id, now).keys.is_some();
+        let mut locked = self.zone.lock();
+        let generation = locked.next_generation();
+        let mut change = Change::Failing;
+        let failed = |record: &mut Record| {
+            record.failures = record.failures.saturating_add(1);
+            record.attempted_at = Some(now);
+            record.lease_until = 0;
+            let usable = has_keys
+                && record
+                    .fetched_at
+                    .is_some_and(|at| now.saturating_sub(at) < age_limit);
+            record.next_try = now + back_off(record.failures, &remote.timing, usable, jitter);
+        };
+        match locked.find_or_insert(&remote.id, now) {
+            Some(entry) if entry.lease > lease.0 => return Change::Same,
+            Some(entry) => {
+                failed(&mut entry.record);
+                entry.generation = generation;
+                if mem::replace(&mut entry.failure, failure) == failure {
+                    change = Change::Same;
+                }
+            }
+            None => {
+                if let Some(copy) = self.copies.get_mut(&remote.id) {
+                    failed(&mut copy.record);
+                }
+            }
+        }
+        change
+    }
+
+    /// The number of the source's last change, for [`KeyStore::has_news`].
+    pub fn last_change(&mut self, id: &Id, now: u64) -> u64 {
+        self.copy(id, now).generation
+    }
+
+    /// Whether a source has changed since its last change was `since`, or is not being fetched by
+    /// anybody any more.
+    pub fn has_news(&mut self, id: &Id, since: u64, now: u64) -> bool {
+        let copy = self.copy(id, now);
+        copy.generation != since || now >= copy.record.lease_until
+    }
+}
+
+/// What became of a fetched document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// How the source's failures changed.
+    pub change: Change,
+    /// Whether the zone had room for it.
+    pub stored: bool,
+}
+
+impl Copy {
+    /// Reads the entry if it changed, and tells it that it is used.
+    fn synchronise(&mut self, zone: SharedZone, id: &Id, seen: u64, now: u64) {
+        let mut locked = zone.lock();
+        self.seen = seen;
+        self.touched = now;
+        let Some(entry) = locked.find(id) else {
+            // Evicted, or never there: what this worker has parsed is as good as before, and its
+            // age is known.
+            return;
+        };
+        entry.used = now;
+        self.record.lease_until = entry.record.lease_until;
+        if self.generation == entry.generation {
+            return;
+        }
+        let fresh = match entry.document() {
+            Some((bytes, generation)) if generation != self.document => {
+                Some((bytes.to_vec(), generation))
+            }
+            _ => None,
+        };
+        self.generation = entry.generation;
+        self.record = entry.record;
+        drop(locked);
+        if let Some((bytes, generation)) = fresh {
+            // What is in the zone was parsed before it was published.
+            self.keys = KeySet::parse(&bytes).ok().map(|(keys, _)| Rc::new(keys));
+            self.document = generation;
+        }
+        if self.keys.is_none() {
+            self.record.fetched_at = None;
+        }
+    }
+}

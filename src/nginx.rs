@@ -1,0 +1,482 @@
+//! nginx's raw pointers, behind types that borrow.
+//!
+//! Nothing here decides anything; it is what the `ngx` crate does not wrap.
+
+use core::ffi::{c_char, c_void};
+use core::fmt;
+use core::ptr::{self, NonNull};
+use core::{mem, slice, str};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+use nginx_sys::{
+    ngx_array_push, ngx_conf_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t,
+    ngx_http_complex_value, ngx_http_complex_value_t, ngx_http_core_main_conf_t,
+    ngx_http_handler_pt, ngx_http_request_t, ngx_int_t, ngx_list_part_t, ngx_list_push, ngx_list_t,
+    ngx_log_t, ngx_pcalloc, ngx_pnalloc, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t,
+    ngx_table_elt_t, ngx_uint_t, NGX_LOG_EMERG, NGX_LOG_WARN, NGX_OK,
+};
+use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, NgxHttpCoreModule};
+
+/// nginx gave no memory, or refused a registration; it has logged why.
+#[derive(Debug)]
+pub struct Failed;
+
+/// Runs `f` so that no panic reaches nginx: one that happens becomes `on_panic`.
+pub fn guard<T>(on_panic: T, f: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or(on_panic)
+}
+
+/// The bytes of an `ngx_str_t` for as long as the memory behind it lives.
+///
+/// # Safety
+///
+/// The string must stay valid and unchanged for `'a`.
+pub unsafe fn bytes<'a>(s: &ngx_str_t) -> &'a [u8] {
+    if s.len == 0 || s.data.is_null() {
+        return &[];
+    }
+    // SAFETY: the caller vouches for the memory.
+    unsafe { slice::from_raw_parts(s.data, s.len) }
+}
+
+/// An `ngx_str_t` that borrows `text`; nginx only reads through it.
+pub fn borrowed_str(text: &[u8]) -> ngx_str_t {
+    ngx_str_t {
+        len: text.len(),
+        data: text.as_ptr().cast_mut(),
+    }
+}
+
+/// A request, alive while nginx is inside one of our callbacks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request(NonNull<ngx_http_request_t>);
+
+impl Request {
+    /// # Safety
+    ///
+    /// `r` must point to a live request, and the value must not outlive the callback.
+    pub unsafe fn from_raw(r: *mut ngx_http_request_t) -> Self {
+        // SAFETY: nginx never passes a null request.
+        Self(unsafe { NonNull::new_unchecked(r) })
+    }
+
+    pub fn raw(&self) -> *mut ngx_http_request_t {
+        self.0.as_ptr()
+    }
+
+    /// The client's request, of which this may be a subrequest.
+    pub fn main(&self) -> Request {
+        // SAFETY: `main` always points to a live request, that one's own main included.
+        unsafe { Request::from_raw((*self.raw()).main) }
+    }
+
+    pub fn is_main(&self) -> bool {
+        // SAFETY: the request is live.
+        unsafe { (*self.raw()).main == self.raw() }
+    }
+
+    pub fn log(&self) -> *mut ngx_log_t {
+        // SAFETY: a live request has a connection, and that a log.
+        unsafe { (*(*self.raw()).connection).log }
+    }
+
+    pub fn pool(&self) -> Pool {
+        // SAFETY: the request is live, and so is its pool.
+        Pool(unsafe { (*self.raw()).pool })
+    }
+
+    pub fn location(&self) -> &crate::conf::LocationConf {
+        // SAFETY: the request is live.
+        crate::AuthgearModule::location_conf(unsafe { self.0.as_ref() })
+            .expect("nginx makes a location configuration for every module")
+    }
+
+    pub fn main_conf(&self) -> &crate::conf::MainConf {
+        // SAFETY: the request is live.
+        crate::AuthgearModule::main_conf(unsafe { self.0.as_ref() })
+            .expect("nginx makes a main configuration for every module")
+    }
+
+    /// The request's headers as nginx keeps them, in order.
+    pub fn headers(&self) -> Headers<'_> {
+        // SAFETY: the request is live, and so is its header list.
+        let list = unsafe { &(*self.raw()).headers_in.headers };
+        Headers {
+            part: &list.part,
+            next: 0,
+        }
+    }
+
+    /// Replaces the list of the client's headers. Pointers that nginx holds into the old one
+    /// stay valid, since it is the pool that owns it.
+    ///
+    /// # Safety
+    ///
+    /// `list` must have been filled from this request's pool.
+    pub unsafe fn replace_headers(&self, list: ngx_list_t) {
+        // SAFETY: the request is live; `last` of a list with one part points into the struct
+        // itself, so it is set anew after the move.
+        unsafe {
+            let headers = &mut (*self.raw()).headers_in.headers;
+            let single = list.part.next.is_null();
+            *headers = list;
+            if single {
+                headers.last = ptr::addr_of_mut!(headers.part);
+            }
+        }
+    }
+
+    /// Appends a header to what the client sent, for the upstream to see.
+    pub fn add_request_header(
+        &self,
+        key: &'static str,
+        lowcase_key: &'static str,
+        hash: ngx_uint_t,
+        value: &[u8],
+    ) -> Result<(), Failed> {
+        // SAFETY: the list belongs to a live request.
+        let header = unsafe { push_header(ptr::addr_of_mut!((*self.raw()).headers_in.headers))? };
+        header.hash = hash;
+        header.key = borrowed_str(key.as_bytes());
+        header.value = self.pool().copy(value)?;
+        header.lowcase_key = lowcase_key.as_ptr().cast_mut();
+        Ok(())
+    }
+
+    /// Appends a header to the response. `value` must live as long as the request.
+    pub fn add_response_header(
+        &self,
+        key: &'static str,
+        value: ngx_str_t,
+    ) -> Result<NonNull<ngx_table_elt_t>, Failed> {
+        // SAFETY: the list belongs to a live request.
+        let header = unsafe { push_header(ptr::addr_of_mut!((*self.raw()).headers_out.headers))? };
+        header.hash = 1;
+        header.key = borrowed_str(key.as_bytes());
+        header.value = value;
+        Ok(NonNull::from(header))
+    }
+
+    /// Unix time in seconds, as nginx's event loop last read it.
+    pub fn now(&self) -> f64 {
+        let time = nginx_sys::ngx_timeofday();
+        time.sec as f64 + time.msec as f64 / 1000.0
+    }
+}
+
+/// # Safety
+///
+/// `list` must belong to a live request and hold `ngx_table_elt_t`.
+unsafe fn push_header<'a>(list: *mut ngx_list_t) -> Result<&'a mut ngx_table_elt_t, Failed> {
+    // SAFETY: the caller vouches for the list; what is pushed is uninitialised memory of the
+    // element's size, which an all-zero `ngx_table_elt_t` makes valid.
+    unsafe {
+        let header = ngx_list_push(list).cast::<ngx_table_elt_t>();
+        if header.is_null() {
+            return Err(Failed);
+        }
+        header.write(mem::zeroed());
+        Ok(&mut *header)
+    }
+}
+
+/// Iterator over an nginx list of headers, those with a zero `hash` left out.
+pub struct Headers<'a> {
+    part: &'a ngx_list_part_t,
+    next: usize,
+}
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = &'a ngx_table_elt_t;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            while self.next >= self.part.nelts {
+                // SAFETY: parts of a live list are valid until its pool goes.
+                self.part = unsafe { self.part.next.as_ref()? };
+                self.next = 0;
+            }
+            // SAFETY: `next` is below the number of elements of this part.
+            let header = unsafe { &*self.part.elts.cast::<ngx_table_elt_t>().add(self.next) };
+            self.next += 1;
+            if header.hash != 0 {
+                return Some(header);
+            }
+        }
+    }
+}
+
+/// The lower-case name and the value of a request's header.
+pub fn header_parts(header: &ngx_table_elt_t) -> (&[u8], &[u8]) {
+    // SAFETY: nginx fills `lowcase_key` with as many bytes as `key` has for every request header.
+    unsafe {
+        let name = if header.lowcase_key.is_null() {
+            bytes(&header.key)
+        } else {
+            slice::from_raw_parts(header.lowcase_key, header.key.len)
+        };
+        (name, bytes(&header.value))
+    }
+}
+
+/// A pool; what it gives lives until nginx destroys it.
+#[derive(Debug, Clone, Copy)]
+pub struct Pool(*mut ngx_pool_t);
+
+impl Pool {
+    /// Copies `text` into the pool.
+    pub fn copy(self, text: &[u8]) -> Result<ngx_str_t, Failed> {
+        if text.is_empty() {
+            return Ok(ngx_str_t::empty());
+        }
+        // SAFETY: the pool is live, and the new block is as long as the text.
+        unsafe {
+            let data = ngx_pnalloc(self.0, text.len()).cast::<u8>();
+            if data.is_null() {
+                return Err(Failed);
+            }
+            ptr::copy_nonoverlapping(text.as_ptr(), data, text.len());
+            Ok(ngx_str_t {
+                len: text.len(),
+                data,
+            })
+        }
+    }
+
+    /// An empty list of headers with room for `capacity` in its first part.
+    pub fn header_list(self, capacity: usize) -> Result<ngx_list_t, Failed> {
+        let mut list: ngx_list_t = {
+            // SAFETY: an all-zero list is what ngx_list_init expects.
+            unsafe { mem::zeroed() }
+        };
+        // SAFETY: the pool is live. `last` is set by whoever moves the list.
+        let status = unsafe {
+            nginx_sys::ngx_list_init(
+                &mut list,
+                self.0,
+                capacity.max(1),
+                mem::size_of::<ngx_table_elt_t>(),
+            )
+        };
+        if status == NGX_OK as ngx_int_t {
+            Ok(list)
+        } else {
+            Err(Failed)
+        }
+    }
+
+    /// Moves `value` into the pool; `drop` is called with it when nginx destroys the pool.
+    pub fn keep<T>(self, value: T, drop: Cleanup) -> Result<NonNull<T>, Failed> {
+        const { assert!(mem::align_of::<T>() <= mem::align_of::<*const c_void>()) };
+        // SAFETY: the pool is live; nginx aligns the cleanup's data for anything of pointer
+        // alignment, and gives as many bytes as were asked for.
+        unsafe {
+            let cleanup = ngx_pool_cleanup_add(self.0, mem::size_of::<T>());
+            if cleanup.is_null() {
+                return Err(Failed);
+            }
+            let data = (*cleanup).data.cast::<T>();
+            data.write(value);
+            (*cleanup).handler = Some(drop);
+            NonNull::new(data).ok_or(Failed)
+        }
+    }
+
+    /// What [`Pool::keep`] put in with the same `drop` last, if anything.
+    pub fn kept<T>(self, drop: Cleanup) -> Option<NonNull<T>> {
+        // SAFETY: the pool is live, and so is its chain of cleanups.
+        unsafe {
+            let mut cleanup = (*self.0).cleanup;
+            while let Some(entry) = cleanup.as_ref() {
+                if entry
+                    .handler
+                    .is_some_and(|handler| ptr::fn_addr_eq(handler, drop))
+                {
+                    return NonNull::new(entry.data.cast());
+                }
+                cleanup = entry.next;
+            }
+        }
+        None
+    }
+}
+
+/// What a pool calls with a value before it goes.
+pub type Cleanup = unsafe extern "C" fn(*mut c_void);
+
+/// nginx's configuration context while a directive is read.
+pub struct Conf(NonNull<ngx_conf_t>);
+
+impl Conf {
+    /// # Safety
+    ///
+    /// `cf` must be the context of the configuration being read, and the value must not outlive
+    /// the callback.
+    pub unsafe fn from_raw(cf: *mut ngx_conf_t) -> Self {
+        // SAFETY: nginx never passes a null context.
+        Self(unsafe { NonNull::new_unchecked(cf) })
+    }
+
+    pub fn raw(&self) -> *mut ngx_conf_t {
+        self.0.as_ptr()
+    }
+
+    pub fn pool(&self) -> Pool {
+        // SAFETY: the context is live.
+        Pool(unsafe { (*self.raw()).pool })
+    }
+
+    pub fn main_conf(&self) -> &crate::conf::MainConf {
+        // SAFETY: the context is live.
+        crate::AuthgearModule::main_conf(unsafe { self.0.as_ref() })
+            .expect("nginx makes a main configuration for every module")
+    }
+
+    /// The directive's words, its name first. `Err` names the one that is not UTF-8.
+    pub fn words(&self) -> Result<Vec<&str>, String> {
+        // SAFETY: the context is live, and `args` is an array of `ngx_str_t`.
+        let args: &[ngx_str_t] = unsafe { (*(*self.raw()).args).as_slice() };
+        args.iter()
+            .map(|arg| {
+                // SAFETY: the words live in the configuration's pool.
+                str::from_utf8(unsafe { bytes(arg) })
+                    .map_err(|_| "has a parameter that is not UTF-8".to_string())
+            })
+            .collect()
+    }
+
+    /// Logs a mistake that stops nginx; nginx appends the file and line.
+    pub fn emerg(&self, message: impl fmt::Display) {
+        ngx::ngx_conf_log_error!(NGX_LOG_EMERG, self.raw(), "authgear: {message}");
+    }
+
+    /// Logs something that an administrator should look at; nginx appends the file and line.
+    pub fn warn(&self, message: impl fmt::Display) {
+        ngx::ngx_conf_log_error!(NGX_LOG_WARN, self.raw(), "authgear: {message}");
+    }
+
+    /// Where the directive stands, to tell of a mistake that only shows later.
+    pub fn place(&self) -> Place {
+        // SAFETY: the context is live; `conf_file` is null only for `-g` parameters.
+        unsafe {
+            let Some(file) = (*self.raw()).conf_file.as_ref() else {
+                return Place::default();
+            };
+            Place {
+                file: String::from_utf8_lossy(bytes(&file.file.name)).into_owned(),
+                line: file.line,
+            }
+        }
+    }
+
+    /// Like [`Conf::emerg`], for a directive that was read before.
+    pub fn emerg_at(&self, place: &Place, message: impl fmt::Display) {
+        // SAFETY: the context's log is live.
+        let log = unsafe { (*self.raw()).log };
+        ngx::ngx_log_error!(NGX_LOG_EMERG, log, "authgear: {message} in {place}");
+    }
+
+    /// The absolute path of a file that a directive names, as nginx's own directives take it.
+    pub fn full_name(&self, path: &str) -> Result<String, Failed> {
+        let mut name = self.pool().copy(format!("{path}\0").as_bytes())?;
+        name.len -= 1;
+        // SAFETY: the context's cycle is live, and the name has its terminating zero.
+        unsafe {
+            if nginx_sys::ngx_conf_full_name((*self.raw()).cycle, &mut name, 1)
+                != NGX_OK as ngx_int_t
+            {
+                return Err(Failed);
+            }
+            Ok(String::from_utf8_lossy(bytes(&name)).into_owned())
+        }
+    }
+
+    /// Compiles a parameter that may hold variables.
+    pub fn complex_value(&self, text: &str) -> Result<ComplexValue, Failed> {
+        let mut source = self.pool().copy(text.as_bytes())?;
+        // SAFETY: all-zero is what nginx expects of both structures before it fills them; the
+        // value is allocated in the configuration's pool and lives as long as it.
+        unsafe {
+            let value = ngx_pcalloc(
+                (*self.raw()).pool,
+                mem::size_of::<ngx_http_complex_value_t>(),
+            )
+            .cast::<ngx_http_complex_value_t>();
+            let value = NonNull::new(value).ok_or(Failed)?;
+            let mut compile: ngx_http_compile_complex_value_t = mem::zeroed();
+            compile.cf = self.raw();
+            compile.value = &mut source;
+            compile.complex_value = value.as_ptr();
+            if ngx_http_compile_complex_value(&mut compile) != NGX_OK as ngx_int_t {
+                return Err(Failed);
+            }
+            Ok(ComplexValue(value))
+        }
+    }
+
+    /// Puts `handler` into one of nginx's request phases.
+    pub fn add_phase_handler(
+        &self,
+        phase: nginx_sys::ngx_http_phases,
+        handler: extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
+    ) -> Result<(), Failed> {
+        // SAFETY: the context is live; the core module's configuration is the structure named.
+        unsafe {
+            let core: &mut ngx_http_core_main_conf_t =
+                NgxHttpCoreModule::main_conf_mut(self.0.as_ref()).ok_or(Failed)?;
+            let slot = ngx_array_push(&mut core.phases[phase as usize].handlers)
+                .cast::<ngx_http_handler_pt>();
+            if slot.is_null() {
+                return Err(Failed);
+            }
+            slot.write(Some(handler));
+        }
+        Ok(())
+    }
+}
+
+/// A line of a configuration file.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    file: String,
+    line: ngx_uint_t,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// A parameter that may hold variables, compiled.
+#[derive(Debug, Clone, Copy)]
+pub struct ComplexValue(NonNull<ngx_http_complex_value_t>);
+
+impl ComplexValue {
+    /// The value for this request, which lives as long as the request.
+    pub fn evaluate(self, r: &Request) -> Result<&[u8], Failed> {
+        let mut value = ngx_str_t::empty();
+        // SAFETY: the request and the compiled value are live.
+        unsafe {
+            if ngx_http_complex_value(r.raw(), self.0.as_ptr(), &mut value) != NGX_OK as ngx_int_t {
+                return Err(Failed);
+            }
+            Ok(bytes(&value))
+        }
+    }
+}
+
+/// The hash nginx gives a lower-case header name (`ngx_hash_key`).
+pub const fn header_hash(lowcase: &str) -> ngx_uint_t {
+    let bytes = lowcase.as_bytes();
+    let mut hash: ngx_uint_t = 0;
+    let mut i = 0;
+    while i < bytes.len() {
+        hash = hash.wrapping_mul(31).wrapping_add(bytes[i] as ngx_uint_t);
+        i += 1;
+    }
+    hash
+}
+
+/// A directive handler's "error, already logged".
+pub const CONF_ERROR: *mut c_char = ngx::core::NGX_CONF_ERROR;

@@ -1,0 +1,188 @@
+//! Who fetches keys, when, and who waits for them.
+//!
+//! A fetch runs on a short-lived thread that owns plain data and never touches nginx's memory.
+//! While one is under way, or a request waits for one of another worker, a timer looks for what
+//! has come; it holds a graceful stop back until the waiting requests are answered.
+
+use core::hash::{Hash, Hasher};
+use core::mem;
+use std::collections::hash_map::DefaultHasher;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
+use std::{io, thread};
+
+use authgear_core::keys::fetch::{self, FetchError, Fetched};
+use authgear_core::keys::freshness::{Advice, Need};
+use authgear_core::keys::KeySet;
+use nginx_sys::{ngx_random, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN};
+use ngx::log::ngx_cycle_log;
+use ngx::ngx_log_error;
+
+use crate::conf::Remote;
+use crate::keystore::{Change, KeyStore, Lease};
+
+/// Enough for a TLS handshake in a debug build.
+const STACK: usize = 1 << 20;
+
+/// What a request is told when it asks for keys.
+pub enum Answer {
+    /// Judge the token by these.
+    Keys(Rc<KeySet>),
+    /// Somebody is fetching.
+    Wait,
+    /// No keys before so many seconds have passed.
+    Unavailable(u64),
+    /// The token's `kid` is in no set that may be had now.
+    Unknown,
+}
+
+/// A fetch that has ended, on its way from its thread to the event loop.
+struct Done {
+    remote: Remote,
+    lease: Lease,
+    result: Result<Fetched, FetchError>,
+}
+
+static DONE: Mutex<Vec<Done>> = Mutex::new(Vec::new());
+
+/// Answers a request for the keys of `remote`; starts a fetch when it is time and nobody else
+/// does. Says how many fetches were started, 0 or 1.
+pub fn ask(store: &mut KeyStore, remote: &Remote, need: Need, now: u64) -> (Answer, usize) {
+    let mut started = 0;
+    // A lease that another worker took first changes the advice, once.
+    for _ in 0..2 {
+        let found = store.look_up(remote, need, now);
+        match (found.advice, found.keys) {
+            (Advice::Use, Some(keys)) => return (Answer::Keys(keys), started),
+            (Advice::UseAndFetch, Some(keys)) => {
+                started += usize::from(start(store, remote, need, now));
+                return (Answer::Keys(keys), started);
+            }
+            (Advice::FetchAndWait, _) => {
+                if start(store, remote, need, now) {
+                    return (Answer::Wait, 1);
+                }
+            }
+            (Advice::Unavailable { retry_after }, _) => {
+                return (
+                    Answer::Unavailable(retry_after.div_ceil(1000).max(1)),
+                    started,
+                );
+            }
+            (Advice::Unknown, _) => return (Answer::Unknown, started),
+            (Advice::Wait, _) => return (Answer::Wait, started),
+            // Only a set that is at hand is advised to be used.
+            (Advice::Use | Advice::UseAndFetch, None) => {
+                return (Answer::Unavailable(1), started);
+            }
+        }
+    }
+    (Answer::Wait, started)
+}
+
+/// Starts a fetch if the lease can be had; says whether one was started.
+fn start(store: &mut KeyStore, remote: &Remote, need: Need, now: u64) -> bool {
+    let Some(lease) = store.try_lease(remote, need, now) else {
+        return false;
+    };
+    match spawn(remote.clone(), lease) {
+        Ok(()) => true,
+        Err(error) => {
+            failed(
+                store,
+                remote,
+                lease,
+                &format_args!("cannot start a thread: {error}"),
+                now,
+            );
+            false
+        }
+    }
+}
+
+/// Runs one fetch on a thread that no signal interrupts: nginx's handlers belong to its own.
+fn spawn(remote: Remote, lease: Lease) -> io::Result<()> {
+    let run = move || {
+        let result = catch_unwind(AssertUnwindSafe(|| fetch::fetch(&remote.source)))
+            .unwrap_or(Err(FetchError::Panicked));
+        DONE.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Done {
+                remote,
+                lease,
+                result,
+            });
+    };
+    // SAFETY: both sets are initialised before they are read; the mask is this thread's own and
+    // is put back before anything else runs.
+    unsafe {
+        let mut all: libc::sigset_t = mem::zeroed();
+        let mut before: libc::sigset_t = mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        let spawned = thread::Builder::new().stack_size(STACK).spawn(run);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, core::ptr::null_mut());
+        spawned.map(drop)
+    }
+}
+
+/// Publishes what the threads have brought; says how many have ended.
+pub fn collect(store: &mut KeyStore, now: u64) -> usize {
+    let done = mem::take(&mut *DONE.lock().unwrap_or_else(PoisonError::into_inner));
+    let ended = done.len();
+    for Done {
+        remote,
+        lease,
+        result,
+    } in done
+    {
+        match result {
+            Ok(fetched) => succeeded(store, &remote, lease, fetched, now),
+            Err(error) => failed(store, &remote, lease, &error, now),
+        }
+    }
+    ended
+}
+
+fn succeeded(store: &mut KeyStore, remote: &Remote, lease: Lease, fetched: Fetched, now: u64) {
+    let log = ngx_cycle_log().as_ptr();
+    let name = &remote.source;
+    for key in &fetched.skipped {
+        ngx_log_error!(NGX_LOG_WARN, log, "authgear: keys of {name}: {key}");
+    }
+    let published = store.publish(&remote.id, lease, &fetched.document, fetched.keys, now);
+    if published.change == Change::Recovered {
+        ngx_log_error!(
+            NGX_LOG_NOTICE,
+            log,
+            "authgear: keys of {name}: fetched again"
+        );
+    }
+    if !published.stored {
+        ngx_log_error!(
+            NGX_LOG_ERR,
+            log,
+            "authgear: keys of {name}: the shared zone has no room for them; \
+             enlarge \"authgear_shared_zone\""
+        );
+    }
+}
+
+fn failed(
+    store: &mut KeyStore,
+    remote: &Remote,
+    lease: Lease,
+    error: &dyn core::fmt::Display,
+    now: u64,
+) {
+    let mut digest = DefaultHasher::new();
+    error.to_string().hash(&mut digest);
+    let jitter = ngx_random() as f64 / f64::from(i32::MAX);
+    let change = store.fail(remote, lease, digest.finish() | 1, now, jitter);
+    if change == Change::Failing {
+        let name = &remote.source;
+        let log = ngx_cycle_log().as_ptr();
+        ngx_log_error!(NGX_LOG_ERR, log, "authgear: keys of {name}: {error}");
+    }
+}

@@ -1,0 +1,204 @@
+//! `$authgear_*`.
+
+use authgear_core::session::Field;
+use authgear_core::token::VerifiedToken;
+use nginx_sys::{
+    ngx_http_add_variable, ngx_http_request_t, ngx_int_t, ngx_str_t, ngx_variable_value_t,
+    NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_PREFIX, NGX_OK,
+};
+
+use crate::access;
+use crate::context::{Context, Outcome};
+use crate::nginx::{borrowed_str, bytes, guard, Conf, Failed, Request};
+
+/// What a variable shows.
+#[derive(Debug, Clone, Copy)]
+enum Value {
+    Header(Field),
+    ClientId,
+    Scope,
+    TokenId,
+    TokenExp,
+    TokenType,
+    Claims,
+    Source,
+    Reason,
+}
+
+const VARIABLES: [(&str, Value); 16] = [
+    ("authgear_session_valid", Value::Header(Field::SessionValid)),
+    ("authgear_user_id", Value::Header(Field::UserId)),
+    (
+        "authgear_user_anonymous",
+        Value::Header(Field::UserAnonymous),
+    ),
+    ("authgear_user_verified", Value::Header(Field::UserVerified)),
+    (
+        "authgear_user_can_reauthenticate",
+        Value::Header(Field::UserCanReauthenticate),
+    ),
+    ("authgear_user_roles", Value::Header(Field::UserRoles)),
+    ("authgear_session_amr", Value::Header(Field::SessionAmr)),
+    (
+        "authgear_session_authenticated_at",
+        Value::Header(Field::SessionAuthenticatedAt),
+    ),
+    ("authgear_client_id", Value::ClientId),
+    ("authgear_scope", Value::Scope),
+    ("authgear_token_id", Value::TokenId),
+    ("authgear_token_exp", Value::TokenExp),
+    ("authgear_token_type", Value::TokenType),
+    ("authgear_claims", Value::Claims),
+    ("authgear_source", Value::Source),
+    ("authgear_reason", Value::Reason),
+];
+
+/// One top-level claim: whatever follows is its name.
+const CLAIM_PREFIX: &str = "authgear_claim_";
+
+/// Tells nginx of every variable.
+pub fn register(cf: &Conf) -> Result<(), Failed> {
+    for (index, (name, _)) in VARIABLES.iter().enumerate() {
+        add(cf, name, 0, get_value, index)?;
+    }
+    add(cf, CLAIM_PREFIX, NGX_HTTP_VAR_PREFIX, get_claim, 0)
+}
+
+type Getter =
+    unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_variable_value_t, usize) -> ngx_int_t;
+
+fn add(cf: &Conf, name: &str, flags: u32, getter: Getter, data: usize) -> Result<(), Failed> {
+    let mut name = borrowed_str(name.as_bytes());
+    // SAFETY: the context is live; nginx copies the name.
+    unsafe {
+        let flags = (flags | NGX_HTTP_VAR_NOCACHEABLE) as usize;
+        let variable = ngx_http_add_variable(cf.raw(), &mut name, flags)
+            .as_mut()
+            .ok_or(Failed)?;
+        variable.get_handler = Some(getter);
+        variable.data = data;
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn get_value(
+    r: *mut ngx_http_request_t,
+    v: *mut ngx_variable_value_t,
+    index: usize,
+) -> ngx_int_t {
+    guard(NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx hands over a live request and the slot of one of its variables.
+        let (r, v) = unsafe { (Request::from_raw(r), &mut *v) };
+        show(v, value(&r, VARIABLES[index].1))
+    })
+}
+
+unsafe extern "C" fn get_claim(
+    r: *mut ngx_http_request_t,
+    v: *mut ngx_variable_value_t,
+    name: usize,
+) -> ngx_int_t {
+    guard(NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx hands over a live request, the slot of one of its variables, and the
+        // variable's whole name, which begins with the prefix.
+        let (r, v, name) = unsafe {
+            (
+                Request::from_raw(r),
+                &mut *v,
+                bytes(&*(name as *const ngx_str_t)),
+            )
+        };
+        show(v, claim(&r, &name[CLAIM_PREFIX.len()..]))
+    })
+}
+
+/// Fills nginx's slot. It is never marked as valid, so nginx asks again every time: the value
+/// changes when the request passes the access phase, there or after an internal redirect.
+fn show(v: &mut ngx_variable_value_t, text: Option<ngx_str_t>) -> ngx_int_t {
+    let text = text.unwrap_or(ngx_str_t::empty());
+    v.set_len(text.len as u32);
+    v.set_valid(0);
+    v.set_no_cacheable(1);
+    v.set_not_found(0);
+    v.set_escape(0);
+    v.data = text.data;
+    NGX_OK as ngx_int_t
+}
+
+/// A text that lives as long as the request's context keeps its token.
+fn value(r: &Request, value: Value) -> Option<ngx_str_t> {
+    let context = settled(r)?;
+    let outcome = context.outcome.borrow();
+    if let Value::Reason = value {
+        return outcome
+            .reason()
+            .map(|reason| borrowed_str(reason.as_str().as_bytes()));
+    }
+    if let Value::Source = value {
+        let source = match &*outcome {
+            Outcome::Verified(_) => "jwt",
+            Outcome::Unknown | Outcome::Unavailable(..) => return None,
+            _ => "none",
+        };
+        return Some(borrowed_str(source.as_bytes()));
+    }
+    let text = match (&*outcome, value) {
+        (Outcome::Verified(token), value) => shown(token, value),
+        (Outcome::Refused(_) | Outcome::BadRequest, Value::Header(Field::SessionValid)) => {
+            Some("false")
+        }
+        _ => None,
+    };
+    text.map(|text| borrowed_str(text.as_bytes()))
+}
+
+fn shown(token: &VerifiedToken, value: Value) -> Option<&str> {
+    let session = token.session();
+    match value {
+        Value::Header(field) => session.get(field),
+        Value::ClientId => session.client_id(),
+        Value::Scope => session.scope(),
+        Value::TokenId => session.token_id(),
+        Value::TokenExp => session.token_exp(),
+        Value::TokenType => session.token_type(),
+        Value::Claims => Some(token.claims_json()),
+        Value::Source | Value::Reason => None,
+    }
+}
+
+fn claim(r: &Request, name: &[u8]) -> Option<ngx_str_t> {
+    let context = settled(r)?;
+    let outcome = context.outcome.borrow();
+    let Outcome::Verified(token) = &*outcome else {
+        return None;
+    };
+    let mut texts = context.texts.borrow_mut();
+    if let Some((_, text)) = texts.iter().find(|(known, _)| **known == *name) {
+        return Some(*text);
+    }
+    let text = core::str::from_utf8(name)
+        .ok()
+        .and_then(|name| token.claim_text(name));
+    let text = r
+        .main()
+        .pool()
+        .copy(text.unwrap_or_default().as_bytes())
+        .ok()?;
+    texts.push((name.into(), text));
+    Some(text)
+}
+
+/// The request's context, once its outcome is known; asks for an early verdict if nobody has.
+fn settled(r: &Request) -> Option<&Context> {
+    let main = r.main();
+    if main.location().gate().is_none() {
+        return Context::find(r);
+    }
+    let context = Context::find_or_create(r).ok()?;
+    if matches!(*context.outcome.borrow(), Outcome::Unknown) && !context.asking.replace(true) {
+        let early = access::preview(&main);
+        context.asking.set(false);
+        context.settle(early);
+    }
+    Some(context)
+}

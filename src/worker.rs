@@ -1,0 +1,261 @@
+//! What one worker process keeps between requests.
+
+use core::cell::{Cell, RefCell};
+use core::ptr::NonNull;
+use core::{mem, ptr};
+use std::collections::HashMap;
+
+use authgear_core::keys::freshness::Need;
+use nginx_sys::{
+    ngx_add_timer, ngx_connection_t, ngx_current_msec, ngx_cycle_t, ngx_event_t,
+    ngx_handle_read_event, ngx_http_block_reading, ngx_http_core_run_phases,
+    ngx_http_finalize_request, ngx_http_request_empty_handler, ngx_http_request_t,
+    ngx_http_test_reading, ngx_int_t, ngx_post_event, ngx_posted_events, ngx_process, NGX_AGAIN,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_OK, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+};
+use ngx::http::HttpModuleMainConf;
+
+use crate::conf::{Keys, Remote};
+use crate::context::{Context, Stage};
+use crate::keystore::{Id, KeyStore, SharedZone};
+use crate::nginx::{guard, Request};
+use crate::refresh::{self, Answer};
+
+/// How often a worker looks for news while it waits for some, in milliseconds.
+const POLL: usize = 15;
+
+/// A suspended request's place in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WaiterId(u64);
+
+struct Waiter {
+    request: NonNull<ngx_http_request_t>,
+    source: Id,
+    /// The source's last change when the request began to wait.
+    since: u64,
+}
+
+#[derive(Default)]
+struct Worker {
+    store: RefCell<Option<KeyStore>>,
+    waiters: RefCell<HashMap<WaiterId, Waiter>>,
+    next_waiter: Cell<u64>,
+    /// Fetches under way in this worker.
+    fetches: Cell<usize>,
+    timer: Cell<Option<NonNull<ngx_event_t>>>,
+}
+
+thread_local! {
+    // Only the event loop's thread uses it.
+    static WORKER: Worker = Worker::default();
+}
+
+/// Milliseconds of nginx's monotonic clock, which all processes share.
+fn now() -> u64 {
+    // SAFETY: the event loop writes it between callbacks only.
+    unsafe { ngx_current_msec as u64 }
+}
+
+/// The zone of the newest configuration: that of an older one may be gone after a reload
+/// without a master process.
+fn zone() -> Option<SharedZone> {
+    // SAFETY: inside a callback the current cycle is live.
+    let main = crate::AuthgearModule::main_conf(unsafe { &*nginx_sys::ngx_cycle })?;
+    SharedZone::new(main.zone.zone()?)
+}
+
+/// Fetches the keys of every fixed endpoint, so that the first request finds them.
+pub fn start(cycle: &ngx_cycle_t) {
+    // SAFETY: written before the worker starts.
+    let process = unsafe { ngx_process } as u32;
+    if process != NGX_PROCESS_SINGLE && process != NGX_PROCESS_WORKER {
+        return;
+    }
+    let Some(main) = crate::AuthgearModule::main_conf(cycle) else {
+        return;
+    };
+    for tenant in main
+        .projects
+        .iter()
+        .filter_map(|project| project.fixed_tenant())
+    {
+        if let Keys::Remote(remote) = &tenant.keys {
+            ask(remote, Need::Keys);
+        }
+    }
+}
+
+/// Asks for the keys of a source; see [`refresh::ask`].
+pub fn ask(remote: &Remote, need: Need) -> Answer {
+    WORKER.with(|worker| {
+        let Some(zone) = zone() else {
+            return Answer::Unavailable(1);
+        };
+        let (answer, started) = {
+            let mut store = worker.store(zone);
+            refresh::ask(
+                store.get_or_insert_with(|| KeyStore::new(zone)),
+                remote,
+                need,
+                now(),
+            )
+        };
+        if started > 0 {
+            worker.fetches.set(worker.fetches.get() + started);
+            worker.arm();
+        }
+        answer
+    })
+}
+
+/// Suspends a request until there is news of its keys.
+pub fn wait(r: &Request, context: &Context, remote: &Remote) -> ngx_int_t {
+    WORKER.with(|worker| {
+        let Some(zone) = zone() else {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+        };
+        let since = worker
+            .store(zone)
+            .get_or_insert_with(|| KeyStore::new(zone))
+            .last_change(&remote.id, now());
+        // SAFETY: the request and its connection are live.
+        unsafe {
+            let request = r.raw();
+            if ngx_handle_read_event((*(*request).connection).read, 0) != NGX_OK as ngx_int_t {
+                return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+            }
+            (*request).read_event_handler = Some(ngx_http_test_reading);
+            (*request).write_event_handler = Some(ngx_http_request_empty_handler);
+        }
+        let id = WaiterId(worker.next_waiter.get());
+        worker.next_waiter.set(id.0 + 1);
+        let request = NonNull::new(r.raw()).expect("requests are not null");
+        worker.waiters.borrow_mut().insert(
+            id,
+            Waiter {
+                request,
+                source: remote.id,
+                since,
+            },
+        );
+        context.stage.set(Stage::WaitingForKeys(id));
+        worker.arm();
+        NGX_AGAIN as ngx_int_t
+    })
+}
+
+/// The request waits no more: its client has left, or it is answered.
+pub fn forget(id: WaiterId) {
+    // The worker's own memory can be gone when a pool is destroyed at exit.
+    let _ = WORKER.try_with(|worker| worker.waiters.borrow_mut().remove(&id));
+}
+
+impl Worker {
+    /// The store, emptied if it is that of a zone before the last reload.
+    fn store(&self, zone: SharedZone) -> core::cell::RefMut<'_, Option<KeyStore>> {
+        let mut store = self.store.borrow_mut();
+        if store.as_ref().is_some_and(|store| !store.is_of(zone)) {
+            *store = None;
+        }
+        store
+    }
+
+    /// Sets the timer unless it is set.
+    fn arm(&self) {
+        let event = self.timer.get().unwrap_or_else(|| {
+            let event = new_timer();
+            self.timer.set(Some(event));
+            event
+        });
+        // SAFETY: the event was made by `new_timer` and is never freed; its log is that of the
+        // newest configuration.
+        unsafe {
+            (*event.as_ptr()).log = (*nginx_sys::ngx_cycle).log;
+            if (*event.as_ptr()).timer_set() == 0 {
+                ngx_add_timer(event.as_ptr(), POLL);
+            }
+        }
+    }
+
+    /// Takes in what has come, and wakes the requests that it concerns.
+    fn poll(&self) {
+        let Some(zone) = zone() else {
+            return;
+        };
+        let now = now();
+        let mut woken = Vec::new();
+        {
+            let mut store = self.store(zone);
+            let store = store.get_or_insert_with(|| KeyStore::new(zone));
+            let ended = refresh::collect(store, now);
+            self.fetches.set(self.fetches.get().saturating_sub(ended));
+            let mut waiters = self.waiters.borrow_mut();
+            waiters.retain(|_, waiter| {
+                let news = store.has_news(&waiter.source, waiter.since, now);
+                if news {
+                    woken.push(waiter.request);
+                }
+                !news
+            });
+        }
+        for request in woken {
+            // SAFETY: a request that goes away takes its waiter along, so this one is live; to
+            // post its event frees nothing.
+            unsafe { wake(request) };
+        }
+        if self.fetches.get() > 0 || !self.waiters.borrow().is_empty() {
+            self.arm();
+        }
+    }
+}
+
+/// Lets the request run its phases again, from the event loop.
+///
+/// # Safety
+///
+/// The request must be live and suspended by [`wait`].
+unsafe fn wake(request: NonNull<ngx_http_request_t>) {
+    // SAFETY: the caller vouches for the request.
+    unsafe {
+        let r = Request::from_raw(request.as_ptr());
+        if let Some(context) = Context::find(&r) {
+            context.stage.set(Stage::New);
+        }
+        (*request.as_ptr()).write_event_handler = Some(resume);
+        ngx_post_event(
+            (*(*request.as_ptr()).connection).write,
+            ptr::addr_of_mut!(ngx_posted_events),
+        );
+    }
+}
+
+unsafe extern "C" fn resume(request: *mut ngx_http_request_t) {
+    // SAFETY: nginx calls a live request's handler.
+    unsafe {
+        if ngx_handle_read_event((*(*request).connection).read, 0) != NGX_OK as ngx_int_t {
+            ngx_http_finalize_request(request, NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
+            return;
+        }
+        (*request).read_event_handler = Some(ngx_http_block_reading);
+        (*request).write_event_handler = Some(ngx_http_core_run_phases);
+        ngx_http_core_run_phases(request);
+    }
+}
+
+/// A timer event that lives as long as the process.
+fn new_timer() -> NonNull<ngx_event_t> {
+    // SAFETY: all-zero is how nginx makes both structures. nginx's debug log reads the number of
+    // the connection behind an event, so there is one.
+    unsafe {
+        let connection: &'static mut ngx_connection_t = Box::leak(Box::new(mem::zeroed()));
+        connection.fd = -1;
+        let event: &'static mut ngx_event_t = Box::leak(Box::new(mem::zeroed()));
+        event.data = ptr::from_mut(connection).cast();
+        event.handler = Some(on_timer);
+        NonNull::from(event)
+    }
+}
+
+unsafe extern "C" fn on_timer(_: *mut ngx_event_t) {
+    guard((), || WORKER.with(Worker::poll));
+}
