@@ -70,7 +70,7 @@ clean: ## Remove all that was built
 	rm -rf build
 
 standin:
-	@cargo build --release --package authgear-standin
+	@cargo build --package authgear-standin
 
 module-%: missing-build nginx-%
 	@tools/build-module.sh $*

@@ -6,8 +6,8 @@
 use std::env;
 
 /// Versions of nginx whose structures or functions differ for the module:
-/// `cfg(ngx_1_23)` is set for 1.23.0 and everything newer.
-const VERSIONS: &[(&str, u32)] = &[("ngx_1_23", 1_023_000)];
+/// `cfg(nginx_1_23)` is set for 1.23.0 and everything newer.
+const VERSIONS: &[(&str, u32)] = &[("nginx_1_23", 1_023_000)];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

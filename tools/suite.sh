@@ -19,7 +19,8 @@ elif [ "$flavour" = asan ]; then
 fi
 
 cd "$root"
-for file in "$module" "$CARGO_TARGET_DIR/release/authgear-standin"; do
+export AUTHGEAR_STANDIN=$CARGO_TARGET_DIR/debug/authgear-standin
+for file in "$module" "$AUTHGEAR_STANDIN"; do
     if [ ! -e "$file" ]; then
         echo "$file is missing: make suite builds it" >&2
         exit 1
@@ -28,5 +29,4 @@ done
 if [ $# = 0 ]; then set -- t/*.t; fi
 
 export TEST_NGINX_BINARY=$nginx TEST_NGINX_LOAD_MODULES=$module
-export AUTHGEAR_STANDIN=$CARGO_TARGET_DIR/release/authgear-standin
 exec perl tools/suite.pl "$flavour" "$mode" "$@"

@@ -33,13 +33,14 @@ my $binary = $ENV{TEST_NGINX_BINARY} ||= '/usr/sbin/nginx';
 $ENV{TEST_NGINX_LOAD_MODULES} ||= "$root/build/debian/ngx_http_authgear_module.so";
 my $program = $ENV{AUTHGEAR_STANDIN} ||= do {
     my $target = $ENV{CARGO_TARGET_DIR} || "$root/build/target";
-    "$target/release/authgear-standin";
+    "$target/debug/authgear-standin";
 };
 
 my @children;
 my ($standin, $echo);
 
 # use Test::Nginx::Authgear;                       the stand-in serves http
+# use Test::Nginx::Authgear tls => 1;              and https
 # use Test::Nginx::Authgear args => ['--tenants']; with more of its options
 # use Test::Nginx::Authgear standin => 0;          only what needs no servers
 sub import {
@@ -47,12 +48,14 @@ sub import {
     $class->export_to_level(1, $class);
 
     if ($option{standin} // 1) {
-        $standin = start_standin(@{ $option{args} || [] });
+        my @tls = $option{tls} ? ('--tls-listen', '127.0.0.1:0') : ();
+        $standin = start_standin(@tls, @{ $option{args} || [] });
         $echo = start('echo', '--listen', '127.0.0.1:0');
 
         $ENV{TEST_NGINX_AUTHGEAR} = $standin->{http};
         $ENV{TEST_NGINX_AUTHGEAR_HTTPS} = $standin->{https} if $standin->{https};
         $ENV{TEST_NGINX_AUTHGEAR_CA} = $standin->{ca} if $standin->{ca};
+        $ENV{TEST_NGINX_AUTHGEAR_OTHER_CA} = $standin->{other_ca} if $standin->{other_ca};
         $ENV{TEST_NGINX_ECHO} = $echo->{http};
     }
     prepare_blocks() if $INC{'Test/Nginx/Socket.pm'};
@@ -216,6 +219,8 @@ sub prepare_block {
 
     if ($standin) {
         heal();
+        control('POST', '/-/back');
+        control('DELETE', '/-/keys/raw');
         reset_counts();
         for my $line (lines($block->control)) {
             my ($method, $path, $body) = split ' ', $line, 3;
