@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Method, Request, StatusCode};
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::value::{to_raw_value, RawValue};
 use tokio::net::TcpStream;
@@ -77,7 +79,7 @@ pub async fn token(options: &TokenOptions) -> Result<String, Error> {
     .await
 }
 
-/// Sends one request and returns the body of a good answer.
+/// Sends one request over plain HTTP and returns the body of a good answer.
 ///
 /// # Errors
 ///
@@ -88,28 +90,37 @@ pub async fn request(
     path: &str,
     body: String,
 ) -> Result<String, Error> {
-    let host = base
-        .strip_prefix("http://")
-        .ok_or_else(|| Error::Url(base.to_owned()))?;
-    let host = host.trim_end_matches('/');
-    let stream = TcpStream::connect(host).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", host);
-    let response = sender
-        .send_request(request.body(Full::new(Bytes::from(body)))?)
-        .await?;
+    let request = Request::builder().method(method).uri(path).body(body)?;
+    let response = exchange(base, request).await?;
     let status = response.status();
-    let text = response.into_body().collect().await?.to_bytes();
-    connection.abort();
-    let text = String::from_utf8_lossy(&text).into_owned();
+    let text = String::from_utf8_lossy(response.body()).into_owned();
     if status.is_success() {
         Ok(text)
     } else {
         Err(Error::Refused(status, text.trim_end().to_owned()))
     }
+}
+
+/// Sends one request over plain HTTP, on a connection of its own, and returns the answer. The
+/// `Host` is the base's unless the request has one.
+///
+/// # Errors
+///
+/// [`Error`] when there is no answer.
+pub async fn exchange(base: &str, request: Request<String>) -> Result<Response<Bytes>, Error> {
+    let host = base.strip_prefix("http://");
+    let host = host.ok_or_else(|| Error::Url(base.to_owned()))?;
+    let host = host.trim_end_matches('/');
+    let mut request = request.map(|body| Full::new(Bytes::from(body)));
+    if !request.headers().contains_key(HOST) {
+        let value = host.parse().map_err(|_| Error::Url(base.to_owned()))?;
+        request.headers_mut().insert(HOST, value);
+    }
+    let stream = TokioIo::new(TcpStream::connect(host).await?);
+    let (mut sender, connection) = http1::handshake(stream).await?;
+    let connection = tokio::spawn(connection);
+    let (head, body) = sender.send_request(request).await?.into_parts();
+    let body = body.collect().await?.to_bytes();
+    connection.abort();
+    Ok(Response::from_parts(head, body))
 }

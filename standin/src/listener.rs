@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -165,7 +165,8 @@ where
     let service = service_fn(move |request| public::answer(Arc::clone(&standin), request, secure));
     let mut builder = http1::Builder::new();
     let _ = builder
-        .timer(TokioTimer::new())
+        // An idle connection is kept for as long as the client wants it.
+        .header_read_timeout(None)
         .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), service)
         .await;
