@@ -70,6 +70,7 @@ fn certificate_authority(folder: &Path, name: &str) -> Result<Issuer<'static, Ke
         unless_there(keep(
             &key_path,
             KeyPair::generate()?.serialize_pem().as_bytes(),
+            0o600,
         ))?;
     }
     let key = KeyPair::from_pem(&fs::read_to_string(&key_path)?)?;
@@ -86,6 +87,7 @@ fn certificate_authority(folder: &Path, name: &str) -> Result<Issuer<'static, Ke
     unless_there(keep(
         &folder.join(format!("{name}.pem")),
         certificate.pem().as_bytes(),
+        0o644,
     ))?;
     Ok(Issuer::new(params, key))
 }

@@ -38,7 +38,7 @@ impl KeyStore {
         }
         let key = Key::generate(KeyType::Rsa(2048))?;
         // Two processes may share the folder: the first to write wins.
-        match keep(&path, key.private_pem()?.as_bytes()) {
+        match keep(&path, key.private_pem()?.as_bytes(), 0o600) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Ok(read(&path).unwrap_or(key))
             }
@@ -60,17 +60,17 @@ fn read(path: &Path) -> Option<Key> {
     Key::rsa_from_pkcs8(der.secret_pkcs8_der()).ok()
 }
 
-/// Writes a private file that must not exist yet; a reader sees all of it or nothing.
+/// Writes a file of this mode that must not exist yet; a reader sees all of it or nothing.
 ///
 /// # Errors
 ///
 /// `AlreadyExists` when it does, or any other error of writing it.
-pub(crate) fn keep(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn keep(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let draft = path.with_extension(format!("{}.tmp", uuid::Uuid::new_v4()));
     let mut file = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o600)
+        .mode(mode)
         .open(&draft)?;
     let written = file
         .write_all(content)
