@@ -1,6 +1,6 @@
 //! Directives: the tables, and what their handlers share.
 
-use core::ffi::{c_char, c_void};
+use core::ffi::{c_char, c_void, CStr};
 use core::ptr;
 
 use nginx_sys::{
@@ -38,13 +38,6 @@ impl MainConf {
     }
 }
 
-const fn name(name: &'static str) -> ngx_str_t {
-    ngx_str_t {
-        len: name.len(),
-        data: name.as_ptr().cast_mut(),
-    }
-}
-
 const ANY_LEVEL: u32 = NGX_HTTP_MAIN_CONF
     | NGX_HTTP_SRV_CONF
     | NGX_HTTP_LOC_CONF
@@ -52,13 +45,17 @@ const ANY_LEVEL: u32 = NGX_HTTP_MAIN_CONF
     | NGX_HTTP_LMT_CONF;
 
 const fn command(
-    text: &'static str,
+    name: &'static CStr,
     flags: u32,
     offset: usize,
     set: extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char,
 ) -> ngx_command_t {
     ngx_command_t {
-        name: name(text),
+        // nginx compares up to the terminating zero.
+        name: ngx_str_t {
+            len: name.count_bytes(),
+            data: name.as_ptr().cast_mut().cast(),
+        },
         type_: flags as ngx_uint_t,
         set: Some(set),
         conf: offset,
@@ -73,25 +70,25 @@ const MAIN: usize = NGX_HTTP_MAIN_CONF_OFFSET;
 /// Every directive outside `authgear_project`.
 pub static mut COMMANDS: [ngx_command_t; 5] = [
     command(
-        "authgear_project",
+        c"authgear_project",
         NGX_HTTP_MAIN_CONF | NGX_CONF_BLOCK | NGX_CONF_TAKE1,
         MAIN,
         authgear_project,
     ),
     command(
-        "authgear_shared_zone",
+        c"authgear_shared_zone",
         NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
         MAIN,
         authgear_shared_zone,
     ),
     command(
-        "authgear_verify",
+        c"authgear_verify",
         ANY_LEVEL | NGX_CONF_1MORE,
         LOCATION,
         authgear_verify,
     ),
     command(
-        "authgear_pass_headers",
+        c"authgear_pass_headers",
         ANY_LEVEL | NGX_CONF_1MORE,
         LOCATION,
         authgear_pass_headers,
