@@ -6,6 +6,7 @@ mod ca;
 mod error;
 mod http;
 mod lookup;
+mod stage;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,16 +1,17 @@
 //! One bounded GET after another, under one deadline.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ureq::http::{header, Response};
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::unversioned::transport::DefaultConnector;
+use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 use ureq::{Agent, Body, Error};
 
 use super::ca::certificates;
-use super::lookup::{LookUp, LookUpError};
+use super::lookup::LookUp;
+use super::stage::{plain_text, Stage, StageError, Staged};
 use super::{FetchError, Route};
 use crate::text::{printable, Quoted};
 
@@ -56,7 +57,10 @@ impl Client {
             ))
             .accept("application/json")
             .build();
-        let agent = Agent::with_parts(config, DefaultConnector::new(), LookUp);
+        let connector =
+            ().chain(Staged(Stage::Connect, TcpConnector::default()))
+                .chain(Staged(Stage::Tls, RustlsConnector::default()));
+        let agent = Agent::with_parts(config, connector, LookUp);
         Ok(Client {
             agent,
             deadline,
@@ -95,7 +99,8 @@ impl Client {
 
     fn failed(&self, route: &Route, error: Error) -> FetchError {
         let url = route.url.to_string();
-        let cause = cause(&error);
+        // It may repeat what the server sent.
+        let cause = printable(&plain_text(&error));
         match error {
             Error::Timeout(_) => FetchError::TimedOut {
                 url,
@@ -106,58 +111,20 @@ impl Client {
                 part: "header",
                 limit: MAX_HEADER,
             },
-            error if is_look_up(&error) => FetchError::NameLookup { url, cause },
-            error if is_tls(&error) => FetchError::Tls { url, cause },
-            error if is_refusal(&error) => FetchError::Connect { url, cause },
+            Error::Other(inner) => match inner.downcast_ref::<StageError>() {
+                Some(failed) => {
+                    let cause = printable(&failed.cause);
+                    match failed.stage {
+                        Stage::LookUp => FetchError::NameLookup { url, cause },
+                        Stage::Connect => FetchError::Connect { url, cause },
+                        Stage::Tls => FetchError::Tls { url, cause },
+                    }
+                }
+                None => FetchError::Response { url, cause },
+            },
             _ => FetchError::Response { url, cause },
         }
     }
-}
-
-/// What went wrong, without the stage, which [`FetchError`] names. It may repeat what the server sent.
-fn cause(error: &Error) -> String {
-    let text = match error {
-        Error::Io(inner) => inner.to_string(),
-        Error::Rustls(inner) => inner.to_string(),
-        Error::Other(inner) => inner.to_string(),
-        error => error.to_string(),
-    };
-    printable(&text)
-}
-
-fn is_look_up(error: &Error) -> bool {
-    match error {
-        Error::HostNotFound => true,
-        Error::Other(inner) => inner.is::<LookUpError>(),
-        _ => false,
-    }
-}
-
-fn is_tls(error: &Error) -> bool {
-    match error {
-        Error::Rustls(_) | Error::Tls(_) | Error::TlsRequired => true,
-        Error::Io(error) => error
-            .get_ref()
-            .is_some_and(|inner| inner.is::<rustls::Error>()),
-        _ => false,
-    }
-}
-
-/// Whether the attempt to connect ended so; what comes later breaks or resets the connection.
-fn is_refusal(error: &Error) -> bool {
-    use io::ErrorKind::*;
-    let Error::Io(error) = error else {
-        return false;
-    };
-    matches!(
-        error.kind(),
-        ConnectionRefused
-            | HostUnreachable
-            | NetworkUnreachable
-            | NetworkDown
-            | AddrNotAvailable
-            | PermissionDenied
-    )
 }
 
 fn check_status(route: &Route, response: &Response<Body>) -> Result<(), FetchError> {

@@ -1,6 +1,5 @@
 //! Name look-up under the deadline, whose failures can be told from others.
 
-use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -11,17 +10,14 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::NextTimeout;
 use ureq::Error;
 
+use super::stage::Stage;
+
 /// How many addresses of a host are tried. ureq's list holds 16.
 const MAX_ADDRESSES: usize = 8;
 
 /// The system's resolver.
 #[derive(Debug)]
 pub(super) struct LookUp;
-
-/// The system found no address. Travels as [`Error::Other`].
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub(super) struct LookUpError(io::Error);
 
 impl Resolver for LookUp {
     fn resolve(
@@ -40,18 +36,15 @@ impl Resolver for LookUp {
             found.push(address);
             return Ok(found);
         }
-        for address in look_up(name, timeout)?.into_iter().take(MAX_ADDRESSES) {
+        let addresses = look_up(name, timeout).map_err(|error| Stage::LookUp.mark(error))?;
+        for address in addresses.into_iter().take(MAX_ADDRESSES) {
             found.push(address);
-        }
-        if found.is_empty() {
-            return Err(Error::HostNotFound);
         }
         Ok(found)
     }
 }
 
 fn look_up(name: String, timeout: NextTimeout) -> Result<Vec<SocketAddr>, Error> {
-    let failed = |error| Error::Other(Box::new(LookUpError(error)));
     // The system's look-up cannot be interrupted: past the deadline its thread is left behind, and ends when the
     // system gives up.
     let (sender, receiver) = mpsc::sync_channel(1);
@@ -61,9 +54,15 @@ fn look_up(name: String, timeout: NextTimeout) -> Result<Vec<SocketAddr>, Error>
             // Nobody listens any more past the deadline.
             let _ = sender.send(name.to_socket_addrs());
         })
-        .map_err(failed)?;
+        .map_err(Error::Io)?;
     match receiver.recv_timeout(*timeout.after) {
-        Ok(addresses) => Ok(addresses.map_err(failed)?.collect()),
+        Ok(addresses) => {
+            let addresses: Vec<SocketAddr> = addresses.map_err(Error::Io)?.collect();
+            match addresses.is_empty() {
+                true => Err(Error::HostNotFound),
+                false => Ok(addresses),
+            }
+        }
         Err(RecvTimeoutError::Timeout) => Err(Error::Timeout(timeout.reason)),
         Err(RecvTimeoutError::Disconnected) => Err(Error::HostNotFound),
     }

@@ -1,0 +1,61 @@
+//! Which stage of making a connection failed. ureq's own errors do not tell a refused connection from a broken
+//! handshake or a name that is not known.
+
+use ureq::unversioned::transport::{ConnectionDetails, Connector, Transport};
+use ureq::Error;
+
+/// What happens before a request is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    LookUp,
+    Connect,
+    Tls,
+}
+
+/// A failure of one stage. Travels as [`Error::Other`].
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub(super) struct StageError {
+    pub(super) stage: Stage,
+    pub(super) cause: String,
+}
+
+impl Stage {
+    /// Says where an error happened, unless it is the deadline's, which is the same everywhere.
+    pub(super) fn mark(self, error: Error) -> Error {
+        match error {
+            Error::Timeout(_) => error,
+            error => Error::Other(Box::new(StageError {
+                stage: self,
+                cause: plain_text(&error),
+            })),
+        }
+    }
+}
+
+/// What went wrong, without the name that ureq puts before it.
+pub(super) fn plain_text(error: &Error) -> String {
+    match error {
+        Error::Io(inner) => inner.to_string(),
+        Error::Rustls(inner) => inner.to_string(),
+        error => error.to_string(),
+    }
+}
+
+/// A step of making a connection whose errors are marked.
+#[derive(Debug)]
+pub(super) struct Staged<C>(pub(super) Stage, pub(super) C);
+
+impl<In: Transport, C: Connector<In>> Connector<In> for Staged<C> {
+    type Out = C::Out;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, Error> {
+        let Staged(stage, step) = self;
+        step.connect(details, chained)
+            .map_err(|error| stage.mark(error))
+    }
+}
