@@ -180,7 +180,8 @@ impl Locked {
         None
     }
 
-    /// Allocates, making room by dropping the least recently used entries but `keep`.
+    /// Allocates, making room by dropping other entries than `keep`: first those that hold no
+    /// keys, such as made-up tenants, then the least recently used.
     fn allocate(&mut self, size: usize, keep: &Id) -> Option<NonNull<u8>> {
         loop {
             // SAFETY: the mutex is held.
@@ -194,13 +195,14 @@ impl Locked {
     }
 
     fn oldest(&mut self, keep: &Id) -> Option<Id> {
-        let mut oldest: Option<(u64, Id)> = None;
+        let mut oldest: Option<((bool, u64), Id)> = None;
         for bucket in self.zone().buckets {
             let mut entry = bucket;
             // SAFETY: as in `find`.
             while let Some(found) = unsafe { entry.as_ref() } {
-                if found.id != *keep && oldest.is_none_or(|(used, _)| found.used < used) {
-                    oldest = Some((found.used, found.id));
+                let rank = (!found.document.is_null(), found.used);
+                if found.id != *keep && oldest.is_none_or(|(least, _)| rank < least) {
+                    oldest = Some((rank, found.id));
                 }
                 entry = found.next;
             }
@@ -294,9 +296,9 @@ impl Entry {
     }
 }
 
-/// The right to fetch one source's keys, until its deadline.
+/// The right to fetch one source's keys, until its deadline. No two have the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lease(u64);
+pub struct Lease(pub u64);
 
 /// How a source's failures change: what is worth a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -473,6 +475,25 @@ impl KeyStore {
             },
         );
         published
+    }
+
+    /// Offers a document that was saved `age` milliseconds ago to a source without keys, whose
+    /// fetch under `lease` is still under way.
+    pub fn offer(&mut self, id: &Id, lease: Lease, document: &[u8], age: u64, now: u64) {
+        let mut locked = self.zone.lock();
+        let generation = locked.next_generation();
+        let wanted = |entry: &mut Entry| entry.document.is_null() && entry.lease == lease.0;
+        if !locked.find(id).is_some_and(wanted) {
+            return;
+        }
+        let Some(block) = locked.document(document, generation, id) else {
+            return;
+        };
+        if let Some(entry) = locked.find(id) {
+            entry.document = block.as_ptr();
+            entry.record.fetched_at = Some(now.saturating_sub(age));
+            entry.generation = generation;
+        }
     }
 
     /// Records that the fetch under `lease` failed. `failure` is a digest of how, not 0; `jitter`

@@ -6,14 +6,18 @@ use core::ffi::{c_char, c_void};
 use core::fmt;
 use core::ptr::{self, NonNull};
 use core::{mem, slice, str};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::path::PathBuf;
 
 use nginx_sys::{
-    ngx_array_push, ngx_conf_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t,
-    ngx_http_complex_value, ngx_http_complex_value_t, ngx_http_core_main_conf_t,
-    ngx_http_handler_pt, ngx_http_request_t, ngx_int_t, ngx_list_part_t, ngx_list_push, ngx_list_t,
-    ngx_log_t, ngx_pcalloc, ngx_pnalloc, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t,
-    ngx_table_elt_t, ngx_uint_t, NGX_LOG_EMERG, NGX_LOG_WARN, NGX_OK,
+    ngx_add_path, ngx_array_push, ngx_conf_full_name, ngx_conf_t, ngx_http_compile_complex_value,
+    ngx_http_compile_complex_value_t, ngx_http_complex_value, ngx_http_complex_value_t,
+    ngx_http_core_main_conf_t, ngx_http_handler_pt, ngx_http_request_t, ngx_int_t, ngx_list_part_t,
+    ngx_list_push, ngx_list_t, ngx_log_t, ngx_path_t, ngx_pcalloc, ngx_pnalloc,
+    ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t, NGX_LOG_EMERG,
+    NGX_LOG_WARN, NGX_OK,
 };
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, NgxHttpCoreModule};
 
@@ -382,12 +386,33 @@ impl Conf {
         name.len -= 1;
         // SAFETY: the context's cycle is live, and the name has its terminating zero.
         unsafe {
-            if nginx_sys::ngx_conf_full_name((*self.raw()).cycle, &mut name, 1)
-                != NGX_OK as ngx_int_t
-            {
+            if ngx_conf_full_name((*self.raw()).cycle, &mut name, 1) != NGX_OK as ngx_int_t {
                 return Err(Failed);
             }
             Ok(String::from_utf8_lossy(bytes(&name)).into_owned())
+        }
+    }
+
+    /// Has nginx make a folder for the workers' user alone, as it does for `proxy_cache_path`.
+    pub fn add_private_folder(&self, path: &str) -> Result<PathBuf, Failed> {
+        let mut name = self.pool().copy(format!("{path}\0").as_bytes())?;
+        name.len -= 1;
+        // SAFETY: the context, its cycle and its pool are live; an all-zero path has no levels
+        // and nobody who manages it.
+        unsafe {
+            let cf = self.raw();
+            if ngx_conf_full_name((*cf).cycle, &mut name, 0) != NGX_OK as ngx_int_t {
+                return Err(Failed);
+            }
+            let path = ngx_pcalloc((*cf).pool, mem::size_of::<ngx_path_t>()).cast::<ngx_path_t>();
+            let mut slot = NonNull::new(path).ok_or(Failed)?.as_ptr();
+            (*slot).name = name;
+            (*slot).conf_file = (*(*cf).conf_file).file.name.data;
+            (*slot).line = (*(*cf).conf_file).line;
+            if ngx_add_path(cf, &mut slot) != NGX_OK as ngx_int_t {
+                return Err(Failed);
+            }
+            Ok(OsStr::from_bytes(bytes(&name)).into())
         }
     }
 

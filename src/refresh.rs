@@ -9,11 +9,13 @@ use core::mem;
 use std::collections::hash_map::DefaultHasher;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 use std::{io, thread};
 
 use authgear_core::keys::fetch::{self, FetchError, Fetched};
 use authgear_core::keys::freshness::{Advice, Need};
+use authgear_core::keys::saved::{self, LoadError, Saved};
 use authgear_core::keys::KeySet;
 use nginx_sys::{ngx_random, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN};
 use ngx::log::ngx_cycle_log;
@@ -37,18 +39,30 @@ pub enum Answer {
     Unknown,
 }
 
-/// A fetch that has ended, on its way from its thread to the event loop.
-struct Done {
-    remote: Remote,
-    lease: Lease,
-    result: Result<Fetched, FetchError>,
+/// What a fetching thread has to tell the event loop.
+enum News {
+    /// The set that an earlier process saved, or why it cannot be used.
+    Saved(Result<Saved, LoadError>),
+    /// The fetch has ended.
+    Fetched(Result<Fetched, FetchError>),
+    /// The set cannot be saved.
+    NotSaved(io::Error),
+    /// The thread has nothing more to do.
+    Over,
 }
 
-static DONE: Mutex<Vec<Done>> = Mutex::new(Vec::new());
+/// What is on its way from the threads to the event loop.
+static NEWS: Mutex<Vec<(Arc<Remote>, Lease, News)>> = Mutex::new(Vec::new());
 
-/// Answers a request for the keys of `remote`; starts a fetch when it is time and nobody else
-/// does. Says how many fetches were started, 0 or 1.
-pub fn ask(store: &mut KeyStore, remote: &Remote, need: Need, now: u64) -> (Answer, usize) {
+/// Answers a request for the keys of `remote`; starts a fetch when it is time, nobody else does
+/// and `may_fetch` allows it. Says how many fetches were started, 0 or 1.
+pub fn ask(
+    store: &mut KeyStore,
+    remote: &Remote,
+    need: Need,
+    may_fetch: bool,
+    now: u64,
+) -> (Answer, usize) {
     let mut started = 0;
     // A lease that another worker took first changes the advice, once.
     for _ in 0..2 {
@@ -56,9 +70,10 @@ pub fn ask(store: &mut KeyStore, remote: &Remote, need: Need, now: u64) -> (Answ
         match (found.advice, found.keys) {
             (Advice::Use, Some(keys)) => return (Answer::Keys(keys), started),
             (Advice::UseAndFetch, Some(keys)) => {
-                started += usize::from(start(store, remote, need, now));
+                started += usize::from(may_fetch && start(store, remote, need, now));
                 return (Answer::Keys(keys), started);
             }
+            (Advice::FetchAndWait, _) if !may_fetch => return (Answer::Unavailable(1), started),
             (Advice::FetchAndWait, _) => {
                 if start(store, remote, need, now) {
                     return (Answer::Wait, 1);
@@ -86,7 +101,8 @@ fn start(store: &mut KeyStore, remote: &Remote, need: Need, now: u64) -> bool {
     let Some(lease) = store.try_lease(remote, need, now) else {
         return false;
     };
-    match spawn(remote.clone(), lease) {
+    let has_keys = store.look_up(remote, need, now).keys.is_some();
+    match spawn(Arc::new(remote.clone()), lease, has_keys) {
         Ok(()) => true,
         Err(error) => {
             failed(
@@ -102,17 +118,20 @@ fn start(store: &mut KeyStore, remote: &Remote, need: Need, now: u64) -> bool {
 }
 
 /// Runs one fetch on a thread that no signal interrupts: nginx's handlers belong to its own.
-fn spawn(remote: Remote, lease: Lease) -> io::Result<()> {
+fn spawn(remote: Arc<Remote>, lease: Lease, has_keys: bool) -> io::Result<()> {
     let run = move || {
-        let result = catch_unwind(AssertUnwindSafe(|| fetch::fetch(&remote.source)))
-            .unwrap_or(Err(FetchError::Panicked));
-        DONE.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Done {
-                remote,
+        let tell = |news| {
+            NEWS.lock().unwrap_or_else(PoisonError::into_inner).push((
+                Arc::clone(&remote),
                 lease,
-                result,
-            });
+                news,
+            ));
+        };
+        let ran = catch_unwind(AssertUnwindSafe(|| run(&remote, lease, has_keys, &tell)));
+        if ran.is_err() {
+            tell(News::Fetched(Err(FetchError::Panicked)));
+        }
+        tell(News::Over);
     };
     // SAFETY: both sets are initialised before they are read; the mask is this thread's own and
     // is put back before anything else runs.
@@ -127,19 +146,52 @@ fn spawn(remote: Remote, lease: Lease) -> io::Result<()> {
     }
 }
 
-/// Publishes what the threads have brought; says how many have ended.
+/// What the thread does.
+fn run(remote: &Remote, lease: Lease, has_keys: bool, tell: &dyn Fn(News)) {
+    if let Some(folder) = remote.state.as_deref().filter(|_| !has_keys) {
+        if let Some(saved) = saved::load(folder, &remote.id, SystemTime::now()).transpose() {
+            tell(News::Saved(saved));
+        }
+    }
+    let fetched = fetch::fetch(&remote.source);
+    let document = match (&fetched, remote.state.as_deref()) {
+        (Ok(fetched), Some(folder)) => Some((folder, fetched.document.clone())),
+        _ => None,
+    };
+    tell(News::Fetched(fetched));
+    if let Some((folder, document)) = document {
+        if let Err(error) = saved::save(folder, &remote.id, &document, lease.0) {
+            tell(News::NotSaved(error));
+        }
+    }
+}
+
+/// Takes in what the threads have brought; says how many have ended.
 pub fn collect(store: &mut KeyStore, now: u64) -> usize {
-    let done = mem::take(&mut *DONE.lock().unwrap_or_else(PoisonError::into_inner));
-    let ended = done.len();
-    for Done {
-        remote,
-        lease,
-        result,
-    } in done
+    let log = ngx_cycle_log().as_ptr();
+    let mut ended = 0;
+    for (remote, lease, news) in
+        mem::take(&mut *NEWS.lock().unwrap_or_else(PoisonError::into_inner))
     {
-        match result {
-            Ok(fetched) => succeeded(store, &remote, lease, fetched, now),
-            Err(error) => failed(store, &remote, lease, &error, now),
+        let name = &remote.source;
+        match news {
+            News::Saved(Ok(saved)) => {
+                let age = saved.age.as_millis() as u64;
+                store.offer(&remote.id, lease, &saved.document, age, now);
+            }
+            News::Saved(Err(error)) => {
+                ngx_log_error!(NGX_LOG_ERR, log, "authgear: saved keys of {name}: {error}");
+            }
+            News::Fetched(Ok(fetched)) => succeeded(store, &remote, lease, fetched, now),
+            News::Fetched(Err(error)) => failed(store, &remote, lease, &error, now),
+            News::NotSaved(error) => {
+                ngx_log_error!(
+                    NGX_LOG_ERR,
+                    log,
+                    "authgear: keys of {name}: cannot save them in \"state_path\": {error}"
+                );
+            }
+            News::Over => ended += 1,
         }
     }
     ended

@@ -24,6 +24,10 @@ use crate::refresh::{self, Answer};
 /// How often a worker looks for news while it waits for some, in milliseconds.
 const POLL: usize = 15;
 
+/// Fetches that one worker has under way at the same time. Only an endpoint with variables needs
+/// more than one for each project; made-up tenants cannot make it start any number of threads.
+const MOST_FETCHES: usize = 32;
+
 /// A suspended request's place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WaiterId(u64);
@@ -50,10 +54,12 @@ thread_local! {
     static WORKER: Worker = Worker::default();
 }
 
-/// Milliseconds of nginx's monotonic clock, which all processes share.
+/// Milliseconds of nginx's monotonic clock, which all processes share, counted from long before
+/// the machine started: a saved key set can be older than that.
 fn now() -> u64 {
+    const START: u64 = 1 << 42;
     // SAFETY: the event loop writes it between callbacks only.
-    unsafe { ngx_current_msec as u64 }
+    START + unsafe { ngx_current_msec as u64 }
 }
 
 /// The zone of the newest configuration: that of an older one may be gone after a reload
@@ -93,10 +99,12 @@ pub fn ask(remote: &Remote, need: Need) -> Answer {
         };
         let (answer, started) = {
             let mut store = worker.store(zone);
+            let store = store.get_or_insert_with(|| KeyStore::new(zone));
             refresh::ask(
-                store.get_or_insert_with(|| KeyStore::new(zone)),
+                store,
                 remote,
                 need,
+                worker.fetches.get() < MOST_FETCHES,
                 now(),
             )
         };

@@ -7,6 +7,7 @@ mod host;
 mod jwk;
 mod material;
 mod origin;
+pub mod saved;
 
 pub use document::{DocumentError, KeySet, MAX_DOCUMENT, MAX_KEYS};
 pub use jwk::{KeyId, SkippedKey};

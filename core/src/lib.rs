@@ -1,7 +1,7 @@
 //! Verdicts on Authgear's tokens, without nginx.
 //!
 //! Bytes, keys and a clock come in, a verdict goes out: nothing here reads the time by itself or does I/O, except
-//! [`keys::fetch`], which is blocking and meant for a thread of its own. Whatever decides who gets in lives in this
+//! [`keys::fetch`] and [`keys::saved`], which are blocking and meant for a thread of its own. Whatever decides who gets in lives in this
 //! crate, so that it can be tested, fuzzed and measured without a server.
 //!
 //! One request, as data:

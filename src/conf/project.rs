@@ -1,6 +1,7 @@
 //! The block `authgear_project`.
 
 use core::ffi::{c_char, c_void};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,7 @@ struct Template {
     jwks_file: Option<Rc<KeySet>>,
     timeout: Duration,
     ca: Option<Arc<Vec<u8>>>,
+    state: Option<Arc<Path>>,
     timing: Timing,
 }
 
@@ -82,6 +84,8 @@ pub struct Remote {
     pub source: Source,
     /// When to fetch it.
     pub timing: Timing,
+    /// The folder that keeps the last good set for the next start.
+    pub state: Option<Arc<Path>>,
 }
 
 /// Why a request has no tenant.
@@ -153,6 +157,7 @@ impl Template {
                     id: source.id(),
                     source,
                     timing: self.timing,
+                    state: self.state.clone(),
                 })
             }
         };
@@ -189,13 +194,14 @@ struct Block {
     leeway: Option<u64>,
     cookie_prefix: Option<CookieNames>,
     ssl_trusted_certificate: Option<Vec<u8>>,
+    state_path: Option<Option<PathBuf>>,
 }
 
 type Set = fn(&mut Block, &Conf, &[&str]) -> Result<(), Mistake>;
 
 /// Directives of the block, in the order of the reference: the name, how many parameters it
 /// takes at the most, and what it does.
-const DIRECTIVES: [(&str, usize, Set); 17] = [
+const DIRECTIVES: [(&str, usize, Set); 18] = [
     ("endpoint", 1, |b, _, w| {
         set(&mut b.endpoint, w[0].to_string())
     }),
@@ -249,6 +255,13 @@ const DIRECTIVES: [(&str, usize, Set); 17] = [
     }),
     ("ssl_trusted_certificate", 1, |b, cf, w| {
         set(&mut b.ssl_trusted_certificate, certificates(cf, w[0])?)
+    }),
+    ("state_path", 1, |b, cf, w| {
+        let path = match w[0] {
+            "off" => None,
+            path => Some(cf.add_private_folder(path)?),
+        };
+        set(&mut b.state_path, path)
     }),
 ];
 
@@ -463,6 +476,7 @@ impl Block {
                     "ssl_trusted_certificate",
                     self.ssl_trusted_certificate.is_some(),
                 ),
+                ("state_path", self.state_path.is_some()),
             ];
             if let Some((other, _)) = others.iter().find(|(_, present)| *present) {
                 return Err(format!(
@@ -481,6 +495,7 @@ impl Block {
             jwks_file: self.jwks_file.map(Rc::new),
             timeout: Duration::from_millis(self.fetch_timeout.unwrap_or(5_000)),
             ca: self.ssl_trusted_certificate.map(Arc::new),
+            state: self.state_path.flatten().map(Arc::from),
             timing: Timing {
                 refresh: self.jwks_refresh.unwrap_or(10 * 60 * 1000),
                 stale: self.jwks_stale.unwrap_or(24 * 60 * 60 * 1000),
