@@ -2,6 +2,8 @@
 
 # Which nginx: debian (the packaged one), source (a newer one) or asan.
 NGINX ?= debian
+# nginx takes a variable of that name for a list of sockets that it inherits.
+unexport NGINX
 # Test files for the suite targets.
 TESTS ?=
 

@@ -8,7 +8,7 @@
 # PORT is where nginx listens, 8080 unless that is taken.
 set -euo pipefail
 . "$(dirname "$0")/nginx.sh"
-use_flavour "${NGINX:-debian}"
+use_flavour debian
 
 check=
 if [ "${1:-}" = --check ]; then check=1; fi

@@ -27,6 +27,8 @@ my $kept = "build/failed-$flavour";
 my $scratch = tempdir('ngx-authgear-XXXXXX', TMPDIR => 1, CLEANUP => 1);
 chmod 0755, $scratch;
 
+# nginx would take it for a list of inherited sockets.
+delete $ENV{NGINX};
 $ENV{TEST_NGINX_NO_SHUFFLE} //= 1;
 $ENV{TEST_NGINX_FAST_SHUTDOWN} //= 1 if $mode eq 'plain';
 

@@ -113,7 +113,7 @@ sub control {
     my $answer = $http->request($method, ($server || $standin)->{control} . $path, \%request);
     $answer->{success}
         or die "stand-in: $method $path: $answer->{status} $answer->{content}\n";
-    my $content = $answer->{content};
+    my $content = $answer->{content} // '';
     return $content =~ /^\s*[\[{]/ ? $json->decode($content) : $content;
 }
 
