@@ -27,7 +27,9 @@ our @EXPORT = qw(
 
 my $root = abs_path(dirname(__FILE__) . '/../../../..');
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
-my $http = HTTP::Tiny->new(timeout => 10);
+# On a connection kept alive the second of its two writes would wait for a delayed
+# acknowledgement: 40 ms and more for each token.
+my $http = HTTP::Tiny->new(timeout => 10, keep_alive => 0);
 
 my $binary = $ENV{TEST_NGINX_BINARY} ||= '/usr/sbin/nginx';
 $ENV{TEST_NGINX_LOAD_MODULES} ||= "$root/build/debian/ngx_http_authgear_module.so";
