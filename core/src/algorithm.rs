@@ -4,8 +4,9 @@ use std::fmt;
 
 /// A signature algorithm that a token may name in `alg`.
 ///
-/// Only asymmetric ones exist here: HMAC would make every verifier a signer, and `none` signs nothing, so neither can
-/// be written down. This is not `jsonwebtoken::Algorithm`, which has HMAC and lacks ES512.
+/// Only asymmetric ones exist here: HMAC would make every verifier a signer, and `none` signs
+/// nothing, so neither can be written down. This is not `jsonwebtoken::Algorithm`, which has HMAC
+/// and lacks ES512.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256; Authgear's.

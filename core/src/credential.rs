@@ -1,5 +1,7 @@
-//! Which credential a request carries, as Authgear's server finds it (`pkg/lib/session/middleware.go`,
-//! `pkg/lib/oauth/resolver.go`).
+//! Which credential a request carries, as Authgear's server finds it
+//! (`pkg/lib/session/middleware.go`, `pkg/lib/oauth/resolver.go`).
+
+use memchr::memchr_iter;
 
 use crate::reason::Reason;
 use crate::text::trim_blanks;
@@ -18,8 +20,9 @@ pub enum Form {
 
 /// The token in one `Authorization` header value.
 ///
-/// The scheme is case-insensitive and one space follows it (RFC 6750, section 2.1). `None` for another scheme, and for
-/// `Bearer` with nothing but spaces behind it. What follows the space is returned as it is: [`classify`] judges it.
+/// The scheme is case-insensitive and one space follows it (RFC 6750, section 2.1). `None` for
+/// another scheme, and for `Bearer` with nothing but spaces behind it. What follows the space is
+/// returned as it is: [`classify`] judges it.
 pub fn bearer(value: &[u8]) -> Option<&[u8]> {
     const SCHEME: &[u8] = b"Bearer ";
     let (scheme, token) = value.split_at_checked(SCHEME.len())?;
@@ -28,30 +31,30 @@ pub fn bearer(value: &[u8]) -> Option<&[u8]> {
 
 /// Tells a JWT from an opaque token by its form alone; says nothing about its worth.
 ///
-/// The first segment is a JOSE header when its base64 (either alphabet) begins an object. Whether the base64 is the
-/// strict one that RFC 7515 asks for is left to [`UnverifiedToken::parse`](crate::token::UnverifiedToken::parse), so
-/// that a sloppy JWT is a malformed JWT and not an opaque token.
+/// The first segment is a JOSE header when its base64 (either alphabet) begins an object. Whether
+/// the base64 is the strict one that RFC 7515 asks for is left to
+/// [`UnverifiedToken::parse`](crate::token::UnverifiedToken::parse), so that a sloppy JWT is a
+/// malformed JWT and not an opaque token.
 ///
 /// # Errors
 ///
-/// [`Reason::Malformed`] when the token is empty, longer than [`MAX_TOKEN`], or has a character that no token may have
-/// (`b64token` of RFC 6750); [`Reason::Unsupported`] for JWE in compact form (RFC 7516, section 3.1).
+/// [`Reason::Malformed`] when the token is empty, longer than [`MAX_TOKEN`], or has a character
+/// that no token may have (`b64token` of RFC 6750); [`Reason::Unsupported`] for JWE in compact form
+/// (RFC 7516, section 3.1).
 pub fn classify(token: &[u8]) -> Result<Form, Reason> {
     if token.len() > MAX_TOKEN || !is_b64token(token) {
         return Err(Reason::Malformed);
     }
-    let mut segments = token.split(|&b| b == b'.');
-    if !segments.next().is_some_and(begins_object) {
+    let mut dots = memchr_iter(b'.', token);
+    let Some(first) = dots.next() else {
+        return Ok(Form::Opaque);
+    };
+    if !begins_object(&token[..first]) {
         return Ok(Form::Opaque);
     }
-    let (mut count, mut empty) = (1, false);
-    for segment in segments {
-        count += 1;
-        empty |= segment.is_empty();
-    }
-    match count {
-        3 if !empty => Ok(Form::Jwt),
-        5 => Err(Reason::Unsupported),
+    match (dots.next(), dots.count()) {
+        (Some(second), 0) if second > first + 1 && second + 1 < token.len() => Ok(Form::Jwt),
+        (Some(_), 2) => Err(Reason::Unsupported),
         _ => Ok(Form::Opaque),
     }
 }
@@ -60,11 +63,20 @@ pub fn classify(token: &[u8]) -> Result<Form, Reason> {
 fn is_b64token(token: &[u8]) -> bool {
     let padding = token.iter().rev().take_while(|&&b| b == b'=').count();
     let text = &token[..token.len() - padding];
-    !text.is_empty()
-        && text.iter().all(|&b| {
-            b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
-        })
+    !text.is_empty() && text.iter().all(|&b| IS_B64TOKEN[usize::from(b)])
 }
+
+const IS_B64TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        table[byte] =
+            b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+        byte += 1;
+    }
+    table
+};
 
 /// Whether base64 text decodes to JSON white space and then `{`.
 fn begins_object(segment: &[u8]) -> bool {
@@ -119,7 +131,8 @@ impl CookieNames {
     ///
     /// # Errors
     ///
-    /// [`CookiePrefixError`] when the prefix is not made of token characters (RFC 6265, section 4.1.1).
+    /// [`CookiePrefixError`] when the prefix is not made of token characters (RFC 6265, section
+    /// 4.1.1).
     pub fn new(prefix: &str) -> Result<CookieNames, CookiePrefixError> {
         if !prefix.bytes().all(is_token_char) {
             return Err(CookiePrefixError);
@@ -138,11 +151,13 @@ fn is_token_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// The value of the first cookie of that name in one `Cookie` header value; `None` when it is absent or empty.
+/// The value of the first cookie of that name in one `Cookie` header value; `None` when it is
+/// absent or empty.
 ///
-/// Reads what Authgear's server reads, which is Go's `net/http`: pairs end at `;`, spaces and tabs around a pair are
-/// dropped, names keep their case, one pair of double quotes around a value is dropped, and a cookie is passed over
-/// when its value holds a byte that RFC 6265 does not allow (space and comma are let through).
+/// Reads what Authgear's server reads, which is Go's `net/http`: pairs end at `;`, spaces and tabs
+/// around a pair are dropped, names keep their case, one pair of double quotes around a value is
+/// dropped, and a cookie is passed over when its value holds a byte that RFC 6265 does not allow
+/// (space and comma are let through).
 pub fn cookie<'a>(header: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let value = header.split(|&b| b == b';').find_map(|pair| {
         let pair = trim_blanks(pair);

@@ -1,7 +1,7 @@
 //! JSON as tokens use it: objects member by member, values left as they were written.
 //!
-//! Values are kept as text (`RawValue`) and read on demand, so that numbers stay digit for digit and a claim that
-//! nobody asks for costs nothing.
+//! Values are kept as text (`RawValue`) and read on demand, so that numbers stay digit for digit
+//! and a claim that nobody asks for costs nothing.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,8 +21,8 @@ pub(crate) struct Malformed;
 /// A member's name, unescaped. Bytes, since an escape may stand for half a surrogate pair.
 pub(crate) type Name<'a> = Cow<'a, [u8]>;
 
-/// Hands each member of the object to `each`, and holds the whole text to the limits of tokens: one object without
-/// trailing bytes, at most [`MAX_DEPTH`] deep, whose own names are all different.
+/// Hands each member of the object to `each`, and holds the whole text to the limits of tokens: one
+/// object without trailing bytes, at most [`MAX_DEPTH`] deep, whose own names are all different.
 pub(crate) fn strict_object<'a>(
     text: &'a str,
     mut each: impl FnMut(&[u8], &'a str),
@@ -36,7 +36,8 @@ pub(crate) fn strict_object<'a>(
         names.push(name);
     })
     .map_err(|_| Malformed)?;
-    // Sorting keeps the search for a repeated name below quadratic, however many names a token brings.
+    // Sorting keeps the search for a repeated name below quadratic, however many names a token
+    // brings.
     names.sort_unstable();
     if names.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err(Malformed);
@@ -46,8 +47,8 @@ pub(crate) fn strict_object<'a>(
 
 /// Whether arrays and objects nest deeper than [`MAX_DEPTH`].
 ///
-/// Needed beside the parser, which skips over a value that stays text without counting. Exact on valid JSON; on any
-/// other text the parser finds the error.
+/// Needed beside the parser, which skips over a value that stays text without counting. Exact on
+/// valid JSON; on any other text the parser finds the error.
 fn is_too_deep(text: &[u8]) -> bool {
     // Few brackets cannot nest deeply, and counting them is much faster than following strings.
     if text.iter().filter(|&&b| b == b'{' || b == b'[').count() <= MAX_DEPTH {
@@ -97,8 +98,8 @@ impl<'de, F: FnMut(Name<'de>, &'de str)> Visitor<'de> for Members<F> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        // Names too are read as text first: only that way does the parser refuse raw control characters in a name
-        // that is no Unicode text.
+        // Names too are read as text first: only that way does the parser refuse raw control
+        // characters in a name that is no Unicode text.
         while let Some(name) = map.next_key::<&RawValue>()? {
             let name = unescaped(name.get()).map_err(A::Error::custom)?;
             self.0(name, map.next_value::<&RawValue>()?.get());
@@ -152,8 +153,8 @@ pub(crate) fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
     found
 }
 
-/// The string that a value's text holds; `None` for any other type, and for a string that is no Unicode text because
-/// an escape stands for half a surrogate pair.
+/// The string that a value's text holds; `None` for any other type, and for a string that is no
+/// Unicode text because an escape stands for half a surrogate pair.
 pub(crate) fn string(value: &str) -> Option<Cow<'_, str>> {
     match plain(value) {
         Some(text) => Some(Cow::Borrowed(text)),
@@ -175,7 +176,8 @@ pub(crate) fn strings(value: &str) -> Option<Vec<Cow<'_, str>>> {
     elements(value)?.into_iter().map(string).collect()
 }
 
-/// A valid JSON text without white space between its tokens, and with 0x7f escaped, which JSON itself lets through.
+/// A valid JSON text without white space between its tokens, and with 0x7f escaped, which JSON
+/// itself lets through.
 pub(crate) fn compact(json: &str) -> Cow<'_, str> {
     if !json
         .bytes()
@@ -198,8 +200,8 @@ pub(crate) fn compact(json: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// A value as the text of a variable: strings as they are with control characters percent-encoded, numbers and
-/// booleans as written, arrays of strings joined by `,`, anything else as compact JSON.
+/// A value as the text of a variable: strings as they are with control characters percent-encoded,
+/// numbers and booleans as written, arrays of strings joined by `,`, anything else as compact JSON.
 ///
 /// `None` for what is empty then (`null`, `[]`, `""`), and for a string that is no Unicode text.
 pub(crate) fn shown(value: &str) -> Option<String> {

@@ -22,7 +22,8 @@ pub struct Rules {
     pub client_ids: Vec<Box<str>>,
     /// Whose tokens are let in.
     pub token_type: TokenKind,
-    /// Any of them must be the header's `typ`; `None` switches the check off, an empty list refuses all.
+    /// Any of them must be the header's `typ`; `None` switches the check off, an empty list refuses
+    /// all.
     pub typ: Option<Vec<Box<str>>>,
     /// For `exp` and `nbf`, in seconds, at least 0.
     pub leeway: f64,
@@ -42,16 +43,16 @@ impl Default for Rules {
 
 /// Judges a verified token for one location at the time `now`, in Unix seconds.
 ///
-/// The issuer must be `iss` letter for letter, and any audience must be in `aud`; an empty list of audiences refuses
-/// all. They stand apart from the rules because a location may replace the audience, and an endpoint may hold
-/// variables.
+/// The issuer must be `iss` letter for letter, and any audience must be in `aud`; an empty list of
+/// audiences refuses all. They stand apart from the rules because a location may replace the
+/// audience, and an endpoint may hold variables.
 ///
 /// # Errors
 ///
-/// The first rule that is broken, in this order: [`Reason::BadType`] for `typ` (RFC 9068, section 4),
-/// [`Reason::Expired`], [`Reason::NotYetValid`] (RFC 7519, sections 4.1.4 and 4.1.5), [`Reason::BadIssuer`],
-/// [`Reason::BadAudience`], [`Reason::BadClient`], and [`Reason::BadType`] for a user's token where a client's is
-/// wanted or the other way round.
+/// The first rule that is broken, in this order: [`Reason::BadType`] for `typ` (RFC 9068, section
+/// 4), [`Reason::Expired`], [`Reason::NotYetValid`] (RFC 7519, sections 4.1.4 and 4.1.5),
+/// [`Reason::BadIssuer`], [`Reason::BadAudience`], [`Reason::BadClient`], and [`Reason::BadType`]
+/// for a user's token where a client's is wanted or the other way round.
 pub fn judge(
     token: &VerifiedToken,
     rules: &Rules,
@@ -96,7 +97,8 @@ pub fn judge(
     }
 }
 
-/// Compares media types as RFC 7515 (section 4.1.9) has it: without case, `application/` may be left out.
+/// Compares media types as RFC 7515 (section 4.1.9) has it: without case, `application/` may be
+/// left out.
 fn is_same_type(one: &str, other: &str) -> bool {
     fn short(typ: &str) -> &str {
         const PREFIX: &str = "application/";

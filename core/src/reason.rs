@@ -4,14 +4,16 @@ use std::fmt;
 
 /// The outcome of one request's judgement, as `$authgear_reason` names it.
 ///
-/// Functions that judge return a `Reason` as their error; they never return [`Reason::Ok`] that way.
+/// Functions that judge return a `Reason` as their error; they never return [`Reason::Ok`] that
+/// way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// The caller was verified.
     Ok,
     /// The request carries no credential of ours.
     NoCredential,
-    /// The token breaks the format of RFC 7515 or a limit, so nothing in it can be trusted to mean anything.
+    /// The token breaks the format of RFC 7515 or a limit, so nothing in it can be trusted to mean
+    /// anything.
     Malformed,
     /// `alg` is not in the allow-list, or does not fit the key that `kid` names.
     UnsupportedAlgorithm,
@@ -29,11 +31,13 @@ pub enum Reason {
     BadAudience,
     /// `client_id` is none of those wanted.
     BadClient,
-    /// `typ` is another one (an ID token, for example), or a client's token came where a user's is wanted.
+    /// `typ` is another one (an ID token, for example), or a client's token came where a user's is
+    /// wanted.
     BadType,
     /// A claim is absent that must be there, or has the wrong type, or holds a control character.
     BadClaim,
-    /// A credential that cannot be judged here: a critical extension, JWE, or an opaque token without a resolver.
+    /// A credential that cannot be judged here: a critical extension, JWE, or an opaque token
+    /// without a resolver.
     Unsupported,
     /// The resolver said no.
     SessionInvalid,
@@ -94,7 +98,8 @@ impl Reason {
 
     /// A short sentence for `error_description` in `WWW-Authenticate` (RFC 6750, section 3).
     ///
-    /// Fixed text that needs no escape inside double quotes, and that repeats no claim, key or token.
+    /// Fixed text that needs no escape inside double quotes, and that repeats no claim, key or
+    /// token.
     pub const fn description(self) -> &'static str {
         match self {
             Reason::Ok => "the caller was verified",

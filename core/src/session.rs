@@ -66,10 +66,11 @@ impl Field {
     }
 }
 
-/// Whether a request header must not reach the backend, where this module may set headers of its own.
+/// Whether a request header must not reach the backend, where this module may set headers of its
+/// own.
 ///
-/// True for every `X-Authgear-*` after folding case and turning `_` and `.` into `-`: backends that turn names into
-/// variables (CGI, WSGI, PHP) cannot tell those spellings apart.
+/// True for every `X-Authgear-*` after folding case and turning `_` and `.` into `-`: backends that
+/// turn names into variables (CGI, WSGI, PHP) cannot tell those spellings apart.
 pub fn stripped_header(name: &[u8]) -> bool {
     const PREFIX: &[u8] = b"x-authgear-";
     name.len() >= PREFIX.len()
@@ -79,7 +80,8 @@ pub fn stripped_header(name: &[u8]) -> bool {
         })
 }
 
-/// A verified caller: the resolver's eight values, and what only a JWT says. No value holds a control character.
+/// A verified caller: the resolver's eight values, and what only a JWT says. No value holds a
+/// control character.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     fields: [Option<Box<str>>; 8],
@@ -109,8 +111,8 @@ pub enum ResolverError {
 }
 
 impl Session {
-    /// The value of one of the resolver's headers, letter for letter as the resolver writes it; `None` when it is
-    /// unknown, never empty text.
+    /// The value of one of the resolver's headers, letter for letter as the resolver writes it;
+    /// `None` when it is unknown, never empty text.
     pub fn get(&self, field: Field) -> Option<&str> {
         self.fields[field.index()].as_deref()
     }
@@ -140,8 +142,8 @@ impl Session {
         self.token_type
     }
 
-    /// Renders a token's claims as the resolver would. A client has no user and no login, so its token fills none of
-    /// those fields, whatever else it claims.
+    /// Renders a token's claims as the resolver would. A client has no user and no login, so its
+    /// token fills none of those fields, whatever else it claims.
     pub(crate) fn of_claims(claims: &Claims) -> Session {
         let mut fields: [Option<Box<str>>; 8] = Default::default();
         let mut set = |field: Field, value: Option<Box<str>>| {
@@ -177,13 +179,13 @@ impl Session {
 
     /// Reads the headers of the resolver's answer, whose status was 200.
     ///
-    /// `Ok(None)` is the resolver's no: `X-Authgear-Session-Valid` is `false` or absent. Names are compared without
-    /// case; other headers are passed over.
+    /// `Ok(None)` is the resolver's no: `X-Authgear-Session-Valid` is `false` or absent. Names are
+    /// compared without case; other headers are passed over.
     ///
     /// # Errors
     ///
-    /// [`ResolverError`] when the answer is neither a yes nor a no that can be used, which is a failure of the
-    /// resolver and never a verdict.
+    /// [`ResolverError`] when the answer is neither a yes nor a no that can be used, which is a
+    /// failure of the resolver and never a verdict.
     pub fn from_resolver<'a>(
         headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
     ) -> Result<Option<Session>, ResolverError> {

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// Shows the beginning of a text between double quotes, with control characters, quotes and backslashes escaped.
+/// Shows the beginning of a text between double quotes, with control characters, quotes and
+/// backslashes escaped.
 pub(crate) struct Quoted<'a>(pub &'a str);
 
 /// How many characters of a foreign text a log line shows.
@@ -36,7 +37,8 @@ pub(crate) fn printable(text: &str) -> String {
     out
 }
 
-/// Drops spaces and tabs at both ends, as optional white space in a header (RFC 9110, section 5.6.3).
+/// Drops spaces and tabs at both ends, as optional white space in a header (RFC 9110, section
+/// 5.6.3).
 pub(crate) fn trim_blanks(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;

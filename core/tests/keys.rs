@@ -23,10 +23,11 @@ fn skipped_text(entry: &str) -> String {
 }
 
 fn is_usable(jwk: &Value) -> bool {
-    KeySet::parse(&document(&[jwk.clone()])).is_ok()
+    KeySet::parse(&document(std::slice::from_ref(jwk))).is_ok()
 }
 
-/// An RSA key with a modulus of that many bits, odd, and perhaps prime to nothing: enough to be parsed.
+/// An RSA key with a modulus of that many bits, odd, and perhaps prime to nothing: enough to be
+/// parsed.
 fn rsa_of(bits: usize) -> Value {
     let mut n = vec![0xa5; bits.div_ceil(8)];
     n[0] = match bits % 8 {

@@ -60,13 +60,14 @@ struct Document<'a> {
 }
 
 impl KeySet {
-    /// Reads a document. Keys that cannot be used are skipped and told of; entries are judged one by one, so that a
-    /// broken one does not cost the others. An entry that says the same as an earlier one is dropped.
+    /// Reads a document. Keys that cannot be used are skipped and told of; entries are judged one
+    /// by one, so that a broken one does not cost the others. An entry that says the same as an
+    /// earlier one is dropped.
     ///
     /// # Errors
     ///
-    /// [`DocumentError`] when the document breaks a limit, is no key set, or holds no usable key. Nothing of it may be
-    /// used then.
+    /// [`DocumentError`] when the document breaks a limit, is no key set, or holds no usable key.
+    /// Nothing of it may be used then.
     pub fn parse(json: &[u8]) -> Result<(KeySet, Vec<SkippedKey>), DocumentError> {
         if json.len() > MAX_DOCUMENT {
             return Err(DocumentError::TooLarge);

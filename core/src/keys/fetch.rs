@@ -1,6 +1,7 @@
 //! Fetching a key set: discovery and JWKS over HTTP.
 //!
-//! Blocking, and bounded in time and size. Meant for a thread of its own that holds nothing but plain data.
+//! Blocking, and bounded in time and size. Meant for a thread of its own that holds nothing but
+//! plain data.
 
 mod ca;
 mod error;
@@ -28,20 +29,23 @@ pub const MAX_DISCOVERY: usize = 256 * 1024;
 pub struct Source {
     /// Where the key set is.
     pub keys: KeysFrom,
-    /// The project's public origin, if it has one. With [`KeysFrom::Discovery`] that origin counts instead.
+    /// The project's public origin, if it has one. With [`KeysFrom::Discovery`] that origin counts
+    /// instead.
     pub endpoint: Option<Origin>,
-    /// Where the endpoint is reached from here. What lies under the endpoint's origin is fetched there, with the
-    /// public `Host` and `X-Forwarded-Proto: https`, without which Authgear's server redirects.
+    /// Where the endpoint is reached from here. What lies under the endpoint's origin is fetched
+    /// there, with the public `Host` and `X-Forwarded-Proto: https`, without which Authgear's
+    /// server redirects.
     pub internal: Option<Origin>,
-    /// For the whole fetch, from the first name look-up to the last byte.
+    /// For the whole fetch, from the first name look-up to the last byte. More than a day is taken
+    /// for a day.
     pub timeout: Duration,
     /// The only CA certificates to trust, in PEM; the system's if `None`.
     pub ca: Option<Arc<Vec<u8>>>,
 }
 
 impl Source {
-    /// Tells sources apart whose documents may differ: a digest of everything but the time limit. The same
-    /// configuration gives the same digest in every process.
+    /// Tells sources apart whose documents may differ: a digest of everything but the time limit.
+    /// The same configuration gives the same digest in every process.
     pub fn id(&self) -> [u8; 32] {
         let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
         let mut add = |part: &[u8]| {
@@ -101,9 +105,13 @@ struct Discovery {
 
 /// Fetches a key set. Follows no redirect and uses no proxy; only status 200 counts.
 ///
+/// Blocks until the deadline at most. 512 KiB of stack are enough. A name look-up runs on a further
+/// thread, which inherits the signal mask of this one and may outlive the call when no answer comes.
+///
 /// # Errors
 ///
-/// [`FetchError`], whose text begins with the stage that failed and names the URL without its query.
+/// [`FetchError`], whose text begins with the stage that failed and names the URL without its
+/// query.
 pub fn fetch(source: &Source) -> Result<Fetched, FetchError> {
     let ca = source.ca.as_ref().map(|ca| ca.as_slice());
     let client = Client::new(ca, source.timeout)?;

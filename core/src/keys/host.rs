@@ -54,8 +54,8 @@ fn is_name(text: &str, allow_underscore: bool) -> bool {
     text.len() <= 253 && text.split('.').all(is_label) && !is_number(last)
 }
 
-/// A last label that looks like a number makes the host an address, in one of the forms that only some resolvers
-/// know: 127.1, 0x7f.1, 2130706433.
+/// A last label that looks like a number makes the host an address, in one of the forms that only
+/// some resolvers know: 127.1, 0x7f.1, 2130706433.
 fn is_number(label: &str) -> bool {
     let hex = label.strip_prefix("0x");
     label.bytes().all(|b| b.is_ascii_digit())

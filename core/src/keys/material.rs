@@ -1,4 +1,5 @@
-//! What a public key is made of, by type (RFC 7518, section 6; RFC 8037, section 2), and which algorithms it fits.
+//! What a public key is made of, by type (RFC 7518, section 6; RFC 8037, section 2), and which
+//! algorithms it fits.
 
 use aws_lc_rs::signature::{
     self, EcdsaVerificationAlgorithm, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents,
@@ -34,7 +35,8 @@ impl Material {
     }
 
     fn rsa(entry: &Entry) -> Result<Material, Unusable> {
-        // RFC 7518 forbids leading zeros, but knows of libraries that write one; they change nothing.
+        // RFC 7518 forbids leading zeros, but knows of libraries that write one; they change
+        // nothing.
         let n = without_leading_zeros(decode(&entry.n, "n")?);
         let e = without_leading_zeros(decode(&entry.e, "e")?);
         let bits = bit_length(&n);

@@ -1,7 +1,7 @@
 //! Web origins (RFC 6454) and URLs, read strictly.
 //!
-//! An endpoint may hold variables, so its text may come from a request. What is accepted here has one reading only, so
-//! that the check and the fetch can never mean two hosts.
+//! An endpoint may hold variables, so its text may come from a request. What is accepted here has
+//! one reading only, so that the check and the fetch can never mean two hosts.
 
 use std::fmt;
 
@@ -70,8 +70,8 @@ enum PlainHttp {
 }
 
 impl Origin {
-    /// Reads a public origin: `https`, or `http` on loopback. Case is folded, the default port and one `/` at the end
-    /// are dropped.
+    /// Reads a public origin: `https`, or `http` on loopback. Case is folded, the default port and
+    /// one `/` at the end are dropped.
     ///
     /// # Errors
     ///
@@ -80,8 +80,8 @@ impl Origin {
         Origin::parse_as(text, PlainHttp::LoopbackOnly)
     }
 
-    /// Reads an internal origin: as [`Origin::parse`], but `http` is allowed anywhere, and so is `_` in a name, which
-    /// container networks use.
+    /// Reads an internal origin: as [`Origin::parse`], but `http` is allowed anywhere, and so is
+    /// `_` in a name, which container networks use.
     ///
     /// # Errors
     ///
@@ -142,7 +142,8 @@ impl Url {
     ///
     /// # Errors
     ///
-    /// [`OriginError`], which says what to write instead. A path and a query are allowed, a fragment is not.
+    /// [`OriginError`], which says what to write instead. A path and a query are allowed, a
+    /// fragment is not.
     pub fn parse(text: &str) -> Result<Url, OriginError> {
         let (origin, rest) = split(text, PlainHttp::Anywhere)?;
         if rest.contains('#') {
@@ -169,7 +170,7 @@ impl Url {
     }
 
     /// Path and query; begins with `/`.
-    pub(super) fn path_and_query(&self) -> &str {
+    pub fn path_and_query(&self) -> &str {
         &self.path
     }
 }

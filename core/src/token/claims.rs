@@ -1,4 +1,5 @@
-//! Authgear's claims, typed (`pkg/lib/oauth/token_encoding.go`, `pkg/api/model/claims.go`; RFC 7519, RFC 9068).
+//! Authgear's claims, typed (`pkg/lib/oauth/token_encoding.go`, `pkg/api/model/claims.go`; RFC
+//! 7519, RFC 9068).
 
 use std::borrow::Cow;
 
@@ -8,8 +9,9 @@ use crate::text::is_control;
 
 /// What a verified token claims, as far as this crate knows the names.
 ///
-/// Absent arrays are empty; everything else that is absent is `None`. Times are Unix seconds from 0 to 2^53, fractions
-/// allowed. The claims that have a variable of their own hold no control character.
+/// Absent arrays are empty; everything else that is absent is `None`. Times are Unix seconds from 0
+/// to 2^53, fractions allowed. The claims that have a variable of their own hold no control
+/// character.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Claims {
@@ -58,9 +60,10 @@ impl Claims {
     ///
     /// # Errors
     ///
-    /// [`Reason::Malformed`] when it is not one JSON object with all names different, at most 64 deep;
-    /// [`Reason::BadClaim`] when `exp` or `sub` is absent or `sub` empty, when a claim has the wrong type (`null` is
-    /// one), when a time is out of range, and when a claim with a variable of its own holds a control character.
+    /// [`Reason::Malformed`] when it is not one JSON object with all names different, at most 64
+    /// deep; [`Reason::BadClaim`] when `exp` or `sub` is absent or `sub` empty, when a claim has
+    /// the wrong type (`null` is one), when a time is out of range, and when a claim with a
+    /// variable of its own holds a control character.
     pub(crate) fn parse(payload: &str) -> Result<Claims, Reason> {
         let raw = Raw::parse(payload)?;
         Ok(Claims {
@@ -105,7 +108,8 @@ impl Claims {
     }
 }
 
-/// The known claims as they were written, each checked only after the structure of the whole payload.
+/// The known claims as they were written, each checked only after the structure of the whole
+/// payload.
 #[derive(Default)]
 struct Raw<'a> {
     iss: Option<&'a str>,
@@ -206,7 +210,8 @@ fn time(value: &str) -> Result<f64, Reason> {
             _ => Err(Reason::BadClaim),
         };
     }
-    // The text is valid JSON, so what begins like a number is one; `parse` alone would also take "inf".
+    // The text is valid JSON, so what begins like a number is one; `parse` alone would also take
+    // "inf".
     if !value.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
         return Err(Reason::BadClaim);
     }

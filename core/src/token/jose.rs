@@ -2,6 +2,7 @@
 
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
+use memchr::memchr_iter;
 
 use crate::algorithm::Algorithm;
 use crate::credential::MAX_TOKEN;
@@ -25,34 +26,33 @@ pub struct UnverifiedToken<'a> {
 }
 
 impl<'a> UnverifiedToken<'a> {
-    /// Takes a token apart and reads its header. The payload's JSON is not looked at before the signature was checked.
+    /// Takes a token apart and reads its header. The payload's JSON is not looked at before the
+    /// signature was checked.
     ///
     /// `jwk`, `jku`, `x5u` and `x5c` are never looked at.
     ///
     /// # Errors
     ///
-    /// - [`Reason::Malformed`]: over [`MAX_TOKEN`], a header over [`MAX_HEADER`], not three non-empty segments of
-    ///   base64url (no padding, no other alphabet, no trailing bits), or a header that is not one JSON object with all
-    ///   names different, at most 64 deep, whose `alg` is a string and whose `kid` and `typ` are strings if present.
-    /// - [`Reason::Unsupported`]: the header has `crit` or `b64` (RFC 7797), or `enc` or `zip` (RFC 7516).
-    /// - [`Reason::UnsupportedAlgorithm`]: `alg` is none of [`Algorithm`], such as `none` or `HS256`.
+    /// - [`Reason::Malformed`]: over [`MAX_TOKEN`], a header over [`MAX_HEADER`], not three
+    ///   non-empty segments of base64url (no padding, no other alphabet, no trailing bits), or a
+    ///   header that is not one JSON object with all names different, at most 64 deep, whose `alg`
+    ///   is a string and whose `kid` and `typ` are strings if present.
+    /// - [`Reason::Unsupported`]: the header has `crit` or `b64` (RFC 7797), or `enc` or `zip` (RFC
+    ///   7516).
+    /// - [`Reason::UnsupportedAlgorithm`]: `alg` is none of [`Algorithm`], such as `none` or
+    ///   `HS256`.
     pub fn parse(token: &'a [u8]) -> Result<UnverifiedToken<'a>, Reason> {
         if token.len() > MAX_TOKEN {
             return Err(Reason::Malformed);
         }
-        let mut segments = token.split(|&b| b == b'.');
-        let mut segment = || {
-            segments
-                .next()
-                .filter(|segment| !segment.is_empty())
-                .ok_or(Reason::Malformed)
-        };
-        let (header, payload, signature) = (segment()?, segment()?, segment()?);
-        if segments.next().is_some() {
+        let mut dots = memchr_iter(b'.', token);
+        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
             return Err(Reason::Malformed);
-        }
-        let signed = &token[..header.len() + 1 + payload.len()];
-        let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
+        };
+        let signed = &token[..second];
+        let header = decode(&token[..first])?;
+        let payload = decode(&token[first + 1..second])?;
+        let signature = decode(&token[second + 1..])?;
         let Header {
             algorithm,
             kid,
@@ -79,8 +79,11 @@ impl<'a> UnverifiedToken<'a> {
     }
 }
 
-/// Strict base64url: no padding, no other alphabet, trailing bits all zero.
+/// Strict base64url of at least one byte: no padding, no other alphabet, trailing bits all zero.
 fn decode(segment: &[u8]) -> Result<Vec<u8>, Reason> {
+    if segment.is_empty() {
+        return Err(Reason::Malformed);
+    }
     URL_SAFE_NO_PAD
         .decode(segment)
         .map_err(|_| Reason::Malformed)

@@ -12,13 +12,15 @@ use crate::session::Session;
 
 /// A token whose signature was checked and whose claims have the right types.
 ///
-/// Says nothing about time, issuer or audience: [`policy::judge`](crate::policy::judge) does, on every request.
+/// Says nothing about time, issuer or audience: [`policy::judge`](crate::policy::judge) does, on
+/// every request.
 #[derive(Debug)]
 pub struct VerifiedToken {
     claims: Claims,
     session: Session,
     payload: Box<str>,
-    /// The payload as compact JSON, made when first asked for; `None` when the payload is that already.
+    /// The payload as compact JSON, made when first asked for; `None` when the payload is that
+    /// already.
     compact: OnceLock<Option<Box<str>>>,
     typ: Option<Box<str>>,
     key_id: KeyId,
@@ -26,16 +28,17 @@ pub struct VerifiedToken {
 
 /// Checks a token's signature and reads its claims. The only maker of a [`VerifiedToken`].
 ///
-/// A token with a `kid` is tried against the keys of that `kid` that fit its algorithm; one without is accepted only
-/// if exactly one key of the set fits.
+/// A token with a `kid` is tried against the keys of that `kid` that fit its algorithm; one without
+/// is accepted only if exactly one key of the set fits.
 ///
 /// # Errors
 ///
-/// In this order: [`Reason::UnsupportedAlgorithm`] when `alg` is not allowed; [`Reason::UnknownKey`] when the set has
-/// no key for it, or [`Reason::UnsupportedAlgorithm`] when it has keys of that `kid` but for other algorithms only;
-/// [`Reason::BadSignature`]; [`Reason::Malformed`] when the payload is not one JSON object in UTF-8 with all names
-/// different, at most 64 deep; [`Reason::BadClaim`] when a known claim is absent that must be there (`exp`, `sub`),
-/// has the wrong type or range, or holds a control character and has a variable of its own.
+/// In this order: [`Reason::UnsupportedAlgorithm`] when `alg` is not allowed;
+/// [`Reason::UnknownKey`] when the set has no key for it, or [`Reason::UnsupportedAlgorithm`] when
+/// it has keys of that `kid` but for other algorithms only; [`Reason::BadSignature`];
+/// [`Reason::Malformed`] when the payload is not one JSON object in UTF-8 with all names different,
+/// at most 64 deep; [`Reason::BadClaim`] when a known claim is absent that must be there (`exp`,
+/// `sub`), has the wrong type or range, or holds a control character and has a variable of its own.
 pub fn verify(
     token: &UnverifiedToken<'_>,
     keys: &KeySet,
@@ -79,8 +82,8 @@ impl VerifiedToken {
         self.typ.as_deref()
     }
 
-    /// All claims as compact JSON: the payload without white space between its tokens, numbers digit for digit, and
-    /// no raw control character.
+    /// All claims as compact JSON: the payload without white space between its tokens, numbers
+    /// digit for digit, and no raw control character.
     pub fn claims_json(&self) -> &str {
         let compact = self.compact.get_or_init(|| {
             let compact = json::compact(&self.payload);
@@ -91,15 +94,16 @@ impl VerifiedToken {
 
     /// The text of one top-level claim, as `$authgear_claim_NAME` shows it.
     ///
-    /// Strings as they are with control characters percent-encoded (`%` itself is left alone), numbers digit for
-    /// digit, booleans in JSON form, arrays of strings joined by `,`, anything else as compact JSON. `None` when the
-    /// claim is absent, `null`, `[]` or `""`, and when a string is no Unicode text (half a surrogate pair).
+    /// Strings as they are with control characters percent-encoded (`%` itself is left alone),
+    /// numbers digit for digit, booleans in JSON form, arrays of strings joined by `,`, anything
+    /// else as compact JSON. `None` when the claim is absent, `null`, `[]` or `""`, and when a
+    /// string is no Unicode text (half a surrogate pair).
     pub fn claim_text(&self, name: &str) -> Option<String> {
         self.claim_path_text(&[name])
     }
 
-    /// As [`VerifiedToken::claim_text`], for a claim inside others: each step is one name. An empty path names no
-    /// claim. Below the top level a name may occur twice, and the last counts.
+    /// As [`VerifiedToken::claim_text`], for a claim inside others: each step is one name. An empty
+    /// path names no claim. Below the top level a name may occur twice, and the last counts.
     pub fn claim_path_text(&self, path: &[impl AsRef<str>]) -> Option<String> {
         if path.is_empty() {
             return None;

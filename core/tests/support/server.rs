@@ -102,7 +102,8 @@ pub fn ok(out: &mut dyn Write, body: impl AsRef<[u8]>) {
     answer(out, "200 OK", "", body);
 }
 
-/// An answer with that status line, more headers (each ending in CRLF) and body. The client may be gone.
+/// An answer with that status line, more headers (each ending in CRLF) and body. The client may be
+/// gone.
 pub fn answer(out: &mut dyn Write, status: &str, more: &str, body: impl AsRef<[u8]>) {
     let body = body.as_ref();
     let head = format!(

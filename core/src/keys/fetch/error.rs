@@ -24,7 +24,8 @@ pub enum FetchError {
         /// What the system says.
         cause: String,
     },
-    /// The TLS handshake failed, most often over the certificate; or there is no CA certificate to check it with.
+    /// The TLS handshake failed, most often over the certificate; or there is no CA certificate to
+    /// check it with.
     #[error("TLS: {url}: {cause}")]
     Tls {
         /// The URL without its query.

@@ -18,7 +18,8 @@ use crate::text::{printable, Quoted};
 /// The longest response header, from status line to empty line, in bytes.
 const MAX_HEADER: usize = 16 * 1024;
 
-/// Longer times for one fetch are taken for this one, so that no deadline lies beyond what a clock can say.
+/// Longer times for one fetch are taken for this one, so that no deadline lies beyond what a clock
+/// can say.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An HTTP client for one fetch.

@@ -45,8 +45,8 @@ impl Resolver for LookUp {
 }
 
 fn look_up(name: String, timeout: NextTimeout) -> Result<Vec<SocketAddr>, Error> {
-    // The system's look-up cannot be interrupted: past the deadline its thread is left behind, and ends when the
-    // system gives up.
+    // The system's look-up cannot be interrupted: past the deadline its thread is left behind, and
+    // ends when the system gives up.
     let (sender, receiver) = mpsc::sync_channel(1);
     thread::Builder::new()
         .name("authgear-lookup".into())

@@ -1,5 +1,5 @@
-//! Which stage of making a connection failed. ureq's own errors do not tell a refused connection from a broken
-//! handshake or a name that is not known.
+//! Which stage of making a connection failed. ureq's own errors do not tell a refused connection
+//! from a broken handshake or a name that is not known.
 
 use ureq::unversioned::transport::{ConnectionDetails, Connector, Transport};
 use ureq::Error;
