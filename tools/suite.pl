@@ -35,13 +35,11 @@ $ENV{TEST_NGINX_FAST_SHUTDOWN} //= 1 if $mode eq 'plain';
 if ($mode eq 'valgrind') {
     $ENV{TEST_NGINX_USE_VALGRIND} = join ' ', qw(--num-callers=50 --leak-check=full
         --show-possibly-lost=no --keep-debuginfo=yes --gen-suppressions=all),
-        "--suppressions=$root/t/valgrind.suppress",
+        "--suppressions=$root/t/lib/valgrind.suppress",
         "--log-file=%q{AUTHGEAR_TEST_DIR}/valgrind.%p";
     $ENV{TEST_NGINX_TIMEOUT} //= 60;
 }
 elsif ($mode eq 'asan') {
-    # Each finding of a process goes to a file of its own.
-    $ENV{ASAN_SUPPRESSIONS} = "$root/t/asan.suppress";
     $ENV{TEST_NGINX_TIMEOUT} //= 20;
 }
 
@@ -67,9 +65,9 @@ my $harness = TAP::Harness->new({
             "TEST_NGINX_SERVER_PORT=$port{$file}",
         );
         if ($mode eq 'asan') {
-            push @environment, 'ASAN_OPTIONS=' . join ':', 'detect_odr_violation=0',
-                "log_path=$directory/asan", 'detect_leaks=1';
-            push @environment, "LSAN_OPTIONS=suppressions=$root/t/lsan.suppress";
+            push @environment, 'ASAN_OPTIONS=' . join(':', 'detect_leaks=1',
+                'detect_odr_violation=0', "log_path=$directory/asan");
+            push @environment, "LSAN_OPTIONS=suppressions=$root/t/lib/lsan.suppress";
         }
         return ['env', @environment, $^X, "-I$root/t/lib", $file];
     },
@@ -153,7 +151,7 @@ sub free_ports {
 sub findings {
     my ($directory) = @_;
     my @lines;
-    for my $log (glob("$directory/valgrind.* $directory/asan.*"),
+    for my $log (glob("$directory/valgrind.* $directory/asan*"),
         glob("$directory/servroot/logs/error.log"))
     {
         open my $in, '<', $log or next;
@@ -169,7 +167,7 @@ sub keep_logs {
     my $to = "$kept/" . basename($file, '.t');
     make_path($to);
     my $from = $directory{$file};
-    for my $log (glob("$from/valgrind.* $from/asan.* $from/*.log"),
+    for my $log (glob("$from/valgrind.* $from/asan* $from/*.log"),
         glob("$from/servroot/logs/*.log $from/servroot/conf/nginx.conf"))
     {
         copy($log, $to) if -s $log;

@@ -213,6 +213,21 @@ sub prepare_blocks {
     };
     Test::Nginx::Util::no_long_string();
     Test::Nginx::Util::add_block_preprocessor(\&prepare_block);
+    Test::Nginx::Util::add_test_cleanup_handler(\&look_for_crash);
+}
+
+# What libc, nginx or a sanitizer says when memory was damaged or a process
+# died; the file's own checks may well have passed before.
+my $crash = qr/^(?:double free|free\(\): |malloc\(\): |realloc\(\): |corrupted |munmap_chunk)
+    |AddressSanitizer|\bexited on signal\b|\bpanicked\b/mx;
+
+sub look_for_crash {
+    my ($block) = @_;
+    open my $log, '<', "$Test::Nginx::Util::LogDir/error.log" or return;
+    my @lines = grep { /$crash/ } <$log>;
+    return if !@lines;
+    Test::More::fail($block->name . ' - nginx stays sound');
+    Test::More::diag(@lines);
 }
 
 sub prepare_block {
@@ -258,7 +273,7 @@ sub prepare_block {
     $Test::Nginx::Util::NoRootLocation = $block->config =~ m{location\s+/\s*\{} ? 1 : 0;
     $block->set_value(request => "GET /\n")
         if !grep { defined $block->$_ } qw(request raw_request pipelined_requests);
-    $block->set_value(no_error_log => "[alert]\n[emerg]\npanicked\n")
+    $block->set_value(no_error_log => "[alert]\n[emerg]\n")
         if !defined $block->no_error_log;
 
     await_start($block) if $ENV{TEST_NGINX_USE_VALGRIND};
