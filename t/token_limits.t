@@ -1,0 +1,480 @@
+# What a token may hold: surface.md's limits, each from both sides. But for what is said, every token here is signed by
+# the project's own key, so that its form alone decides.
+
+use Test::Nginx::Socket 'no_plan';
+use Test::Nginx::Authgear;
+use Test::Nginx::Authgear::Client;
+use Test::Nginx::Authgear::Verdict;
+use Crypt::PK::RSA;
+use HTTP::Tiny;
+use JSON::PP;
+
+our $projects = <<'EOC';
+large_client_header_buffers 4 64k;
+authgear_project myapp { endpoint $TEST_NGINX_AUTHGEAR; }
+authgear_project lenient { endpoint $TEST_NGINX_AUTHGEAR; leeway 10m; }
+authgear_project typless { endpoint $TEST_NGINX_AUTHGEAR; typ off; }
+authgear_project types { endpoint $TEST_NGINX_AUTHGEAR; typ application/Own+JWT jwt; }
+authgear_project audiences {
+    endpoint $TEST_NGINX_AUTHGEAR;
+    audience https://one.example.com https://two.example.com;
+}
+EOC
+
+our $locations = <<'EOC';
+add_header X-Reason $authgear_reason always;
+location / { authgear_verify myapp; proxy_pass $TEST_NGINX_ECHO; }
+location /lenient { authgear_verify lenient; proxy_pass $TEST_NGINX_ECHO; }
+location /typless { authgear_verify typless; proxy_pass $TEST_NGINX_ECHO; }
+location /types { authgear_verify types; proxy_pass $TEST_NGINX_ECHO; }
+location /audiences { authgear_verify audiences; proxy_pass $TEST_NGINX_ECHO; }
+EOC
+
+my $kid = control('GET', '/-/keys')->{kids}[0];
+
+# The right header, with more members behind it as text.
+sub jose {
+    my ($more) = @_;
+    return qq({"alg":"RS256","kid":"$kid","typ":"at+jwt") . (defined $more ? ",$more" : '') . '}';
+}
+
+# A token whose claims are the usual ones but for these, as JSON text.
+sub claims { return qq({"claims": {$_[0]}}) }
+
+# A signed token of that many bytes.
+sub token_of {
+    my ($length) = @_;
+    for my $blanks (0 .. 3) {
+        my $header = segment(jose() . ' ' x $blanks);
+        my $filled = payload('"x":""');
+        my $room = $length - length("$header..") - 342;
+        my $text = int($room * 3 / 4) - length $filled;
+        $filled = payload('"x":"' . 'x' x $text . '"');
+        my $token = signed($header, segment($filled));
+        return $token if length $token == $length;
+    }
+    die "no token of $length bytes\n";
+}
+
+sub sizes {
+    my $frame = length jose('"x":""');
+    my $header_of = sub { segment(jose('"x":"' . 'x' x ($_[0] - $frame) . '"')) };
+    my $many = join ',', map {qq("n$_":$_)} 1 .. 700;
+
+    verdicts(
+        ['a token of 16 KiB', token_of(16 * 1024), 'ok'],
+        ['a token over 16 KiB', token_of(16 * 1024 + 1), 'malformed'],
+        ['a token of 32 KiB', token_of(32 * 1024), 'malformed'],
+        ['a JOSE header of 8 KiB', signed($header_of->(8 * 1024), segment(payload())), 'ok'],
+        ['a JOSE header over 8 KiB', signed($header_of->(8 * 1024 + 1), segment(payload())),
+            'malformed'],
+        ['hundreds of claims', { raw_payload => payload($many) }, 'ok'],
+        ['hundreds of claims, one of them twice', { raw_payload => payload("$many,\"n9\":9") },
+            'malformed'],
+    );
+}
+
+# An array or object of that depth.
+sub arrays { return '[' x $_[0] . ']' x $_[0] }
+sub objects { return '{"a":' x $_[0] . '1' . '}' x $_[0] }
+
+sub nesting {
+    verdicts(
+        ['payload, 64 deep', { raw_payload => payload('"x":' . arrays(63)) }, 'ok'],
+        ['payload, 65 deep', { raw_payload => payload('"x":' . arrays(64)) }, 'malformed'],
+        ['payload of objects, 64 deep', { raw_payload => payload('"x":' . objects(63)) }, 'ok'],
+        ['payload of objects, 65 deep', { raw_payload => payload('"x":' . objects(64)) },
+            'malformed'],
+        ['payload, 5000 deep', { raw_payload => payload('"x":' . arrays(5000)) }, 'malformed'],
+        ['brackets in a string are no depth', { raw_payload => payload('"x":"\\"' . '[{' x 99 . '"') },
+            'ok'],
+        ['arrays side by side are no depth',
+            { raw_payload => payload('"x":[' . join(',', ('[{}]') x 99) . ']') }, 'ok'],
+        ['header, 64 deep', { raw_header => jose('"x":' . arrays(63)) }, 'ok'],
+        ['header, 65 deep', { raw_header => jose('"x":' . arrays(64)) }, 'malformed'],
+    );
+}
+
+# The segment with its last letter replaced by one that differs in the unused bits alone.
+sub with_trailing_bits {
+    my ($segment) = @_;
+    my $alphabet = join '', 'A' .. 'Z', 'a' .. 'z', 0 .. 9, '-', '_';
+    length($segment) % 4 or die "no unused bits\n";
+    my $last = chop $segment;
+    return $segment . substr $alphabet, index($alphabet, $last) + 1, 1;
+}
+
+# JSON text with blanks behind it, so that its length is that modulo 3.
+sub of_length_modulo {
+    my ($rest, $text) = @_;
+    $text .= ' ' while length($text) % 3 != $rest;
+    return $text;
+}
+
+sub base64url {
+    my $header = segment(of_length_modulo(1, jose()));
+    my $payload = segment(of_length_modulo(1, payload()));
+    # Text whose base64url has both letters that the other alphabet writes in another way.
+    my $odd_header = segment(jose('"x":"' . '>>>???' x 3 . '"'));
+    my $odd_payload = segment(payload('"x":"' . '>>>???' x 3 . '"'));
+    ($odd_header =~ /-/ && $odd_header =~ /_/ && $odd_payload =~ /-/ && $odd_payload =~ /_/)
+        or die "the odd text is not odd\n";
+    my $standard = sub { $_[0] =~ tr{-_}{+/}r };
+    # The signature's own segment, with its bytes unchanged.
+    my $resigned = sub {
+        my ($change, $token) = @_;
+        my ($h, $p, $s) = split /\./, $token // signed($header, $payload);
+        return join '.', $h, $p, $change->($s);
+    };
+    my $odd_signature;
+    do { $odd_signature = signed($header, segment(payload('"x":' . rand))) }
+        until $odd_signature =~ /[^.]*-[^.]*\z/ && $odd_signature =~ /_[^.]*\z/;
+
+    verdicts(
+        ['base64url without padding', signed($header, $payload), 'ok'],
+        ['padding of the header', signed("$header==", $payload), 'malformed'],
+        ['padding of the payload', signed($header, "$payload=="), 'malformed'],
+        ['padding of the signature', $resigned->(sub { $_[0] . '==' }), 'malformed'],
+
+        ['- and _ in the header', signed($odd_header, $payload), 'ok'],
+        ['- and _ in the payload', signed($header, $odd_payload), 'ok'],
+        ['- and _ in the signature', $odd_signature, 'ok'],
+        ['+ and / in the header', signed($standard->($odd_header), $payload), 'malformed'],
+        ['+ and / in the payload', signed($header, $standard->($odd_payload)), 'malformed'],
+        ['+ and / in the signature', $resigned->($standard, $odd_signature), 'malformed'],
+
+        ['trailing bits in the header', signed(with_trailing_bits($header), $payload),
+            'malformed'],
+        ['trailing bits in the payload', signed($header, with_trailing_bits($payload)),
+            'malformed'],
+        ['trailing bits in the signature', $resigned->(\&with_trailing_bits), 'malformed'],
+
+        ['a letter that stands for no byte, header', signed($header . 'AAA', $payload),
+            'malformed'],
+        ['a letter that stands for no byte, payload', signed($header, $payload . 'AAA'),
+            'malformed'],
+        ['a tilde, which a token may have and base64url may not', signed("$header~", $payload),
+            'malformed'],
+    );
+}
+
+sub objects_only {
+    verdicts(
+        (map { ["payload $_->[0]", { raw_payload => $_->[1] }, $_->[2] // 'malformed'] }
+            ['with blanks around', " \n" . payload() . "\r\n\t", 'ok'],
+            ['with blanks inside', payload() =~ s/,/ ,\n/gr, 'ok'],
+            ['is an array', '[' . payload() . ']'],
+            ['is a string', '"alice"'],
+            ['is null', 'null'],
+            ['is two objects', payload() . payload()],
+            ['with something behind it', payload() . 'x'],
+            ['with a NUL behind it', payload() . "\0"],
+            ['with a byte order mark', "\x{feff}" . payload()],
+            ['with a comma too many', payload() =~ s/\}\z/,}/r],
+            ['with a comment', '/**/' . payload()],
+            ['that ends early', payload() =~ s/\}\z//r],
+            ['with a raw line feed in a string', payload("\"x\":\"a\nb\"")],
+            ['with NaN', payload('"x":NaN')],
+            ['with a leading zero', payload('"x":01')],
+        ),
+        ['payload with Unicode', { raw_payload => payload("\"x\":\"\x{20ac}\x{1f600}\"") }, 'ok'],
+        ['payload that is not UTF-8', signed(segment(jose()), segment(payload("\"x\":\"\xff\""))),
+            'malformed'],
+        ['header that is not UTF-8', signed(segment(jose("\"x\":\"\xff\"")), segment(payload())),
+            'malformed'],
+        (map { ["header $_->[0]", { raw_header => $_->[1] }, $_->[2] // 'malformed'] }
+            ['with blanks around', ' ' . jose() . "\n", 'ok'],
+            ['with an object behind it', jose() . '{}'],
+            ['without alg', qq({"kid":"$kid","typ":"at+jwt"})],
+            ['with alg null', qq({"alg":null,"kid":"$kid","typ":"at+jwt"})],
+            ['with alg in an array', qq({"alg":["RS256"],"kid":"$kid","typ":"at+jwt"})],
+            ['with a kid that is a number', '{"alg":"RS256","kid":1,"typ":"at+jwt"}'],
+            ['with a kid that is null', '{"alg":"RS256","kid":null,"typ":"at+jwt"}'],
+            ['with a typ that is a number', qq({"alg":"RS256","kid":"$kid","typ":1})],
+        ),
+    );
+}
+
+sub duplicates {
+    verdicts(
+        (map { ["header with $_->[0]", { raw_header => jose($_->[1]) }, $_->[2] // 'malformed'] }
+            ['alg twice', '"alg":"RS256"'],
+            ['kid twice', qq("kid":"$kid")],
+            ['typ twice', '"typ":"at+jwt"'],
+            ['an unknown name twice', '"x":1,"x":1'],
+            ['a name twice, once escaped', qq("k\\u0069d":"$kid")],
+            ['a name twice below the top level', '"x":{"a":1,"a":2}', 'ok'],
+            ['names that differ in case', '"ALG":"none","Kid":"x"', 'ok'],
+        ),
+        (map { ["payload with $_->[0]", { raw_payload => payload($_->[1]) },
+            $_->[2] // 'malformed'] }
+            ['exp twice', '"exp":2000000000'],
+            ['sub twice', '"sub":"user-of-a-made-token"'],
+            ['an unknown name twice', '"x":1,"y":2,"x":1'],
+            ['the empty name twice', '"":1,"":1'],
+            ['sub twice, once escaped', '"\\u0073ub":"mallory"'],
+            ['a name twice, escaped in two ways', '"\\u00E9":1,"\\u00e9":1'],
+            ['a name twice, once as a surrogate pair', qq("\\ud83d\\ude00":1,"\x{1f600}":1)],
+            ['a name twice in an object of its own', '"x":{"a":1,"a":2}', 'ok'],
+            ['a name twice in an array\'s object', '"x":[{"sub":1,"sub":2}]', 'ok'],
+            ['sub at the top and below', '"x":{"sub":"mallory"}', 'ok'],
+            ['names that differ in case', '"SUB":"mallory","Exp":1', 'ok'],
+        ),
+        ['an escaped name is the name',
+            { raw_payload => payload() =~ s/"sub"/"\\u0073\\u0075\\u0062"/r }, 'ok'],
+    );
+}
+
+sub extensions {
+    my $reason = 'unsupported';
+    verdicts(map { ["header with $_->[0]", { raw_header => jose($_->[0]) }, $_->[1]] }
+        ['"crit":["exp"],"exp":2000000000', $reason],
+        ['"crit":[]', $reason],
+        ['"crit":null', $reason],
+        ['"\\u0063rit":["b64"]', $reason],
+        ['"b64":false', $reason],
+        ['"b64":true', $reason],
+        ['"crit":["b64"],"b64":false', $reason],
+        ['"enc":"A256GCM"', $reason],
+        ['"x":{"crit":["exp"],"b64":false}', 'ok'],
+        ['"cty":"JWT"', 'ok'],
+    );
+    my $jwe = segment('{"alg":"RSA-OAEP","enc":"A256GCM"}');
+    verdicts(
+        ['JWE', "$jwe.a2V5.aXY.dGV4dA.dGFn", $reason],
+        ['JWE without a key', "$jwe..aXY.dGV4dA.dGFn", $reason],
+        ['four segments', signed(segment(jose()), segment(payload())) . '.e30', $reason],
+        ['no payload', segment(jose()) . '..' . 'c2ln', $reason],
+    );
+}
+
+# What the header says of keys: an attacker's own, in each way there is to say so.
+sub keys_in_the_header {
+    my $attacker = Crypt::PK::RSA->new;
+    $attacker->generate_key(256);
+    my $jwk = JSON::PP->new->decode($attacker->export_key_jwk('public'));
+
+    my $server = start_standin();
+    my $own = control('GET', '/-/keys', undef, $server)->{kids}[0];
+    my $uri = "$server->{http}/oauth2/jwks";
+
+    my $forged = sub {
+        my ($name, $more) = @_;
+        my $header = segment(JSON::PP->new->canonical->encode(
+            { alg => 'RS256', typ => 'at+jwt', kid => $name, %$more }));
+        my $payload = segment(payload());
+        my $signature = $attacker->sign_message("$header.$payload", 'SHA256', 'v1.5');
+        return join '.', $header, $payload, segment($signature);
+    };
+    my $theirs = sub {
+        my ($name, $more) = @_;
+        my $text = control('POST', '/-/token',
+            { header => { kid => $name, %$more }, raw_payload => payload() }, $server);
+        $text =~ s/\s+\z//;
+        return $text;
+    };
+
+    verdicts(
+        ['jwk of a stranger under the current kid', $forged->($kid, { jwk => $jwk }),
+            'bad_signature'],
+        ['jwk of a stranger under its own kid', $forged->('own', { jwk => { %$jwk, kid => 'own' } }),
+            'unknown_key'],
+        ['x5c of a stranger', $forged->($kid, { x5c => ['MIIB'] }), 'bad_signature'],
+        ['jku of a stranger under the current kid', $theirs->($kid, { jku => $uri }),
+            'bad_signature'],
+        ['jku of a stranger under its own kid', $theirs->($own, { jku => $uri }), 'unknown_key'],
+        ['x5u of a stranger under the current kid', $theirs->($kid, { x5u => $uri }),
+            'bad_signature'],
+        ['x5u of a stranger under its own kid', $theirs->($own, { x5u => $uri }), 'unknown_key'],
+        ['in a good token they are passed over, whatever their type',
+            { header => { jwk => 1, jku => $uri, x5u => [], x5c => {} } }, 'ok'],
+    );
+    my $counted = sub { control('GET', '/-/counts', undef, $server)->{jwks} };
+    is($counted->(), 0, 'nobody followed jku or x5u');
+    HTTP::Tiny->new->get($uri);
+    is($counted->(), 1, 'anybody could have');
+    is(counts()->{jwks}, 1, 'none of that made another fetch');
+}
+
+my $about = 'https://authgear.com/claims/user/';
+
+sub claim_types {
+    my @strings = qw(iss client_id scope jti sub);
+    my @arrays = ('amr', "${about}roles");
+    my @flags = map {"$about$_"} qw(is_anonymous is_verified can_reauthenticate);
+    my @times = qw(exp nbf iat auth_time);
+
+    my $rows = sub {
+        my ($names, $reason, @values) = @_;
+        return map {
+            my $name = $_;
+            map { ["$name is $_", claims(qq("$name": $_)), $reason] } @values;
+        } @$names;
+    };
+    verdicts(
+        $rows->(\@strings, 'bad_claim', 'null', '1', 'true', '["a"]', '{}', '"\\ud800"'),
+        $rows->(\@arrays, 'bad_claim', 'null', '1', '"a"', '{}', '[1]', '["a",null]', '[["a"]]',
+            '["\\ud800"]'),
+        $rows->(\@arrays, 'ok', '[]', '["a"]', '["a","b"]'),
+        $rows->(\@flags, 'bad_claim', 'null', '1', '"true"', '[true]', '{}'),
+        $rows->(\@flags, 'ok', 'true', 'false'),
+        $rows->(['aud'], 'bad_claim', 'null', '1', 'true', '{}', '[1]', '["a",1]', '[["a"]]'),
+        $rows->(\@times, 'bad_claim', 'null', '"2000000000"', 'true', '[2000000000]', '{}'),
+
+        # What may be absent is absent in old tokens and in clients'.
+        (map { ["without $_", { remove => [$_] }, 'ok'] }
+            qw(nbf iat auth_time amr client_id scope jti), "${about}roles", @flags),
+        ['without exp', { remove => ['exp'] }, 'bad_claim'],
+        ['without sub', { remove => ['sub'] }, 'bad_claim'],
+        ['sub is empty', claims('"sub": ""'), 'bad_claim'],
+        ['a claim of another name may be anything',
+            claims('"x": null, "y": 1e400, "roles": 1, "is_verified": "true"'), 'ok'],
+    );
+}
+
+sub validity {
+    my $now = time;
+    verdicts(
+        (map { [$_->[0], claims($_->[0]), $_->[1]] }
+            ['"exp": 9007199254740992', 'ok'],
+            ['"exp": 9007199254740993', 'bad_claim'],
+            ['"exp": 9007199254740992.0', 'ok'],
+            ['"exp": 9007199254740994.0', 'bad_claim'],
+            ['"exp": 9.007199254740992e15', 'ok'],
+            ['"exp": 1e16', 'bad_claim'],
+            ['"exp": 1e400', 'bad_claim'],
+            ['"exp": 18446744073709551616', 'bad_claim'],
+            ['"exp": 0', 'expired'],
+            ['"exp": -0', 'expired'],
+            ['"exp": -1', 'bad_claim'],
+            ['"exp": -0.5', 'bad_claim'],
+            ['"nbf": 0', 'ok'],
+            ['"nbf": 9007199254740992', 'not_yet_valid'],
+            ['"nbf": 9007199254740993', 'bad_claim'],
+            ['"nbf": -1', 'bad_claim'],
+            ['"iat": 0', 'ok'],
+            ['"iat": 9007199254740993', 'bad_claim'],
+            ['"iat": -1', 'bad_claim'],
+            ['"auth_time": 0', 'ok'],
+            ['"auth_time": 9007199254740992', 'ok'],
+            ['"auth_time": 9007199254740993', 'bad_claim'],
+            ['"auth_time": -1', 'bad_claim'],
+        ),
+        ['exp with a fraction, ahead', claims(sprintf '"exp": %d.75', $now + 1800), 'ok'],
+        ['exp with a fraction, past', claims(sprintf '"exp": %d.75', $now - 2), 'expired'],
+        ['exp with an exponent', claims(sprintf '"exp": %.6fe9', ($now + 1800) / 1e9), 'ok'],
+        ['nbf with a fraction, past', claims(sprintf '"nbf": %d.75', $now - 2), 'ok'],
+        ['nbf with a fraction, ahead', claims(sprintf '"nbf": %d.75', $now + 1800),
+            'not_yet_valid'],
+        ['auth_time with a fraction', claims(sprintf '"auth_time": %d.75', $now - 5), 'ok'],
+        ['iat in the future is not compared', claims(sprintf '"iat": %d', $now + 86400), 'ok'],
+        ['iat after exp is not compared', claims(sprintf '"iat": %d', $now + 1_000_000), 'ok'],
+
+        # Ten minutes of leeway; without any, a second decides.
+        ['no leeway: exp a second ago', { expires_in => -1 }, 'expired'],
+        ['no leeway: exp five minutes ago', { expires_in => -300 }, 'expired'],
+        ['no leeway: nbf in five minutes', { claims => { nbf => $now + 300 } }, 'not_yet_valid'],
+        ['no leeway: nbf now', { claims => { nbf => $now } }, 'ok'],
+        (map { [@$_, uri => '/lenient'] }
+            ['leeway: exp five minutes ago', { expires_in => -300 }, 'ok'],
+            ['leeway: exp too long ago', { expires_in => -660 },
+                { reason => 'expired', realm => 'lenient' }],
+            ['leeway: nbf in five minutes', { claims => { nbf => $now + 300 } }, 'ok'],
+            ['leeway: nbf too far ahead', { claims => { nbf => $now + 900 } },
+                { reason => 'not_yet_valid', realm => 'lenient' }],
+            ['leeway: exp 0', claims('"exp": 0'), { reason => 'expired', realm => 'lenient' }],
+            ['leeway is not added to the bound', claims('"exp": 9007199254740993'),
+                { reason => 'bad_claim', realm => 'lenient' }],
+        ),
+    );
+}
+
+sub control_characters {
+    my @rows;
+    for my $escape ('\\u0000', '\\t', '\\n', '\\r', '\\u001f', '\\u007f', "\x7f") {
+        my $shown = $escape eq "\x7f" ? 'a raw 0x7f' : $escape;
+        push @rows, map { ["$_ with $shown", claims(qq("$_": "a${escape}b")), 'bad_claim'] }
+            qw(sub client_id scope jti);
+        push @rows, map { ["$_ with $shown", claims(qq("$_": ["a","a${escape}b"])), 'bad_claim'] }
+            'amr', "${about}roles";
+        push @rows, ["a claim without a variable, with $shown", claims(qq("name": "a${escape}b")),
+            'ok'];
+    }
+    verdicts(
+        @rows,
+        ['a space is none', claims(qq("sub": "a b", "${about}roles": ["a b"])), 'ok'],
+        ['nor is anything beyond ASCII', claims(qq("sub": "\\u0080\\u00e9", "scope": "\\u2028")),
+            'ok'],
+    );
+}
+
+sub audiences {
+    my $origin = standin()->{origin};
+    my $foreign = { reason => 'bad_audience', realm => 'audiences' };
+    verdicts(
+        ['aud is a string', claims(qq("aud": "$origin")), 'ok'],
+        ['aud is an array of one', claims(qq("aud": ["$origin"])), 'ok'],
+        ['aud is an array of more', claims(qq("aud": ["https://x.example.com", "$origin"])), 'ok'],
+        ['aud is another string', claims('"aud": "https://x.example.com"'), 'bad_audience'],
+        ['aud is an empty array', claims('"aud": []'), 'bad_audience'],
+        ['aud is an empty string', claims('"aud": ""'), 'bad_audience'],
+        ['aud begins with the audience', claims(qq("aud": "$origin/")), 'bad_audience'],
+        ['aud is the beginning of the audience', claims(sprintf '"aud": "%s"', substr $origin, 0, -1),
+            'bad_audience'],
+        ['aud holds the audience in a list', claims(qq("aud": "x $origin")), 'bad_audience'],
+        ['without aud', { remove => ['aud'] }, 'bad_audience'],
+        (map { [@$_, uri => '/audiences'] }
+            ['any of the audiences', claims('"aud": "https://two.example.com"'), 'ok'],
+            ['any of the audiences, in an array',
+                claims('"aud": ["https://x.example.com", "https://one.example.com"]'), 'ok'],
+            ['none of the audiences', claims('"aud": ["https://three.example.com"]'), $foreign],
+            ['the endpoint, where others are named', {}, $foreign],
+        ),
+    );
+}
+
+sub types {
+    my $own = { reason => 'bad_type', realm => 'types' };
+    my $rows = sub {
+        my ($uri, $reason, @types) = @_;
+        return map { ["typ $_ at $uri", { header => { typ => $_ } }, $reason, uri => $uri] } @types;
+    };
+    verdicts(
+        $rows->('/', 'ok', 'at+jwt', 'AT+JWT', 'At+Jwt', 'application/at+jwt',
+            'APPLICATION/AT+JWT'),
+        $rows->('/', 'bad_type', 'JWT', 'jwt', 'application/jwt', '', 'at+jwt ', ' at+jwt', 'at',
+            'at+jwts', 'application/', 'application/application/at+jwt', 'text/at+jwt', 'id+jwt'),
+        ['no typ', { header_remove => ['typ'] }, 'bad_type'],
+        $rows->('/types', 'ok', 'own+jwt', 'application/own+jwt', 'JWT'),
+        $rows->('/types', $own, 'at+jwt'),
+        ['no typ, where others are named', { header_remove => ['typ'] }, $own, uri => '/types'],
+        $rows->('/typless', 'ok', 'JWT', 'at+jwt', ''),
+        ['no typ, where it is off', { header_remove => ['typ'] }, 'ok', uri => '/typless'],
+        ['typ null, where it is off', { header => { typ => undef } },
+            { reason => 'malformed', realm => 'typless' }, uri => '/typless'],
+    );
+}
+
+sub every_limit {
+    sizes();
+    nesting();
+    base64url();
+    objects_only();
+    duplicates();
+    extensions();
+    keys_in_the_header();
+    claim_types();
+    validity();
+    control_characters();
+    audiences();
+    types();
+}
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: what a token may hold
+--- http_config eval: $::projects
+--- config eval: $::locations
+--- check: every_limit
