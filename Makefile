@@ -12,7 +12,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/build/target
 DEBIAN_ENV := NGINX_SOURCE_DIR=/usr/share/nginx/src NGINX_BUILD_DIR=$(CURDIR)/build/debian/objs
 
 ifeq ($(NGINX),debian)
-TEST_TARGETS := lint doc unit check-so suite
+TEST_TARGETS := lint doc unit check-so demo-check suite
 else
 TEST_TARGETS := suite
 endif

@@ -19,10 +19,9 @@ installed() {
 # Test::Nginx is in Debian's unstable suite alone. Its one package is taken
 # from there, off the mirror that this machine uses already, and all that it
 # depends on from the machine's own release.
-install_test_nginx() {
-    local dir mirror
+install_test_nginx() (
     dir=$(mktemp -d)
-    trap 'rm -rf "$dir"' RETURN
+    trap 'rm -rf "$dir"' EXIT
     chmod 755 "$dir"
     mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial" "$dir/deb"
     chmod 777 "$dir/deb"
@@ -31,17 +30,17 @@ install_test_nginx() {
         awk -F '|' '$2 == "Debian" && $3 !~ /-/ { print $1; exit }')
     if [ -z "$mirror" ]; then
         echo "no Debian mirror among this machine's apt sources: install libtest-nginx-perl by hand" >&2
-        return 1
+        exit 1
     fi
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror sid main" >"$dir/sid.list"
 
-    local sid=(-qq -o Dir::Etc::sourcelist="$dir/sid.list" -o Dir::Etc::sourceparts=-
+    sid=(-qq -o Dir::Etc::sourcelist="$dir/sid.list" -o Dir::Etc::sourceparts=-
         -o Dir::State::lists="$dir/lists" -o Dir::Cache="$dir/cache"
         -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false)
     apt-get "${sid[@]}" update
     (cd "$dir/deb" && apt-get "${sid[@]}" download libtest-nginx-perl)
     $apt install "$dir"/deb/libtest-nginx-perl_*_all.deb
-}
+)
 
 apt="apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0"
 export DEBIAN_FRONTEND=noninteractive
@@ -60,6 +59,9 @@ install_packages() {
         chmod 755 "$policy"
     fi
     $apt update
+    case " ${packages[*]} " in
+    *" nginx "*) echo "nginx is installed for its files; its service is not started now" ;;
+    esac
     if [ ${#packages[@]} -gt 0 ]; then $apt install "${packages[@]}"; fi
     if [ -n "$test_nginx" ]; then install_test_nginx; fi
 }
