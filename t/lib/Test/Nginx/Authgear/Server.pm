@@ -1,0 +1,475 @@
+package Test::Nginx::Authgear::Server;
+
+# nginx with a master and several workers, which the test starts, signals and
+# reloads by itself, and many requests at the same time.
+#
+#   my $nginx = Test::Nginx::Authgear::Server->start(workers => 4, project => '…');
+#   my @answers = $nginx->receive(map { $nginx->send(token => $token) } 1 .. 200);
+#
+# Everything is under the location /, which verifies with myapp; /free is open.
+
+use strict;
+use warnings;
+
+use Exporter qw(import);
+use File::Path qw(make_path);
+use File::Temp qw(tempdir);
+use IO::Select;
+use IO::Socket::INET;
+use JSON::PP;
+use POSIX ();
+use Socket qw(IPPROTO_TCP TCP_NODELAY);
+use Test::More ();
+use Test::Nginx::Authgear standin => 0;
+use Time::HiRes qw(sleep time);
+
+our @EXPORT = qw(soon key_set);
+
+my $slow = $ENV{ASAN_OPTIONS} ? 3 : 1;
+
+my $directory = $ENV{AUTHGEAR_TEST_DIR} || do {
+    my $made = tempdir(CLEANUP => 1);
+    chmod 0755, $made;
+    $made;
+};
+my $port = $ENV{TEST_NGINX_SERVER_PORT};
+my $main_process = $$;
+my @running;
+
+# Options, all text but the first:
+#
+#   workers   2
+#   project   lines for authgear_project myapp { }; the endpoint is the stand-in
+#             unless a line sets it
+#   http      lines for the http block, $TEST_NGINX_… replaced here as in all
+#   server    lines for the server block
+#   location  lines for the location /
+#   main      lines for the top level
+#   listen    parameters of `listen`; "reuseport", which spreads connections
+sub start {
+    my ($class, %option) = @_;
+    $port ||= free_port();
+    my $root = "$directory/servroot";
+    make_path("$root/logs", "$root/conf");
+    my $self = bless {
+        root => $root, port => $port, log => "$root/logs/error.log", mark => 0,
+        option => { workers => 2, listen => 'reuseport', %option },
+    }, $class;
+    $self->{mark} = -s $self->{log} || 0;
+    $self->{start} = $self->{mark};
+    $self->configure;
+
+    my $output = "$root/logs/output.log";
+    my $pid = fork // die "cannot fork: $!\n";
+    if (!$pid) {
+        open STDOUT, '>>', $output;
+        open STDERR, '>&', \*STDOUT;
+        exec $ENV{TEST_NGINX_BINARY}, '-p', "$root/", '-c', 'conf/nginx.conf', '-e', $self->{log}
+            or POSIX::_exit(1);
+    }
+    $self->{master} = $pid;
+    push @running, $self;
+    wait_for { $self->is_up || !$self->is_alive } 10 * $slow;
+    if (!$self->is_alive || !$self->is_up) {
+        open my $in, '<', $output;
+        die 'nginx did not start: ', <$in>, $self->log_text, "\n";
+    }
+    return $self;
+}
+
+# Writes nginx.conf with what `start` was told and the changes given.
+sub configure {
+    my ($self, %change) = @_;
+    my $option = $self->{option} = { %{ $self->{option} }, %change };
+    my ($root, $project) = ($self->{root}, $option->{project} // '');
+    $project = "endpoint \$TEST_NGINX_AUTHGEAR; $project" if $project !~ /(?:^|;)\s*endpoint\s/m;
+    my $temporary = join ' ',
+        map { "${_}_temp_path $root/$_;" } qw(client_body proxy fastcgi scgi uwsgi);
+    my $modules = join ' ', map { "load_module $_;" } split ' ', $ENV{TEST_NGINX_LOAD_MODULES};
+    my %text = map { $_ => $option->{$_} // '' } qw(main http server location);
+
+    my $text = <<"END";
+$modules
+daemon off;
+master_process on;
+worker_processes $option->{workers};
+pid $root/nginx.pid;
+error_log $self->{log} notice;
+$text{main}
+events {
+    worker_connections 2048;
+}
+http {
+    access_log off;
+    $temporary
+    keepalive_requests 1000000;
+    authgear_project myapp {
+        $project
+    }
+    $text{http}
+    server {
+        listen 127.0.0.1:$self->{port} $option->{listen};
+        add_header X-Worker \$pid always;
+        add_header X-Reason \$authgear_reason always;
+        add_header X-User \$authgear_user_id always;
+        $text{server}
+        location / {
+            authgear_verify myapp;
+            $text{location}
+            empty_gif;
+        }
+        location = /free {
+            empty_gif;
+        }
+    }
+}
+END
+    $text =~ s/\$(TEST_NGINX_[_A-Z0-9]+)/$ENV{$1} \/\/ die "no environment $1\n"/eg;
+    open my $out, '>', "$root/conf/nginx.conf" or die "cannot write nginx.conf: $!\n";
+    print {$out} $text;
+    close $out;
+    return;
+}
+
+# Another port than that of the default server, for a server of one's own.
+sub other_port { return $port ? $port + 1 : free_port() }
+
+sub free_port {
+    my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die "no port: $@\n";
+    return $socket->sockport;
+}
+
+# soon { … } 'name', 10: an assertion that the block is true before so many
+# seconds have passed, 10 unless told.
+sub soon (&$;$) {
+    my ($condition, $name, $seconds) = @_;
+    return Test::More::ok(&wait_for($condition, ($seconds || 10) * $slow), $name);
+}
+
+# The document that the stand-in serves as the default project's key set; other
+# tenants can be given it, which spares making keys for each.
+sub key_set {
+    my ($host) = standin()->{origin} =~ m{^https?://(.*)};
+    my $socket = IO::Socket::INET->new(PeerAddr => standin()->{http} =~ m{^http://(.*)})
+        or die "cannot connect to the stand-in: $@\n";
+    print {$socket} "GET /oauth2/jwks HTTP/1.1\r\nHost: $host\r\nX-Forwarded-Proto: https\r\n",
+        "Connection: close\r\n\r\n";
+    local $/;
+    my ($document) = <$socket> =~ /^HTTP\/1\.1 200 .*?\r\n\r\n(.*)/s
+        or die "the stand-in has no key set\n";
+    return $document;
+}
+
+# --- processes
+
+sub is_alive {
+    my ($self) = @_;
+    return 0 if $self->{ended};
+    return 1 if waitpid($self->{master}, POSIX::WNOHANG()) == 0;
+    $self->{ended} = 1;
+    return 0;
+}
+
+sub is_up {
+    my ($self) = @_;
+    return $self->workers >= $self->{option}{workers}
+        && IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port});
+}
+
+sub master { return $_[0]{master} }
+
+# Pids of the workers that take new connections.
+sub workers {
+    my ($self) = @_;
+    return grep { title($_) =~ /^nginx: worker process$/ } children($self->{master});
+}
+
+# Pids of all workers, those that finish their last requests included.
+sub all_workers {
+    my ($self) = @_;
+    return grep { title($_) =~ /^nginx: worker process/ } children($self->{master});
+}
+
+# The worker that has a fetch under way, known by its second thread.
+sub fetching_worker {
+    my ($self) = @_;
+    my $found;
+    wait_for { ($found) = grep { threads($_) > 1 } $self->all_workers } 5 * $slow;
+    return $found;
+}
+
+sub children {
+    my ($pid) = @_;
+    open my $in, '<', "/proc/$pid/task/$pid/children" or return split ' ', `pgrep -P $pid`;
+    my $line = <$in> // '';
+    return split ' ', $line;
+}
+
+sub title {
+    my ($pid) = @_;
+    open my $in, '<', "/proc/$pid/cmdline" or return '';
+    local $/;
+    my $title = <$in> // '';
+    $title =~ s/[\0 ]+\z//;
+    return $title;
+}
+
+sub threads {
+    my ($pid) = @_;
+    return scalar(() = glob "/proc/$pid/task/*");
+}
+
+# Open descriptors of a process.
+sub descriptors {
+    my ($pid) = @_;
+    return scalar(() = glob "/proc/$pid/fd/*");
+}
+
+# Resident memory of a process, in KiB.
+sub memory {
+    my ($pid) = @_;
+    open my $in, '<', "/proc/$pid/status" or return 0;
+    return (map { /^VmRSS:\s+(\d+)/ } <$in>)[0];
+}
+
+# Reloads, with changes to the configuration, and waits for the new workers; the
+# old ones may still have requests to finish.
+sub reload {
+    my ($self, %change) = @_;
+    $self->configure(%change) if %change;
+    my %old = map { $_ => 1 } $self->all_workers;
+    kill HUP => $self->{master};
+    return wait_for {
+        my @new = $self->workers;
+        @new == $self->{option}{workers} && !grep { $old{$_} } @new;
+    } 10 * $slow;
+}
+
+sub signal {
+    my ($self, $signal) = @_;
+    return kill $signal => $self->{master};
+}
+
+# True when all its processes are gone before so many seconds have passed.
+sub ends {
+    my ($self, $seconds) = @_;
+    my $gone = wait_for { !$self->is_alive } ($seconds || 10) * $slow;
+    @running = grep { $_ != $self } @running if $gone;
+    return $gone;
+}
+
+# Ends it in good order, which leaves an [alert] if anything still waits.
+sub stop {
+    my ($self) = @_;
+    $self->signal('QUIT');
+    return $self->ends(10);
+}
+
+END {
+    my $status = $?;
+    if ($$ == $main_process) {
+        $_->signal('TERM') for @running;
+        for my $nginx (@running) {
+            next if wait_for { !$nginx->is_alive } 5 * $slow;
+            kill KILL => $nginx->workers, $nginx->{master};
+        }
+    }
+    $? = $status;
+}
+
+# --- the log
+
+# What was logged since the last mark.
+sub log_text {
+    my ($self) = @_;
+    open my $in, '<', $self->{log} or return '';
+    seek $in, $self->{mark}, 0;
+    local $/;
+    return scalar <$in> // '';
+}
+
+sub mark_log {
+    my ($self) = @_;
+    $self->{mark} = -s $self->{log} || 0;
+    return;
+}
+
+# Log lines about fetched keys since the last mark, without their time.
+sub key_lines {
+    my ($self, $pattern) = @_;
+    my @lines = grep { /authgear: keys of / } split /\n/, $self->log_text;
+    s/^\S+ \S+ (\[\w+\]) .*?(authgear: .*)/$1 $2/ for @lines;
+    return grep { !defined $pattern || /$pattern/ } @lines;
+}
+
+# One assertion: since the start no process crashed, panicked or lost track of a
+# connection. `killed` workers are those that the test itself killed.
+sub was_sound {
+    my ($self, %option) = @_;
+    local $self->{mark} = $self->{start};
+    my $bad = qr/\[(?:alert|emerg|crit)\]|panicked|exited on signal/;
+    my @lines = grep { /$bad/ } split /\n/, $self->log_text;
+    @lines = grep { !/exited on signal 9$/ } @lines if $option{killed};
+    return Test::More::is(join("\n", @lines), '', 'no crash, no panic, nothing left open');
+}
+
+# --- requests
+
+# A connection that stays open, for `send(on => …)`.
+sub connection {
+    my ($self) = @_;
+    my $socket;
+    # The queue of a socket may be full for a moment.
+    wait_for {
+        $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port});
+    };
+    die "cannot connect to nginx: $@\n" if !$socket;
+    setsockopt $socket, IPPROTO_TCP, TCP_NODELAY, 1;
+    return $socket;
+}
+
+# One connection to each worker: a hash by pid.
+sub connection_to_each {
+    my ($self) = @_;
+    my %to;
+    wait_for {
+        my $connection = $self->connection;
+        my ($answer) = $self->receive($self->send(path => '/free', on => $connection));
+        $to{ $answer->{worker} } //= $connection if $answer->{worker};
+        keys %to >= $self->{option}{workers};
+    } 10 * $slow;
+    return %to;
+}
+
+# Sends a request and returns without its answer. `on` is a connection; without
+# it there is a new one, which is closed behind the answer.
+#
+#   path, token, headers (text), on
+sub send {
+    my ($self, %request) = @_;
+    my $own = !$request{on};
+    my $socket = $request{on} || $self->connection;
+    my $head = 'GET ' . ($request{path} // '/') . " HTTP/1.1\r\nHost: localhost\r\n";
+    $head .= "Authorization: Bearer $request{token}\r\n" if defined $request{token};
+    $head .= "$request{headers}\r\n" if $request{headers};
+    $head .= "Connection: close\r\n" if $own;
+    local $SIG{PIPE} = 'IGNORE';
+    my $sent = syswrite $socket, "$head\r\n";
+    return {
+        socket => $socket, own => $own, text => '', at => time,
+        (defined $sent ? () : (error => 'closed')),
+    };
+}
+
+# Answers to what `send` returned, in that order, whenever they come; after so
+# many seconds what is missing has the error "time-out". Each is a hash with
+# status, reason, user, worker, headers (text), body and seconds; or with error.
+sub receive {
+    my ($self, @sent) = @_;
+    my $limit = 20 * $slow;
+    $limit = pop(@sent) if @sent && !ref $sent[-1];
+    my $until = time + $limit;
+    my $select = IO::Select->new;
+    my %by;
+    for my $one (grep { !$_->{error} } @sent) {
+        $by{ fileno $one->{socket} } = $one;
+        $select->add($one->{socket});
+    }
+    while ($select->count && time < $until) {
+        for my $socket ($select->can_read(0.05)) {
+            my $one = $by{ fileno $socket };
+            my $got = sysread $socket, $one->{text}, 65536, length $one->{text};
+            $one->{error} = 'closed' if !$got && !is_complete($one->{text});
+            next if $got && !is_complete($one->{text});
+            $one->{seconds} = time - $one->{at};
+            $select->remove($socket);
+            close $socket if $one->{own};
+        }
+    }
+    $by{ fileno $_ }{error} = 'time-out' for $select->handles;
+    return map { answer($_) } @sent;
+}
+
+# The answer to one request.
+sub ask {
+    my ($self, %request) = @_;
+    return ($self->receive($self->send(%request)))[0];
+}
+
+# Those of the requests that have an answer by now, or lost their connection.
+sub answered {
+    my ($self, @sent) = @_;
+    my $select = IO::Select->new(map { $_->{socket} } @sent);
+    my %ready = map { fileno $_ => 1 } $select->can_read(0);
+    return grep { $ready{ fileno $_->{socket} } } @sent;
+}
+
+# The client goes away.
+sub leave {
+    my ($self, @sent) = @_;
+    close $_->{socket} for @sent;
+    return;
+}
+
+sub is_complete {
+    my ($text) = @_;
+    my ($head, $body) = split /\r\n\r\n/, $text, 2;
+    return 0 if !defined $body;
+    return 1 if $head !~ /^Content-Length: (\d+)/mi;
+    return length $body >= $1;
+}
+
+sub answer {
+    my ($one) = @_;
+    my %answer = (seconds => $one->{seconds}, error => $one->{error});
+    return \%answer if $one->{error};
+    @answer{qw(headers body)} = split /\r\n\r\n/, $one->{text}, 2;
+    ($answer{status}) = $answer{headers} =~ m{^HTTP/1\.1 (\d+)};
+    for my $name (qw(Reason User Worker)) {
+        ($answer{ lc $name }) = $answer{headers} =~ /^X-$name: (.*?)\r?$/m;
+    }
+    ($answer{retry_after}) = $answer{headers} =~ /^Retry-After: (.*?)\r?$/m;
+    return \%answer;
+}
+
+# Requests one after another from a process of its own, until the function that
+# this returns is called: it returns how often each outcome was, as `tally`.
+sub load {
+    my ($self, %request) = @_;
+    pipe my $stop_out, my $stop_in or die "no pipe: $!\n";
+    pipe my $result_out, my $result_in or die "no pipe: $!\n";
+    my $pid = fork // die "cannot fork: $!\n";
+    if (!$pid) {
+        close $stop_in;
+        my $stop = IO::Select->new($stop_out);
+        my %count;
+        while (!$stop->can_read(0)) {
+            my $tally = $self->tally($self->receive(map { $self->send(%request) } 1 .. 5));
+            $count{$_} += $tally->{$_} for keys %$tally;
+        }
+        syswrite $result_in, JSON::PP->new->encode(\%count);
+        POSIX::_exit(0);
+    }
+    close $stop_out;
+    close $result_in;
+    return sub {
+        close $stop_in;
+        local $/;
+        my $result = <$result_out>;
+        waitpid $pid, 0;
+        return JSON::PP->new->decode($result || '{"load":"died"}');
+    };
+}
+
+# How often each outcome was: "200 ok" => 12, "401 unknown_key" => 3, closed => 1.
+sub tally {
+    my ($self, @answers) = @_;
+    my %count;
+    for my $answer (@answers) {
+        my $word = $answer->{error} // join ' ', $answer->{status}, $answer->{reason} // ();
+        $count{$word}++;
+    }
+    return \%count;
+}
+
+1;
