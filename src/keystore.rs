@@ -10,6 +10,8 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::{mem, slice};
+use std::collections::hash_map::DefaultHasher;
+use std::hash::Hasher;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
@@ -57,8 +59,11 @@ struct Entry {
     id: Id,
     /// The zone's generation at this entry's last change.
     generation: u64,
-    /// The last good document, or null.
+    /// The last good document; null when there is none, or the zone had no room for it.
     document: *mut Document,
+    /// Digest of the last good document, whether or not the zone has room for it; 0 when there
+    /// was none.
+    published: u64,
     record: Record,
     /// Number of the lease that is out, if `record.lease_until` has not passed.
     lease: u64,
@@ -72,7 +77,6 @@ struct Entry {
 #[repr(C)]
 struct Document {
     len: usize,
-    generation: u64,
 }
 
 /// The zone's callback: prepares new memory, or takes over that of the configuration before.
@@ -181,26 +185,27 @@ impl Locked {
     }
 
     /// Allocates, making room by dropping other entries than `keep`: first those that hold no
-    /// keys, such as made-up tenants, then the least recently used.
-    fn allocate(&mut self, size: usize, keep: &Id) -> Option<NonNull<u8>> {
+    /// keys and wait for none, such as made-up tenants, then the least recently used.
+    fn allocate(&mut self, size: usize, keep: &Id, now: u64) -> Option<NonNull<u8>> {
         loop {
             // SAFETY: the mutex is held.
             let block = unsafe { ngx_slab_alloc_locked(self.0.pool.as_ptr(), size) };
             if let Some(block) = NonNull::new(block.cast()) {
                 return Some(block);
             }
-            let oldest = self.oldest(keep)?;
+            let oldest = self.oldest(keep, now)?;
             self.remove(&oldest);
         }
     }
 
-    fn oldest(&mut self, keep: &Id) -> Option<Id> {
+    fn oldest(&mut self, keep: &Id, now: u64) -> Option<Id> {
         let mut oldest: Option<((bool, u64), Id)> = None;
         for bucket in self.zone().buckets {
             let mut entry = bucket;
             // SAFETY: as in `find`.
             while let Some(found) = unsafe { entry.as_ref() } {
-                let rank = (!found.document.is_null(), found.used);
+                let is_wanted = !found.document.is_null() || now < found.record.lease_until;
+                let rank = (is_wanted, found.used);
                 if found.id != *keep && oldest.is_none_or(|(least, _)| rank < least) {
                     oldest = Some((rank, found.id));
                 }
@@ -239,7 +244,9 @@ impl Locked {
 
     fn find_or_insert(&mut self, id: &Id, now: u64) -> Option<&mut Entry> {
         if self.find(id).is_none() {
-            let block = self.allocate(mem::size_of::<Entry>(), id)?.cast::<Entry>();
+            let block = self
+                .allocate(mem::size_of::<Entry>(), id, now)?
+                .cast::<Entry>();
             let next = *self.bucket(id);
             // SAFETY: the block is large enough, and slab blocks are aligned to their size
             // rounded up to a power of two. The entry is complete before it is linked.
@@ -249,6 +256,7 @@ impl Locked {
                     id: *id,
                     generation: 0,
                     document: ptr::null_mut(),
+                    published: 0,
                     record: Record::default(),
                     lease: 0,
                     used: now,
@@ -265,33 +273,51 @@ impl Locked {
     }
 
     /// A copy of the bytes as a block of the zone, or `None` when it cannot hold them.
-    fn document(&mut self, bytes: &[u8], generation: u64, keep: &Id) -> Option<NonNull<Document>> {
-        let block = self
-            .allocate(mem::size_of::<Document>() + bytes.len(), keep)?
-            .cast::<Document>();
+    fn document(&mut self, bytes: &[u8], keep: &Id, now: u64) -> Option<NonNull<Document>> {
+        let size = mem::size_of::<Document>() + bytes.len();
+        let block = self.allocate(size, keep, now)?.cast::<Document>();
         // SAFETY: the block holds the header and the bytes behind it.
         unsafe {
-            block.write(Document {
-                len: bytes.len(),
-                generation,
-            });
+            block.write(Document { len: bytes.len() });
             ptr::copy_nonoverlapping(bytes.as_ptr(), block.add(1).cast().as_ptr(), bytes.len());
         }
         Some(block)
     }
+
+    /// Takes the entry's document away.
+    fn discard(&mut self, id: &Id) {
+        if let Some(entry) = self.find(id) {
+            let old = mem::replace(&mut entry.document, ptr::null_mut());
+            // SAFETY: the entry does not point to it any more.
+            unsafe { self.free(old) };
+        }
+    }
 }
 
 impl Entry {
-    fn document(&self) -> Option<(&[u8], u64)> {
+    fn document(&self) -> Option<&[u8]> {
         // SAFETY: a document is complete before an entry points to it, and is freed only after
         // the entry points elsewhere, both under the mutex that the caller holds.
         unsafe {
             let document = self.document.as_ref()?;
             let bytes = ptr::from_ref(document).add(1).cast::<u8>();
-            Some((
-                slice::from_raw_parts(bytes, document.len),
-                document.generation,
-            ))
+            Some(slice::from_raw_parts(bytes, document.len))
+        }
+    }
+
+    /// What a worker with that copy knows: as long as nothing was published, its own keys count;
+    /// of a document that the zone has no room for, only those who fetched it have the keys.
+    fn record_for(&self, copy: &Copy) -> Record {
+        let fetched_at = if self.published == 0 {
+            copy.record.fetched_at
+        } else if self.published == copy.document || !self.document.is_null() {
+            self.record.fetched_at
+        } else {
+            None
+        };
+        Record {
+            fetched_at,
+            ..self.record
         }
     }
 }
@@ -319,9 +345,11 @@ struct Copy {
     seen: u64,
     /// The entry's generation at that time.
     generation: u64,
-    /// Which document `keys` were parsed from.
+    /// Digest of the document that `keys` were parsed from.
     document: u64,
     touched: u64,
+    /// Whether a lease is this worker's own, since the zone had no room for an entry.
+    alone: bool,
 }
 
 /// The key sets as this worker sees them.
@@ -372,6 +400,7 @@ impl KeyStore {
             generation: 0,
             document: 0,
             touched: 0,
+            alone: false,
         });
         if copy.seen != seen || now.saturating_sub(copy.touched) >= TOUCH {
             copy.synchronise(zone, id, seen, now);
@@ -383,41 +412,33 @@ impl KeyStore {
     /// The store's own copy is brought up to date either way.
     pub fn try_lease(&mut self, remote: &Remote, need: Need, now: u64) -> Option<Lease> {
         let deadline = now + remote.source.timeout.as_millis() as u64 + LEASE_MARGIN;
-        let copy = self.copy(&remote.id, now);
-        let (has_keys, alone) = (copy.keys.is_some(), copy.record);
+        self.copy(&remote.id, now);
+        let copy = self.copies.get_mut(&remote.id)?;
         let mut locked = self.zone.lock();
         let number = locked.zone().leases + 1;
         let entry = locked.find_or_insert(&remote.id, now);
-        let mut view = match &entry {
-            Some(entry) => Record {
-                // The zone may have had no room for the document.
-                fetched_at: entry
-                    .record
-                    .fetched_at
-                    .filter(|_| has_keys || !entry.document.is_null()),
-                ..entry.record
-            },
-            None => alone,
-        };
-        let advice = advise(&view, &remote.timing, need, now);
-        let granted = matches!(advice, Advice::UseAndFetch | Advice::FetchAndWait);
-        if granted {
-            view.lease_until = deadline;
-            // Without room for an entry the lease is this worker's own.
-            if let Some(entry) = entry {
-                entry.record.lease_until = deadline;
-                entry.lease = number;
-            }
-            locked.zone().leases = number;
-        }
-        drop(locked);
-        if let Some(copy) = self.copies.get_mut(&remote.id) {
+        copy.alone = entry.is_none();
+        if let Some(entry) = &entry {
             copy.record = Record {
                 fetched_at: copy.record.fetched_at,
-                ..view
+                ..entry.record
             };
         }
-        granted.then_some(Lease(number))
+        let view = match &entry {
+            Some(entry) => entry.record_for(copy),
+            None => copy.record,
+        };
+        let advice = advise(&view, &remote.timing, need, now);
+        if !matches!(advice, Advice::UseAndFetch | Advice::FetchAndWait) {
+            return None;
+        }
+        copy.record.lease_until = deadline;
+        if let Some(entry) = entry {
+            entry.record.lease_until = deadline;
+            entry.lease = number;
+        }
+        locked.zone().leases = number;
+        Some(Lease(number))
     }
 
     /// Publishes a document that was fetched under `lease`, with its parsed keys. A lease that has
@@ -432,35 +453,33 @@ impl KeyStore {
     ) -> Published {
         let mut locked = self.zone.lock();
         let generation = locked.next_generation();
-        let mut published = Published {
-            change: Change::Same,
-            stored: false,
-        };
         let record = Record {
             fetched_at: Some(now),
             attempted_at: Some(now),
             ..Record::default()
         };
-        if locked
-            .find_or_insert(id, now)
-            .is_some_and(|entry| entry.lease > lease.0)
-        {
-            return published;
+        let is_late = |entry: &mut Entry| entry.lease > lease.0;
+        if locked.find_or_insert(id, now).is_some_and(is_late) {
+            return Published::TooLate;
         }
-        let block = locked.document(document, generation, id);
+        let mut block = locked.document(document, id, now).or_else(|| {
+            // The old document and the new one do not fit at the same time.
+            locked.discard(id);
+            locked.document(document, id, now)
+        });
+        let mut change = Change::Same;
+        locked.discard(id);
         if let Some(entry) = locked.find(id) {
-            let old = mem::replace(
-                &mut entry.document,
-                block.map_or(ptr::null_mut(), NonNull::as_ptr),
-            );
+            entry.document = block.map_or(ptr::null_mut(), NonNull::as_ptr);
+            entry.published = digest(document);
             entry.record = record;
             entry.generation = generation;
             if mem::take(&mut entry.failure) != 0 {
-                published.change = Change::Recovered;
+                change = Change::Recovered;
             }
-            // SAFETY: the entry does not point to the old document any more.
-            unsafe { locked.free(old) };
-            published.stored = block.is_some();
+        } else if let Some(block) = block.take() {
+            // SAFETY: nothing points to it.
+            unsafe { locked.free(block.as_ptr()) };
         }
         drop(locked);
         self.copies.put(
@@ -470,11 +489,15 @@ impl KeyStore {
                 record,
                 seen: generation,
                 generation,
-                document: generation,
+                document: digest(document),
                 touched: now,
+                alone: false,
             },
         );
-        published
+        match block {
+            Some(_) => Published::Stored(change),
+            None => Published::NoRoom(change),
+        }
     }
 
     /// Offers a document that was saved `age` milliseconds ago to a source without keys, whose
@@ -482,15 +505,16 @@ impl KeyStore {
     pub fn offer(&mut self, id: &Id, lease: Lease, document: &[u8], age: u64, now: u64) {
         let mut locked = self.zone.lock();
         let generation = locked.next_generation();
-        let wanted = |entry: &mut Entry| entry.document.is_null() && entry.lease == lease.0;
+        let wanted = |entry: &mut Entry| entry.published == 0 && entry.lease == lease.0;
         if !locked.find(id).is_some_and(wanted) {
             return;
         }
-        let Some(block) = locked.document(document, generation, id) else {
+        let Some(block) = locked.document(document, id, now) else {
             return;
         };
         if let Some(entry) = locked.find(id) {
             entry.document = block.as_ptr();
+            entry.published = digest(document);
             entry.record.fetched_at = Some(now.saturating_sub(age));
             entry.generation = generation;
         }
@@ -507,36 +531,43 @@ impl KeyStore {
         jitter: f64,
     ) -> Change {
         let age_limit = remote.timing.refresh.saturating_add(remote.timing.stale);
-        let has_keys = self.copy(&remote.id, now).keys.is_some();
+        self.copy(&remote.id, now);
+        let Some(copy) = self.copies.get_mut(&remote.id) else {
+            return Change::Same;
+        };
         let mut locked = self.zone.lock();
         let generation = locked.next_generation();
-        let mut change = Change::Failing;
-        let failed = |record: &mut Record| {
-            record.failures = record.failures.saturating_add(1);
-            record.attempted_at = Some(now);
-            record.lease_until = 0;
-            let usable = has_keys
-                && record
-                    .fetched_at
-                    .is_some_and(|at| now.saturating_sub(at) < age_limit);
-            record.next_try = now + back_off(record.failures, &remote.timing, usable, jitter);
+        let entry = locked.find_or_insert(&remote.id, now);
+        if entry.as_ref().is_some_and(|entry| entry.lease > lease.0) {
+            return Change::Same;
+        }
+        let mut record = match &entry {
+            Some(entry) => entry.record_for(copy),
+            None => copy.record,
         };
-        match locked.find_or_insert(&remote.id, now) {
-            Some(entry) if entry.lease > lease.0 => return Change::Same,
+        let is_usable = |at: u64| now.saturating_sub(at) < age_limit;
+        let usable = record.fetched_at.is_some_and(is_usable);
+        record.failures = record.failures.saturating_add(1);
+        record.attempted_at = Some(now);
+        record.lease_until = 0;
+        record.next_try = now + back_off(record.failures, &remote.timing, usable, jitter);
+        match entry {
             Some(entry) => {
-                failed(&mut entry.record);
+                entry.record = Record {
+                    fetched_at: entry.record.fetched_at,
+                    ..record
+                };
                 entry.generation = generation;
-                if mem::replace(&mut entry.failure, failure) == failure {
-                    change = Change::Same;
+                match mem::replace(&mut entry.failure, failure) == failure {
+                    true => Change::Same,
+                    false => Change::Failing,
                 }
             }
             None => {
-                if let Some(copy) = self.copies.get_mut(&remote.id) {
-                    failed(&mut copy.record);
-                }
+                copy.record = record;
+                Change::Failing
             }
         }
-        change
     }
 
     /// The number of the source's last change, for [`KeyStore::has_news`].
@@ -552,13 +583,22 @@ impl KeyStore {
     }
 }
 
+/// Tells a source's documents apart; never 0.
+fn digest(document: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(document);
+    hasher.finish() | 1
+}
+
 /// What became of a fetched document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Published {
-    /// How the source's failures changed.
-    pub change: Change,
-    /// Whether the zone had room for it.
-    pub stored: bool,
+pub enum Published {
+    /// Every worker has it.
+    Stored(Change),
+    /// This worker alone has it: the zone is too small.
+    NoRoom(Change),
+    /// Another fetch has begun since; its document counts.
+    TooLate,
 }
 
 impl Copy {
@@ -569,27 +609,31 @@ impl Copy {
         self.touched = now;
         let Some(entry) = locked.find(id) else {
             // Evicted, or never there: what this worker has parsed is as good as before, and its
-            // age is known.
+            // age is known. Nobody else is fetching for it.
+            if !self.alone {
+                self.record.lease_until = 0;
+            }
             return;
         };
         entry.used = now;
+        self.alone = false;
         self.record.lease_until = entry.record.lease_until;
         if self.generation == entry.generation {
             return;
         }
-        let fresh = match entry.document() {
-            Some((bytes, generation)) if generation != self.document => {
-                Some((bytes.to_vec(), generation))
-            }
-            _ => None,
-        };
+        let is_newer = entry.published != 0 && entry.published != self.document;
+        let fresh = entry.document().filter(|_| is_newer).map(<[u8]>::to_vec);
+        self.record = entry.record_for(self);
         self.generation = entry.generation;
-        self.record = entry.record;
+        let published = entry.published;
         drop(locked);
-        if let Some((bytes, generation)) = fresh {
-            // What is in the zone was parsed before it was published.
-            self.keys = KeySet::parse(&bytes).ok().map(|(keys, _)| Rc::new(keys));
-            self.document = generation;
+        if is_newer {
+            // What is in the zone was parsed before it was published. What is not in it cannot
+            // be had here, and the keys that it replaces do not count any more.
+            self.keys = fresh
+                .and_then(|bytes| KeySet::parse(&bytes).ok())
+                .map(|(keys, _)| Rc::new(keys));
+            self.document = published;
         }
         if self.keys.is_none() {
             self.record.fetched_at = None;

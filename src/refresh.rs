@@ -22,7 +22,7 @@ use ngx::log::ngx_cycle_log;
 use ngx::ngx_log_error;
 
 use crate::conf::Remote;
-use crate::keystore::{Change, KeyStore, Lease};
+use crate::keystore::{Change, KeyStore, Lease, Published};
 
 /// Enough for a TLS handshake in a debug build.
 const STACK: usize = 1 << 20;
@@ -204,14 +204,18 @@ fn succeeded(store: &mut KeyStore, remote: &Remote, lease: Lease, fetched: Fetch
         ngx_log_error!(NGX_LOG_WARN, log, "authgear: keys of {name}: {key}");
     }
     let published = store.publish(&remote.id, lease, &fetched.document, fetched.keys, now);
-    if published.change == Change::Recovered {
+    let change = match published {
+        Published::Stored(change) | Published::NoRoom(change) => change,
+        Published::TooLate => return,
+    };
+    if change == Change::Recovered {
         ngx_log_error!(
             NGX_LOG_NOTICE,
             log,
             "authgear: keys of {name}: fetched again"
         );
     }
-    if !published.stored {
+    if let Published::NoRoom(_) = published {
         ngx_log_error!(
             NGX_LOG_ERR,
             log,
