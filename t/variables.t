@@ -19,6 +19,7 @@ my @names = qw(session_valid user_id user_anonymous user_verified user_can_reaut
 $ENV{TEST_NGINX_SHOW} = join "\n", map {"add_header V-$_ \"[\$authgear_$_]\" always;"} @names;
 $ENV{TEST_NGINX_LINE} = join ' ', map {"$_=[\$authgear_$_]"} @names;
 $ENV{TEST_NGINX_OTHER_PORT} = port(1);
+$ENV{TEST_NGINX_REFUSING_PORT} = port(2);
 ($ENV{TEST_NGINX_RECORDER}, my $take) = recorder();
 
 # The variables that are not empty, by name.
@@ -179,6 +180,33 @@ sub in_the_log {
         my ($path, $credential, $status, $expected) = @{ $cases[$index] };
         my $who = !$credential ? 'no' : $credential eq "Bearer $good" ? 'good' : 'bad';
         is_deeply(logged($lines[$index]), $expected, "in the log phase: $path, $who credential");
+    }
+}
+
+# nginx logs what it refuses by itself too, some of it before any header is read.
+sub in_the_log_of_refused_requests {
+    my $good = bearer(user => 'alice');
+    my $bad = bearer(user => 'mallory', key => 'stranger');
+    my @requests = (
+        ['no HTTP at all' => "\x16\x03\x01\r\n\r\n", ''],
+        ['another version' => "GET / HTTP/9.9\r\n\r\n", ''],
+        ['no Host' => "GET / HTTP/1.1\r\n$bad\r\n\r\n", ''],
+        ['two Host headers' => "GET / HTTP/1.1\r\n$bad\r\nHost: a\r\nHost: b\r\n\r\n", ''],
+        ['a header that is too long' => "GET / HTTP/1.1\r\nHost: a\r\n$bad\r\nX: " . 'x' x 20_000 . "\r\n\r\n", ''],
+        ['no Host, a valid token' => "GET / HTTP/1.1\r\n$good\r\n\r\n", 'alice'],
+    );
+    for my $request (@requests) {
+        my ($name, $text) = @$request;
+        my $client = connection(port(2));
+        $client->send($text);
+        like($client->answer->{status}, qr/^(?:400|505)\z/, "$name: refused by nginx");
+    }
+    my @lines = log_lines('refused.log', scalar @requests);
+    for my $index (0 .. $#requests) {
+        my ($name, undef, $user) = @{ $requests[$index] };
+        my ($shown) = $lines[$index] =~ /^\d+ \[(.*)\]\z/;
+        ok(defined $shown && ($shown eq '' || $shown eq $user),
+            "in the log phase of a refused request: $name, nobody but the verified");
     }
 }
 
@@ -420,6 +448,7 @@ of_a_client
 of_nobody
 never_unverified
 in_the_log
+in_the_log_of_refused_requests
 after_internal_redirects
 in_subrequests
 used_by_others
@@ -471,6 +500,12 @@ server {
         add_header X-Accel-Redirect $arg_to;
         return 200;
     }
+}
+log_format refused "$status [$authgear_user_id]";
+server {
+    listen 127.0.0.1:$TEST_NGINX_REFUSING_PORT;
+    access_log logs/refused.log refused;
+    authgear_verify myapp;
 }
 --- config
 $TEST_NGINX_SHOW
