@@ -9,7 +9,7 @@ use Test::Nginx::Authgear::Http2;
 use strict;
 use warnings;
 
-$ENV{TEST_NGINX_HTTP2_PORT} = port(1);
+$ENV{TEST_NGINX_LISTEN_HTTP} = http2_listen(port(1));
 
 my $alice = token(user => 'alice');
 my $bob = token(user => 'bob');
@@ -178,7 +178,7 @@ authgear_project prefixed {
     cookie_prefix my_;
 }
 server {
-    listen 127.0.0.1:$TEST_NGINX_HTTP2_PORT http2;
+    $TEST_NGINX_LISTEN_HTTP
     authgear_verify myapp;
     location / {
         proxy_pass $TEST_NGINX_ECHO;

@@ -26,7 +26,7 @@ upstream backend {
     keepalive 4;
 }
 server {
-    listen 127.0.0.1:$http2 http2;
+    @{[http2_listen($http2)]}
     $ENV{TEST_NGINX_LOCATIONS}
 }
 END

@@ -4,6 +4,7 @@
 use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear;
 use Test::Nginx::Authgear::Client;
+use Test::Nginx::Authgear::Http2 qw(http2_listen);
 
 use strict;
 use warnings;
@@ -16,7 +17,7 @@ use MIME::Base64 qw(encode_base64);
 my $directory = tempdir(CLEANUP => 1);
 chmod 0755, $directory;
 $ENV{TEST_NGINX_USERS} = "$directory/users";
-$ENV{TEST_NGINX_HTTP2_PORT} = port(1);
+$ENV{TEST_NGINX_LISTEN_HTTP} = http2_listen(port(1));
 $ENV{TEST_NGINX_OTHER_PORT} = port(2);
 my ($echo, $other) = (echo_origin(), 'http://127.0.0.1:' . port(2));
 $ENV{TEST_NGINX_SATISFY} = join '', map {"location = /$_->[0] { $_->[1] proxy_pass $echo; }\n"} (
@@ -243,7 +244,14 @@ sub http2 {
     my $answer = $ask->('/required', @good, '--data-binary', "\@$body");
     is(verdict($answer), '200 alice', 'HTTP/2: a body of 1 MiB');
     whole($answer, 'HTTP/2: a body of 1 MiB');
-    is(verdict($ask->('/required', '--data-binary', "\@$body")), 401, 'HTTP/2: a body of 1 MiB without credential');
+    # nginx resets what is left of a body that it does not want, which curl takes amiss.
+    my $client = Test::Nginx::Authgear::Http2::http2(port(1));
+    for my $which (qw(none bad)) {
+        my $stream = $client->request('POST /required', @{ $credential{$which} }, \('x' x 16_000));
+        is($client->answer($stream)->{status}, 401, "HTTP/2: a body, credential $which");
+    }
+    is(verdict($client->answer($client->request('GET /required', @{ $credential{good} }))), '200 alice',
+        'HTTP/2: and the connection goes on');
     like($ask->('/required', '--head', @good)->{body}, qr/^HTTP\/2 200 .*\r\n\r\n\z/s, 'HTTP/2: HEAD');
     like($ask->('/required', '--head')->{body}, qr/^HTTP\/2 401 .*^www-authenticate: \Q$bearer\E\r$/ms,
         'HTTP/2: HEAD without credential, the challenge');
@@ -391,7 +399,7 @@ authgear_project down {
     jwks_uri http://127.0.0.1:1/jwks;
 }
 server {
-    listen 127.0.0.1:$TEST_NGINX_HTTP2_PORT http2;
+    $TEST_NGINX_LISTEN_HTTP
     client_max_body_size 2m;
     location = /required {
         authgear_verify myapp;

@@ -10,7 +10,7 @@ use warnings;
 use Exporter qw(import);
 use Test::Nginx::Authgear::Client ();
 
-our @EXPORT = qw(http2);
+our @EXPORT = qw(http2 http2_listen);
 
 my %type = (DATA => 0, HEADERS => 1, RST_STREAM => 3, SETTINGS => 4, PING => 6, GOAWAY => 7,
     WINDOW_UPDATE => 8);
@@ -18,6 +18,14 @@ my ($end_stream, $ack, $end_headers) = (1, 1, 4);
 
 # HPACK's static table, indexes 8 to 14 (RFC 7541, appendix A).
 my %status = (0x88 => 200, 0x89 => 204, 0x8a => 206, 0x8b => 304, 0x8c => 400, 0x8d => 404, 0x8e => 500);
+
+# The directives by which a server speaks HTTP/2 without TLS on one of the file's
+# ports, in the words of this nginx.
+sub http2_listen {
+    my ($port) = @_;
+    my $listen = "listen 127.0.0.1:$port";
+    return $ENV{TEST_NGINX_VERSION_NUM} >= 1_025_001 ? "$listen; http2 on;" : "$listen http2;";
+}
 
 # http2($port): a connection, HTTP/2 from the first byte.
 sub http2 {
@@ -29,9 +37,11 @@ sub http2 {
     return $self;
 }
 
-# Opens a stream with a request, as ask() does but without a body; returns its number.
+# Opens a stream with a request, as ask() does; returns its number. A body may have
+# 16 KiB.
 sub request {
     my ($self, $line, @headers) = @_;
+    my $body = ref $headers[-1] ? ${ pop @headers } : undef;
     my ($method, $path) = split ' ', $line;
     my @fields = ([':method', $method], [':scheme', 'http'], [':path', $path], [':authority', 'localhost'],
         map { /^([^:]+):\s*(.*)/s ? [lc $1, $2] : () } @headers);
@@ -41,7 +51,8 @@ sub request {
     my $stream = $self->{next};
     $self->{next} += 2;
     $self->{streams}{$stream} = { body => '', headers => [] };
-    $self->frame('HEADERS', $end_headers | $end_stream, $stream, $block);
+    $self->frame('HEADERS', $end_headers | (defined $body ? 0 : $end_stream), $stream, $block);
+    $self->frame('DATA', $end_stream, $stream, $body) if defined $body;
     return $stream;
 }
 
@@ -96,7 +107,9 @@ sub read_frame {
         $self->frame('WINDOW_UPDATE', 0, $_, pack 'N', $length) for $length ? (0, $stream) : ();
     }
     elsif ($type == $type{RST_STREAM}) {
-        @{$answer}{qw(status ended)} = ('reset', 1);
+        # After an answer it only says that the rest of the body is not wanted.
+        $answer->{status} = 'reset' if !$answer->{ended};
+        $answer->{ended} = 1;
     }
     elsif ($type == $type{SETTINGS} and !($flags & $ack)) {
         $self->frame('SETTINGS', $ack, 0, '');
