@@ -107,7 +107,12 @@ for my $name (keys %unusable) {
     }
 }
 
-$ENV{TEST_NGINX_PROJECTS} = join '', map {"authgear_project $_->[0] { $_->[1] }\n"}
+# TLS takes its time under valgrind.
+$ENV{TEST_NGINX_PROJECTS} = join '', map {
+    my ($name, $lines) = @$_;
+    $lines .= ' fetch_timeout 60s;' if $lines !~ /jwks_file/;
+    "authgear_project $name { $lines }\n"
+}
     map({ [$_, $project{$_}[0]] } sort keys %project),
     map({ [$_, $unusable{$_}[0]] } sort keys %unusable);
 ($ENV{TEST_NGINX_SLOW}, $ENV{TEST_NGINX_KEYS_FILE}) = ($slow, $file);
