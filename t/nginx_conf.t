@@ -1,0 +1,92 @@
+# Every file in nginx-conf/, and every configuration in the README, passes
+# `nginx -t` as it stands.
+
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use File::Basename qw(basename dirname);
+use File::Find qw(find);
+use File::Path qw(make_path);
+use File::Temp qw(tempdir);
+use Test::More;
+use Test::Nginx::Authgear standin => 0;
+
+my $root = abs_path(dirname(__FILE__) . '/..');
+
+# A folder as nginx's own: the files that the examples name are in it.
+my $prefix = tempdir(CLEANUP => 1);
+make_path("$prefix/modules", "$prefix/authgear");
+my ($module) = split ' ', $ENV{TEST_NGINX_LOAD_MODULES};
+symlink abs_path($module), "$prefix/modules/" . basename($module) or die "symlink: $!\n";
+write_file("$prefix/authgear/myapp.jwks.json", <<'END');
+{"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "kid": "1",
+  "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}
+END
+
+my @files;
+find({ wanted => sub { push @files, $_ if -f }, no_chdir => 1 }, "$root/nginx-conf");
+ok(scalar @files, 'nginx-conf/ holds examples');
+for my $file (sort @files) {
+    my $name = substr $file, length("$root/");
+    my $text = read_file($file);
+    if ($text =~ /^http \{/m) {
+        passes($name, whole($text));
+    }
+    else {
+        fail("$name is no whole configuration: say here how it is tested");
+    }
+}
+
+my $number = 0;
+for my $text (read_file("$root/README.md") =~ /^ *```nginx\n(.*?)^ *```$/msg) {
+    my $name = 'README.md, configuration ' . ++$number;
+    if ($text =~ /^http \{/m) {
+        passes($name, whole($text));
+        next;
+    }
+    # A part: of a server if it begins with a location, of http otherwise.
+    $text = "server {\n$text\n}\n" if $text =~ /\A\s*(?:#.*\n\s*)*location /;
+    $text .= "authgear_project myapp { endpoint https://myapp.authgear.cloud; }\n"
+        if $text !~ /^\s*authgear_project myapp /m;
+    $text .= "upstream backend { server 127.0.0.1:9000; }\nupstream resolver { server 127.0.0.1:3001; }\n";
+    passes($name, config_output($text));
+}
+ok($number, 'the README shows configurations');
+done_testing();
+
+sub passes {
+    my ($name, $said, $status) = @_;
+    my @complaints = $said =~ /^nginx: \[\w+\] .*$/mg;
+    is_deeply([@complaints, $status], [0], $name) or diag($said);
+}
+
+# What `nginx -t` says of a whole configuration. The places that an nginx of the
+# system writes to are put into the folder; all else stays as it is.
+sub whole {
+    my ($text) = @_;
+    $text =~ s{/var/(?:lib|log)/nginx/}{$prefix/}g;
+    my $temporary = join ' ',
+        map { "${_}_temp_path $prefix/$_;" } qw(client_body proxy fastcgi scgi uwsgi);
+    $text =~ s/^http \{/http { access_log off; $temporary/m;
+    write_file("$prefix/nginx.conf", $text);
+
+    my $said = `$ENV{TEST_NGINX_BINARY} -t -e stderr -p $prefix -c $prefix/nginx.conf -g "pid $prefix/nginx.pid;" 2>&1`;
+    my $status = $? >> 8;
+    $said =~ s/^\d{4}\/\d\d\/\d\d \d\d:\d\d:\d\d \[(\w+)\] \d+#\d+: /nginx: [$1] /mg;
+    return ($said, $status);
+}
+
+sub read_file {
+    my ($file) = @_;
+    open my $in, '<', $file or die "cannot read $file: $!\n";
+    local $/;
+    return <$in>;
+}
+
+sub write_file {
+    my ($file, $content) = @_;
+    open my $out, '>', $file or die "cannot write $file: $!\n";
+    print {$out} $content;
+    close $out;
+}
