@@ -10,6 +10,7 @@ use authgear_core::token::VerifiedToken;
 use nginx_sys::ngx_str_t;
 use ngx::http::HttpModule;
 
+use crate::conf::LocationConf;
 use crate::nginx::{guard, Failed, Request};
 use crate::worker::WaiterId;
 
@@ -64,6 +65,8 @@ pub struct Context {
     pub outcome: RefCell<Outcome>,
     /// Whether the client's own `X-Authgear-*` are gone from the header list.
     pub stripped: Cell<bool>,
+    /// The location whose rules gave an early verdict, if the outcome is one.
+    pub early_for: Cell<Option<NonNull<LocationConf>>>,
     /// Set while a variable asks for an early verdict, so that it cannot ask itself.
     pub asking: Cell<bool>,
     /// Values of computed variables, in the request's pool, by their name.
@@ -76,6 +79,7 @@ impl Context {
             stage: Cell::new(Stage::New),
             outcome: RefCell::default(),
             stripped: Cell::new(false),
+            early_for: Cell::new(None),
             asking: Cell::new(false),
             texts: RefCell::default(),
         }
@@ -84,16 +88,17 @@ impl Context {
     /// Starts a new pass: nginx runs the phases again after an internal redirect. What an
     /// earlier pass decided stays visible until this one decides; an early verdict does not.
     pub fn restart(&self) {
-        match self.stage.replace(Stage::New) {
-            Stage::Decided => return,
-            Stage::WaitingForKeys(waiter) => crate::worker::forget(waiter),
-            Stage::New => {}
+        if let Stage::WaitingForKeys(waiter) = self.stage.replace(Stage::New) {
+            crate::worker::forget(waiter);
         }
-        self.settle(Outcome::Unknown);
+        if self.early_for.get().is_some() {
+            self.settle(Outcome::Unknown);
+        }
     }
 
     /// Settles what is known of the caller.
     pub fn settle(&self, outcome: Outcome) {
+        self.early_for.set(None);
         self.texts.borrow_mut().clear();
         *self.outcome.borrow_mut() = outcome;
     }

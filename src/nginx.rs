@@ -247,25 +247,14 @@ impl Pool {
         }
     }
 
-    /// An empty list of headers with room for `capacity` in its first part.
-    pub fn header_list(self, capacity: usize) -> Result<ngx_list_t, Failed> {
-        let mut list: ngx_list_t = {
-            // SAFETY: an all-zero list is what ngx_list_init expects.
-            unsafe { mem::zeroed() }
-        };
-        // SAFETY: the pool is live. `last` is set by whoever moves the list.
-        let status = unsafe {
-            nginx_sys::ngx_list_init(
-                &mut list,
-                self.0,
-                capacity.max(1),
-                mem::size_of::<ngx_table_elt_t>(),
-            )
-        };
-        if status == NGX_OK as ngx_int_t {
-            Ok(list)
-        } else {
-            Err(Failed)
+    /// Makes `list` an empty one of headers, with room for `capacity` in its first part. The list
+    /// points into itself: it must not be moved while it is filled.
+    pub fn init_headers(self, list: &mut ngx_list_t, capacity: usize) -> Result<(), Failed> {
+        let size = mem::size_of::<ngx_table_elt_t>();
+        // SAFETY: the pool is live.
+        match unsafe { nginx_sys::ngx_list_init(list, self.0, capacity.max(1), size) } {
+            status if status == NGX_OK as ngx_int_t => Ok(()),
+            _ => Err(Failed),
         }
     }
 

@@ -1,7 +1,7 @@
 //! `X-Authgear-*` on the way to the backend: the client's own removed, the verified ones set.
 
 use authgear_core::session::{stripped_header, Field, Session};
-use nginx_sys::{ngx_list_push, ngx_table_elt_t, ngx_uint_t};
+use nginx_sys::{ngx_list_push, ngx_list_t, ngx_table_elt_t, ngx_uint_t};
 
 use crate::nginx::{header_hash, header_parts, Failed, Request};
 
@@ -14,8 +14,9 @@ pub fn strip(r: &Request) -> Result<(), Failed> {
     }
     // nginx and its modules point into the old elements, so they stay where they are and the
     // request gets a list of copies.
-    let mut list = r.pool().header_list(kept)?;
-    list.last = core::ptr::addr_of_mut!(list.part);
+    // SAFETY: a list is plain data, and all-zero is how nginx makes one.
+    let mut list: ngx_list_t = unsafe { core::mem::zeroed() };
+    r.pool().init_headers(&mut list, kept)?;
     for header in r.headers().filter(|header| !is_ours(header)) {
         // SAFETY: the list was made for headers of this request; an nginx header is plain data.
         unsafe {

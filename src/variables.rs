@@ -1,5 +1,7 @@
 //! `$authgear_*`.
 
+use core::ptr::NonNull;
+
 use authgear_core::session::Field;
 use authgear_core::token::VerifiedToken;
 use nginx_sys::{
@@ -178,7 +180,7 @@ fn claim(r: &Request, name: &[u8]) -> Option<ngx_str_t> {
     }
     let text = core::str::from_utf8(name)
         .ok()
-        .and_then(|name| token.claim_text(name));
+        .and_then(|name| token.claim_text_of_lowercase(name));
     let text = r
         .main()
         .pool()
@@ -188,17 +190,25 @@ fn claim(r: &Request, name: &[u8]) -> Option<ngx_str_t> {
     Some(text)
 }
 
-/// The request's context, once its outcome is known; asks for an early verdict if nobody has.
+/// The request's context, once its outcome is known; asks for an early verdict if nobody has. One
+/// that was given by the rules of another location does not count.
 fn settled(r: &Request) -> Option<&Context> {
     let main = r.main();
-    if main.location().gate().is_none() {
-        return Context::find(r);
+    let location = main.location();
+    let here = NonNull::from(location);
+    let context = match location.gate() {
+        Some(_) => Context::find_or_create(r).ok()?,
+        None => Context::find(r)?,
+    };
+    if context.early_for.get().is_some_and(|there| there != here) {
+        context.settle(Outcome::Unknown);
     }
-    let context = Context::find_or_create(r).ok()?;
-    if matches!(*context.outcome.borrow(), Outcome::Unknown) && !context.asking.replace(true) {
+    let is_unknown = matches!(*context.outcome.borrow(), Outcome::Unknown);
+    if is_unknown && location.gate().is_some() && !context.asking.replace(true) {
         let early = access::preview(&main);
         context.asking.set(false);
         context.settle(early);
+        context.early_for.set(Some(here));
     }
     Some(context)
 }

@@ -505,3 +505,24 @@ fn a_verified_token_can_go_to_another_thread() {
     shared::<KeySet>();
     let _ = document(&[]);
 }
+
+#[test]
+fn a_lower_case_name_finds_the_claim_that_differs_by_case_alone() {
+    let signer = Signer::new(Algorithm::Rs256);
+    let payload =
+        r#"{"exp":9,"sub":"u","displayName":"A","Twice":1,"tWICE":2,"both":"b","Both":"B"}"#;
+    let token = verified(&signer.token("k", payload), &signer.key_set()).unwrap();
+    for (name, text) in [
+        ("displayname", Some("A")),
+        ("sub", Some("u")),
+        ("both", Some("b")),
+        ("twice", None),
+        ("absent", None),
+    ] {
+        assert_eq!(
+            token.claim_text_of_lowercase(name).as_deref(),
+            text,
+            "{name}"
+        );
+    }
+}

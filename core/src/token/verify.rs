@@ -102,6 +102,25 @@ impl VerifiedToken {
         self.claim_path_text(&[name])
     }
 
+    /// As [`VerifiedToken::claim_text`], for a name in lower case, which is how nginx hands over
+    /// the names of variables: the claim of that very name, or else the only one that differs from
+    /// it by case alone.
+    pub fn claim_text_of_lowercase(&self, name: &str) -> Option<String> {
+        let (mut exact, mut alike) = (None, Vec::new());
+        let each = |found: &[u8], value| {
+            if found == name.as_bytes() {
+                exact = Some(value);
+            } else if found.eq_ignore_ascii_case(name.as_bytes()) {
+                alike.push(value);
+            }
+        };
+        json::strict_object(&self.payload, each).ok()?;
+        match (exact, &alike[..]) {
+            (Some(value), _) | (None, [value]) => json::shown(value),
+            _ => None,
+        }
+    }
+
     /// As [`VerifiedToken::claim_text`], for a claim inside others: each step is one name. An empty
     /// path names no claim. Below the top level a name may occur twice, and the last counts.
     pub fn claim_path_text(&self, path: &[impl AsRef<str>]) -> Option<String> {
