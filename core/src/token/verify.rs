@@ -116,7 +116,8 @@ impl VerifiedToken {
         };
         json::strict_object(&self.payload, each).ok()?;
         match (exact, &alike[..]) {
-            (Some(value), _) | (None, [value]) => json::shown(value),
+            (Some(value), _) => json::shown(value),
+            (None, [only]) => json::shown(only),
             _ => None,
         }
     }
