@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use authgear_core::keys::freshness::Need;
+use authgear_core::policy::{self, TokenKind};
 use authgear_core::token::{verify, UnverifiedToken};
-use authgear_core::{policy, Reason};
+use authgear_core::Reason;
 use nginx_sys::{
     ngx_int_t, NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_HTTP_BAD_REQUEST,
     NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_LOG_ERR, NGX_LOG_INFO, NGX_OK,
@@ -16,7 +17,7 @@ use crate::context::{Context, Outcome, Stage};
 use crate::credential::Credential;
 use crate::nginx::{Failed, Request};
 use crate::refresh::Answer;
-use crate::{challenge, upstream, worker};
+use crate::{challenge, resolver, upstream, worker};
 
 /// Before the access phase: whoever will grant access, the client's own `X-Authgear-*` are gone.
 pub fn prepare(r: &Request) -> ngx_int_t {
@@ -59,15 +60,22 @@ pub fn handle(r: &Request) -> ngx_int_t {
         Ok(None) => return NGX_DECLINED as ngx_int_t,
         Err(status) => return status,
     };
-    match judge(r, project) {
-        Step::Wait(remote) => worker::wait(r, context, &remote),
+    let step = match context.stage.get() {
+        Stage::WaitingForResolver => resolver::answer(r, context),
+        _ => judge(r, project),
+    };
+    let done = match step {
+        Step::Wait(remote) => return worker::wait(r, context, &remote),
+        Step::AskResolver => resolver::ask(r, context, project).map(|()| NGX_AGAIN as ngx_int_t),
+        Step::StillAsking => return NGX_AGAIN as ngx_int_t,
         Step::Done(outcome) => {
             log(r, project, &outcome);
             context.stage.set(Stage::Decided);
             context.settle(outcome);
-            answer(r, &context.outcome.borrow(), project, mode).unwrap_or(NGX_ERROR as ngx_int_t)
+            answer(r, &context.outcome.borrow(), project, mode)
         }
-    }
+    };
+    done.unwrap_or(NGX_ERROR as ngx_int_t)
 }
 
 /// An early verdict for whoever asks before the access phase: from the keys at hand, or none.
@@ -77,7 +85,7 @@ pub fn preview(r: &Request) -> Outcome {
     };
     match project(r, gate) {
         Ok(Some(project)) => match judge(r, project) {
-            Step::Done(outcome @ Outcome::Verified(_)) => outcome,
+            Step::Done(outcome @ (Outcome::Verified(_) | Outcome::Resolved(_))) => outcome,
             _ => Outcome::Unknown,
         },
         _ => Outcome::Unknown,
@@ -112,19 +120,36 @@ fn project(r: &Request, gate: Gate) -> Result<Option<&Project>, ngx_int_t> {
 }
 
 /// What came of looking at a request.
-enum Step {
+pub enum Step {
     Done(Outcome),
     /// The verdict needs keys that are being fetched.
     Wait(Remote),
+    /// Only the resolver can say.
+    AskResolver,
+    /// It has been asked and has not answered.
+    StillAsking,
 }
 
 fn judge(r: &Request, project: &Project) -> Step {
-    let token = match Credential::find(r, &project.cookies) {
-        Credential::Jwt(token) => token,
+    let has_resolver = project.resolve_request.is_some();
+    let (token, others) = match Credential::find(r, &project.cookies, has_resolver) {
+        Credential::Jwt { token, others } => (token, others),
+        Credential::Resolver => return Step::AskResolver,
         Credential::None => return Step::Done(Outcome::Anonymous),
         Credential::Refused(reason) => return Step::Done(Outcome::Refused(reason)),
         Credential::Ambiguous => return Step::Done(Outcome::BadRequest),
     };
+    let may_resolve = has_resolver && project.rules.token_type == TokenKind::User;
+    match verdict(r, project, token) {
+        // Authgear's server falls through to the next credential.
+        Step::Done(Outcome::Refused(_)) if others => Step::AskResolver,
+        Step::Done(Outcome::Unavailable(..)) if others || may_resolve => Step::AskResolver,
+        step => step,
+    }
+}
+
+/// What the JWT itself says.
+fn verdict(r: &Request, project: &Project, token: &[u8]) -> Step {
     let token = match UnverifiedToken::parse(token) {
         Ok(token) => token,
         Err(reason) => return Step::Done(Outcome::Refused(reason)),
@@ -207,13 +232,14 @@ fn answer(
     if r.location().pass_headers() {
         match outcome {
             Outcome::Verified(token) => upstream::hand_over(r, token.session())?,
+            Outcome::Resolved(session) => upstream::hand_over(r, session)?,
             Outcome::Refused(_) | Outcome::BadRequest if observed => upstream::hand_over_no(r)?,
             _ => {}
         }
     }
     match outcome {
         _ if observed => Ok(NGX_DECLINED as ngx_int_t),
-        Outcome::Verified(_) => Ok(NGX_OK as ngx_int_t),
+        Outcome::Verified(_) | Outcome::Resolved(_) => Ok(NGX_OK as ngx_int_t),
         // It has not been said who this is, so others may still refuse the request.
         Outcome::Anonymous if mode == Mode::Optional => Ok(NGX_DECLINED as ngx_int_t),
         Outcome::Anonymous => challenge::unauthorized(r, &project.name, None),
@@ -252,6 +278,6 @@ fn log(r: &Request, project: &Project, outcome: &Outcome) {
                 "authgear: more than one Authorization header, project \"{name}\""
             );
         }
-        Outcome::Verified(_) | Outcome::Anonymous | Outcome::Unknown => {}
+        Outcome::Verified(_) | Outcome::Resolved(_) | Outcome::Anonymous | Outcome::Unknown => {}
     }
 }

@@ -6,11 +6,13 @@ use core::ptr::NonNull;
 use std::rc::Rc;
 
 use authgear_core::reason::Reason;
+use authgear_core::session::Session;
 use authgear_core::token::VerifiedToken;
 use nginx_sys::ngx_str_t;
 use ngx::http::HttpModule;
 
 use crate::nginx::{guard, Failed, Request};
+use crate::resolver::Asked;
 use crate::worker::WaiterId;
 
 /// Where a request stands.
@@ -20,6 +22,8 @@ pub enum Stage {
     New,
     /// The request is suspended until its keys can be had, or cannot.
     WaitingForKeys(WaiterId),
+    /// The resolver has been asked.
+    WaitingForResolver,
     /// The outcome is final for this pass.
     Decided,
 }
@@ -32,6 +36,8 @@ pub enum Outcome {
     Unknown,
     /// A token that stands, by the project's and the location's rules.
     Verified(Rc<VerifiedToken>),
+    /// A session that the resolver vouches for.
+    Resolved(Rc<Session>),
     /// The request carries no credential.
     Anonymous,
     /// The credential is bad: 401.
@@ -47,10 +53,20 @@ impl Outcome {
     pub fn reason(&self) -> Option<Reason> {
         match self {
             Self::Unknown => None,
-            Self::Verified(_) => Some(Reason::Ok),
+            Self::Verified(_) | Self::Resolved(_) => Some(Reason::Ok),
             Self::Anonymous => Some(Reason::NoCredential),
             Self::Refused(reason) | Self::Unavailable(reason, _) => Some(*reason),
             Self::BadRequest => Some(Reason::Malformed),
+        }
+    }
+
+    /// The word for `$authgear_source`: who said what is known.
+    pub fn source(&self) -> Option<&'static str> {
+        match self {
+            Self::Unknown | Self::Unavailable(..) => None,
+            Self::Verified(_) => Some("jwt"),
+            Self::Resolved(_) => Some("resolver"),
+            Self::Anonymous | Self::Refused(_) | Self::BadRequest => Some("none"),
         }
     }
 }
@@ -64,6 +80,8 @@ pub struct Context {
     pub outcome: RefCell<Outcome>,
     /// Whether the client's own `X-Authgear-*` are gone from the header list.
     pub stripped: Cell<bool>,
+    /// The subrequest that asks the resolver, and whether it has ended.
+    pub resolver: Cell<Option<Asked>>,
     /// Set while a variable asks for an early verdict, so that it cannot ask itself.
     pub asking: Cell<bool>,
     /// Values of computed variables, in the request's pool, by their name.
@@ -76,6 +94,7 @@ impl Context {
             stage: Cell::new(Stage::New),
             outcome: RefCell::default(),
             stripped: Cell::new(false),
+            resolver: Cell::new(None),
             asking: Cell::new(false),
             texts: RefCell::default(),
         }
@@ -87,7 +106,7 @@ impl Context {
         match self.stage.replace(Stage::New) {
             Stage::Decided => return,
             Stage::WaitingForKeys(waiter) => crate::worker::forget(waiter),
-            Stage::New => {}
+            Stage::New | Stage::WaitingForResolver => {}
         }
         self.settle(Outcome::Unknown);
     }

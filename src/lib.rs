@@ -26,6 +26,7 @@ mod credential;
 mod keystore;
 mod nginx;
 mod refresh;
+mod resolver;
 mod upstream;
 mod variables;
 mod worker;

@@ -103,12 +103,8 @@ impl Request {
 
     /// The request's headers as nginx keeps them, in order.
     pub fn headers(&self) -> Headers<'_> {
-        // SAFETY: the request is live, and so is its header list.
-        let list = unsafe { &(*self.raw()).headers_in.headers };
-        Headers {
-            part: &list.part,
-            next: 0,
-        }
+        // SAFETY: the request is live, and so is its list of headers.
+        unsafe { Headers::of(&(*self.raw()).headers_in.headers) }
     }
 
     /// Replaces the list of the client's headers. Pointers that nginx holds into the old one
@@ -185,9 +181,22 @@ unsafe fn push_header<'a>(list: *mut ngx_list_t) -> Result<&'a mut ngx_table_elt
 }
 
 /// Iterator over an nginx list of headers, those with a zero `hash` left out.
+#[derive(Clone)]
 pub struct Headers<'a> {
     part: &'a ngx_list_part_t,
     next: usize,
+}
+
+impl<'a> Headers<'a> {
+    /// # Safety
+    ///
+    /// The list must hold headers, and its pool must live for `'a`.
+    pub unsafe fn of(list: &'a ngx_list_t) -> Self {
+        Self {
+            part: &list.part,
+            next: 0,
+        }
+    }
 }
 
 impl<'a> Iterator for Headers<'a> {
@@ -245,6 +254,13 @@ impl Pool {
                 data,
             })
         }
+    }
+
+    /// An all-zero structure.
+    pub fn zeroed<T>(self) -> Result<NonNull<T>, Failed> {
+        // SAFETY: the pool is live.
+        let block = unsafe { ngx_pcalloc(self.0, mem::size_of::<T>()) };
+        NonNull::new(block.cast()).ok_or(Failed)
     }
 
     /// An empty list of headers with room for `capacity` in its first part.

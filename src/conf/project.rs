@@ -29,6 +29,8 @@ pub struct Project {
     pub algorithms: AlgorithmSet,
     /// What is asked of a token beside issuer and audience.
     pub rules: Rules,
+    /// The internal location that proxies to the resolver.
+    pub resolve_request: Option<Box<[u8]>>,
     endpoint: Endpoint,
 }
 
@@ -193,6 +195,7 @@ struct Block {
     fetch_timeout: Option<u64>,
     leeway: Option<u64>,
     cookie_prefix: Option<CookieNames>,
+    resolve_request: Option<Option<Box<[u8]>>>,
     ssl_trusted_certificate: Option<Vec<u8>>,
     state_path: Option<Option<PathBuf>>,
 }
@@ -201,7 +204,7 @@ type Set = fn(&mut Block, &Conf, &[&str]) -> Result<(), Mistake>;
 
 /// Directives of the block, in the order of the reference: the name, how many parameters it
 /// takes at the most, and what it does.
-const DIRECTIVES: [(&str, usize, Set); 18] = [
+const DIRECTIVES: [(&str, usize, Set); 19] = [
     ("endpoint", 1, |b, _, w| {
         set(&mut b.endpoint, w[0].to_string())
     }),
@@ -252,6 +255,9 @@ const DIRECTIVES: [(&str, usize, Set); 18] = [
     ("cookie_prefix", 1, |b, _, w| {
         let names = CookieNames::new(w[0]).map_err(|error| bad_value(w[0], error))?;
         set(&mut b.cookie_prefix, names)
+    }),
+    ("resolve_request", 1, |b, _, w| {
+        set(&mut b.resolve_request, resolve_request(w[0])?)
     }),
     ("ssl_trusted_certificate", 1, |b, cf, w| {
         set(&mut b.ssl_trusted_certificate, certificates(cf, w[0])?)
@@ -326,6 +332,20 @@ fn typ(words: &[&str]) -> Result<Option<Vec<Box<str>>>, Mistake> {
             .map(String::into_boxed_str)
             .collect(),
     ))
+}
+
+fn resolve_request(word: &str) -> Result<Option<Box<[u8]>>, Mistake> {
+    match word {
+        "off" => Ok(None),
+        uri if uri.starts_with('/') && !uri.contains(['$', '?', '#', ' ']) => {
+            Ok(Some(uri.as_bytes().into()))
+        }
+        _ => Err(format!(
+            "must be the URI of an internal location such as \"/_authgear/resolve\", or \"off\", \
+             not \"{word}\""
+        )
+        .into()),
+    }
 }
 
 fn any_time(word: &str) -> Result<u64, Mistake> {
@@ -524,6 +544,7 @@ impl Block {
             algorithms: self
                 .algorithms
                 .unwrap_or(AlgorithmSet::EMPTY.with(Algorithm::Rs256)),
+            resolve_request: self.resolve_request.flatten(),
             rules: Rules {
                 client_ids: self.client_id.unwrap_or_default(),
                 token_type: self.token_type.unwrap_or_default(),
