@@ -13,6 +13,7 @@ use ngx::http::HttpModule;
 
 use crate::nginx::{guard, Failed, Request};
 use crate::resolver::Asked;
+use crate::verdicts::Digest;
 use crate::worker::WaiterId;
 
 /// Where a request stands.
@@ -20,8 +21,8 @@ use crate::worker::WaiterId;
 pub enum Stage {
     /// Nothing has been asked in this pass through the phases.
     New,
-    /// The request is suspended until its keys can be had, or cannot.
-    WaitingForKeys(WaiterId),
+    /// The request is suspended until its keys, or another's answer of the resolver, can be had.
+    Waiting(WaiterId),
     /// The resolver has been asked.
     WaitingForResolver,
     /// The outcome is final for this pass.
@@ -37,7 +38,7 @@ pub enum Outcome {
     /// A token that stands, by the project's and the location's rules.
     Verified(Rc<VerifiedToken>),
     /// A session that the resolver vouches for.
-    Resolved(Rc<Session>),
+    Resolved(Rc<Session>, From),
     /// The request carries no credential.
     Anonymous,
     /// The credential is bad: 401.
@@ -48,12 +49,21 @@ pub enum Outcome {
     Unavailable(Reason, u64),
 }
 
+/// Whether an answer of the resolver is this request's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// It was asked for this request.
+    Resolver,
+    /// It was asked for another with the same credentials.
+    Cache,
+}
+
 impl Outcome {
     /// The word for `$authgear_reason`; `None` while nothing is known.
     pub fn reason(&self) -> Option<Reason> {
         match self {
             Self::Unknown => None,
-            Self::Verified(_) | Self::Resolved(_) => Some(Reason::Ok),
+            Self::Verified(_) | Self::Resolved(..) => Some(Reason::Ok),
             Self::Anonymous => Some(Reason::NoCredential),
             Self::Refused(reason) | Self::Unavailable(reason, _) => Some(*reason),
             Self::BadRequest => Some(Reason::Malformed),
@@ -65,7 +75,8 @@ impl Outcome {
         match self {
             Self::Unknown | Self::Unavailable(..) => None,
             Self::Verified(_) => Some("jwt"),
-            Self::Resolved(_) => Some("resolver"),
+            Self::Resolved(_, From::Resolver) => Some("resolver"),
+            Self::Resolved(_, From::Cache) => Some("resolver_cache"),
             Self::Anonymous | Self::Refused(_) | Self::BadRequest => Some("none"),
         }
     }
@@ -80,8 +91,14 @@ pub struct Context {
     pub outcome: RefCell<Outcome>,
     /// Whether the client's own `X-Authgear-*` are gone from the header list.
     pub stripped: Cell<bool>,
-    /// The subrequest that asks the resolver, and whether it has ended.
-    pub resolver: Cell<Option<Asked>>,
+    /// The subrequest that the request waits for.
+    pub asked: Cell<Option<Asked>>,
+    /// A token that stands if the resolver confirms it.
+    pub unconfirmed: RefCell<Option<Rc<VerifiedToken>>>,
+    /// The right to ask the resolver that this request holds.
+    pub lease: Cell<Option<Digest>>,
+    /// When the request began to wait for another's answer.
+    pub waiting_since: Cell<Option<u64>>,
     /// Set while a variable asks for an early verdict, so that it cannot ask itself.
     pub asking: Cell<bool>,
     /// Values of computed variables, in the request's pool, by their name.
@@ -94,7 +111,10 @@ impl Context {
             stage: Cell::new(Stage::New),
             outcome: RefCell::default(),
             stripped: Cell::new(false),
-            resolver: Cell::new(None),
+            asked: Cell::new(None),
+            unconfirmed: RefCell::default(),
+            lease: Cell::new(None),
+            waiting_since: Cell::new(None),
             asking: Cell::new(false),
             texts: RefCell::default(),
         }
@@ -103,12 +123,17 @@ impl Context {
     /// Starts a new pass: nginx runs the phases again after an internal redirect. What an
     /// earlier pass decided stays visible until this one decides; an early verdict does not.
     pub fn restart(&self) {
-        match self.stage.replace(Stage::New) {
-            Stage::Decided => return,
-            Stage::WaitingForKeys(waiter) => crate::worker::forget(waiter),
-            Stage::New | Stage::WaitingForResolver => {}
+        let stage = self.stage.replace(Stage::New);
+        if let Stage::Waiting(waiter) = stage {
+            crate::worker::forget(waiter);
         }
-        self.settle(Outcome::Unknown);
+        if let Some(digest) = self.lease.take() {
+            crate::resolver::give_up(&digest);
+        }
+        self.waiting_since.set(None);
+        if stage != Stage::Decided {
+            self.settle(Outcome::Unknown);
+        }
     }
 
     /// Settles what is known of the caller.

@@ -29,6 +29,7 @@ mod refresh;
 mod resolver;
 mod upstream;
 mod variables;
+mod verdicts;
 mod worker;
 
 struct AuthgearModule;

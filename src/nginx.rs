@@ -157,6 +157,20 @@ impl Request {
         Ok(NonNull::from(header))
     }
 
+    /// The status of a finished subrequest, and what its upstream answered, if it has one: the
+    /// status and the headers, those that `proxy_hide_header` hides included.
+    pub fn answered(&self) -> (ngx_uint_t, Option<(ngx_uint_t, Headers<'_>)>) {
+        // SAFETY: the request is live, and its upstream lives in its pool.
+        unsafe {
+            let request = self.0.as_ref();
+            let upstream = request.upstream.as_ref().map(|upstream| {
+                let headers = &upstream.headers_in;
+                (headers.status_n, Headers::of(&headers.headers))
+            });
+            (request.headers_out.status, upstream)
+        }
+    }
+
     /// Unix time in seconds, as nginx's event loop last read it.
     pub fn now(&self) -> f64 {
         let time = nginx_sys::ngx_timeofday();

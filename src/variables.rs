@@ -133,7 +133,7 @@ fn value(r: &Request, value: Value) -> Option<ngx_str_t> {
         (outcome, Value::Source) => outcome.source(),
         (Outcome::Verified(token), Value::Claims) => Some(token.claims_json()),
         (Outcome::Verified(token), value) => shown(token.session(), value),
-        (Outcome::Resolved(session), value) => shown(session, value),
+        (Outcome::Resolved(session, _), value) => shown(session, value),
         (Outcome::Refused(_) | Outcome::BadRequest, Value::Header(Field::SessionValid)) => {
             Some("false")
         }
