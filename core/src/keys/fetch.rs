@@ -53,7 +53,8 @@ impl Source {
             KeysFrom::Discovery(origin) => (&b"discovery"[..], origin.to_string()),
             KeysFrom::Uri(url) => (&b"uri"[..], url.to_string()),
         };
-        let text = |origin: &Option<Origin>| origin.as_ref().map_or(String::new(), Origin::to_string);
+        let text =
+            |origin: &Option<Origin>| origin.as_ref().map_or(String::new(), Origin::to_string);
         fingerprint([
             kind,
             place.as_bytes(),
