@@ -15,6 +15,7 @@ pub fn strip(r: &Request) -> Result<(), Failed> {
     // nginx and its modules point into the old elements, so they stay where they are and the
     // request gets a list of copies.
     let mut list = r.pool().header_list(kept)?;
+    list.last = core::ptr::addr_of_mut!(list.part);
     for header in r.headers().filter(|header| !is_ours(header)) {
         // SAFETY: the list was made for headers of this request; an nginx header is plain data.
         unsafe {
