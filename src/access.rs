@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use authgear_core::keys::freshness::Need;
+use authgear_core::policy::{self, TokenKind};
 use authgear_core::token::{verify, UnverifiedToken};
-use authgear_core::{policy, Reason};
+use authgear_core::Reason;
 use nginx_sys::{
     ngx_int_t, NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_HTTP_BAD_REQUEST,
     NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_LOG_ERR, NGX_LOG_INFO, NGX_OK,
@@ -12,11 +13,12 @@ use nginx_sys::{
 use ngx::ngx_log_error;
 
 use crate::conf::{Gate, Keys, Mode, Project, Remote, Tenant};
-use crate::context::{Context, Outcome, Stage};
+use crate::context::{Context, From, Outcome, Stage};
 use crate::credential::Credential;
 use crate::nginx::{Failed, Request};
 use crate::refresh::Answer;
-use crate::{challenge, upstream, worker};
+use crate::verdicts::Digest;
+use crate::{challenge, resolver, upstream, worker};
 
 /// Before the access phase: whoever will grant access, the client's own `X-Authgear-*` are gone.
 pub fn prepare(r: &Request) -> ngx_int_t {
@@ -51,34 +53,62 @@ pub fn handle(r: &Request) -> ngx_int_t {
     let Ok(context) = Context::find_or_create(r) else {
         return NGX_ERROR as ngx_int_t;
     };
-    if let Stage::WaitingForKeys(_) = context.stage.get() {
-        return NGX_AGAIN as ngx_int_t;
-    }
     let project = match project(r, gate) {
         Ok(Some(project)) => project,
         Ok(None) => return NGX_DECLINED as ngx_int_t,
         Err(status) => return status,
     };
-    match judge(r, project) {
-        Step::Wait(remote) => worker::wait(r, context, &remote),
+    let step = match context.stage.get() {
+        Stage::Waiting(_) => return NGX_AGAIN as ngx_int_t,
+        Stage::WaitingForResolver => resolver::answer(r, context, project),
+        Stage::New | Stage::Decided => judge(r, context, project),
+    };
+    advance(r, context, project, mode, step).unwrap_or(NGX_ERROR as ngx_int_t)
+}
+
+/// Takes the step that follows from what is known.
+fn advance(
+    r: &Request,
+    context: &Context,
+    project: &Project,
+    mode: Mode,
+    step: Step,
+) -> Result<ngx_int_t, Failed> {
+    match step {
+        Step::WaitForKeys(remote) => Ok(worker::wait_for_keys(r, context, &remote)),
+        Step::WaitForVerdict(digest) => Ok(worker::wait_for_verdict(r, context, digest)),
+        Step::AskResolver => {
+            resolver::ask(r, context, project)?;
+            Ok(NGX_AGAIN as ngx_int_t)
+        }
+        Step::StillAsking => Ok(NGX_AGAIN as ngx_int_t),
         Step::Done(outcome) => {
             log(r, project, &outcome);
             context.stage.set(Stage::Decided);
             context.settle(outcome);
-            answer(r, &context.outcome.borrow(), project, mode).unwrap_or(NGX_ERROR as ngx_int_t)
+            answer(r, &context.outcome.borrow(), project, mode)
         }
     }
 }
 
-/// An early verdict for whoever asks before the access phase: from the keys at hand, or none.
+/// An early verdict for whoever asks before the access phase: from what is at hand, or none.
 pub fn preview(r: &Request) -> Outcome {
     let Some((gate, _)) = r.location().gate() else {
         return Outcome::Unknown;
     };
-    match project(r, gate) {
-        Ok(Some(project)) => match judge(r, project) {
-            Step::Done(outcome @ Outcome::Verified(_)) => outcome,
+    let Ok(Some(project)) = project(r, gate) else {
+        return Outcome::Unknown;
+    };
+    match Credential::find(r, &project.cookies, project.resolve_request.is_some()) {
+        Credential::Jwt { token, .. } => match verdict(r, project, token) {
+            Step::Done(Outcome::Verified(token)) if !resolver::denied(project, &token) => {
+                Outcome::Verified(token)
+            }
             _ => Outcome::Unknown,
+        },
+        Credential::Resolver => match resolver::cached(r, project) {
+            Some(session) => Outcome::Resolved(session, From::Cache),
+            None => Outcome::Unknown,
         },
         _ => Outcome::Unknown,
     }
@@ -111,20 +141,49 @@ fn project(r: &Request, gate: Gate) -> Result<Option<&Project>, ngx_int_t> {
     }
 }
 
-/// What came of looking at a request.
-enum Step {
+/// What is to be done about a request.
+pub enum Step {
+    /// Nothing more: this is known.
     Done(Outcome),
     /// The verdict needs keys that are being fetched.
-    Wait(Remote),
+    WaitForKeys(Remote),
+    /// Another request is asking the resolver the same.
+    WaitForVerdict(Digest),
+    /// Only the resolver can say.
+    AskResolver,
+    /// It has been asked and has not answered.
+    StillAsking,
 }
 
-fn judge(r: &Request, project: &Project) -> Step {
-    let token = match Credential::find(r, &project.cookies) {
-        Credential::Jwt(token) => token,
+fn judge(r: &Request, context: &Context, project: &Project) -> Step {
+    context.unconfirmed.take();
+    let has_resolver = project.resolve_request.is_some();
+    let (token, others) = match Credential::find(r, &project.cookies, has_resolver) {
+        Credential::Jwt { token, others } => (token, others),
+        Credential::Resolver => return resolver::resolve(r, context, project),
         Credential::None => return Step::Done(Outcome::Anonymous),
         Credential::Refused(reason) => return Step::Done(Outcome::Refused(reason)),
         Credential::Ambiguous => return Step::Done(Outcome::BadRequest),
     };
+    let may_resolve = has_resolver && project.rules.token_type == TokenKind::User;
+    let step = match (verdict(r, project, token), project.recheck) {
+        (Step::Done(Outcome::Verified(token)), Some(recheck)) if !token.claims().is_client() => {
+            resolver::confirm(r, context, project, recheck, token)
+        }
+        (step, _) => step,
+    };
+    match step {
+        // Authgear's server falls through to the next credential.
+        Step::Done(Outcome::Refused(_)) if others => resolver::resolve(r, context, project),
+        Step::Done(Outcome::Unavailable(..)) if may_resolve => {
+            resolver::resolve(r, context, project)
+        }
+        step => step,
+    }
+}
+
+/// What the JWT itself says.
+fn verdict(r: &Request, project: &Project, token: &[u8]) -> Step {
     let token = match UnverifiedToken::parse(token) {
         Ok(token) => token,
         Err(reason) => return Step::Done(Outcome::Refused(reason)),
@@ -153,7 +212,7 @@ fn judge(r: &Request, project: &Project) -> Step {
     };
     let keys = match worker::ask(remote, Need::Keys) {
         Answer::Keys(keys) => keys,
-        Answer::Wait => return Step::Wait(remote.clone()),
+        Answer::Wait => return Step::WaitForKeys(remote.clone()),
         Answer::Unavailable(seconds) => return Step::Done(unavailable(seconds)),
         Answer::Unknown => return Step::Done(Outcome::Refused(Reason::UnknownKey)),
     };
@@ -163,7 +222,7 @@ fn judge(r: &Request, project: &Project) -> Step {
     }
     // Authgear may have rotated its keys since the last fetch.
     match worker::ask(remote, Need::NewKey) {
-        Answer::Wait => Step::Wait(remote.clone()),
+        Answer::Wait => Step::WaitForKeys(remote.clone()),
         Answer::Unavailable(seconds) => Step::Done(unavailable(seconds)),
         Answer::Keys(_) | Answer::Unknown => Step::Done(Outcome::Refused(Reason::UnknownKey)),
     }
@@ -207,13 +266,14 @@ fn answer(
     if r.location().pass_headers() {
         match outcome {
             Outcome::Verified(token) => upstream::hand_over(r, token.session())?,
+            Outcome::Resolved(session, _) => upstream::hand_over(r, session)?,
             Outcome::Refused(_) | Outcome::BadRequest if observed => upstream::hand_over_no(r)?,
             _ => {}
         }
     }
     match outcome {
         _ if observed => Ok(NGX_DECLINED as ngx_int_t),
-        Outcome::Verified(_) => Ok(NGX_OK as ngx_int_t),
+        Outcome::Verified(_) | Outcome::Resolved(..) => Ok(NGX_OK as ngx_int_t),
         // It has not been said who this is, so others may still refuse the request.
         Outcome::Anonymous if mode == Mode::Optional => Ok(NGX_DECLINED as ngx_int_t),
         Outcome::Anonymous => challenge::unauthorized(r, &project.name, None),
@@ -252,6 +312,6 @@ fn log(r: &Request, project: &Project, outcome: &Outcome) {
                 "authgear: more than one Authorization header, project \"{name}\""
             );
         }
-        Outcome::Verified(_) | Outcome::Anonymous | Outcome::Unknown => {}
+        Outcome::Verified(_) | Outcome::Resolved(..) | Outcome::Anonymous | Outcome::Unknown => {}
     }
 }

@@ -17,7 +17,7 @@ mod project;
 mod zone;
 
 pub use location::{Gate, LocationConf, Mode};
-pub use project::{Keys, Project, Remote, Tenant};
+pub use project::{Keys, Project, Recheck, Remote, Tenant};
 pub use zone::ZoneConf;
 
 /// The `http` level: projects and the shared zone.
@@ -190,7 +190,11 @@ fn directive(
 /// What only shows once the whole configuration is read.
 pub fn finish(cf: &Conf) -> Result<(), Failed> {
     let main = cf.main_conf();
-    if main.projects.iter().any(Project::is_remote) {
+    let keeps_verdicts = main.projects.iter().any(Project::keeps_verdicts);
+    if keeps_verdicts {
+        main.zone.keep_verdicts();
+    }
+    if keeps_verdicts || main.projects.iter().any(Project::is_remote) {
         main.zone.create(cf)?;
     }
     Ok(())

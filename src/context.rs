@@ -6,12 +6,15 @@ use core::ptr::NonNull;
 use std::rc::Rc;
 
 use authgear_core::reason::Reason;
+use authgear_core::session::Session;
 use authgear_core::token::VerifiedToken;
 use nginx_sys::ngx_str_t;
 use ngx::http::HttpModule;
 
 use crate::conf::LocationConf;
 use crate::nginx::{guard, Failed, Request};
+use crate::resolver::Asked;
+use crate::verdicts::Digest;
 use crate::worker::WaiterId;
 
 /// Where a request stands.
@@ -19,8 +22,10 @@ use crate::worker::WaiterId;
 pub enum Stage {
     /// Nothing has been asked in this pass through the phases.
     New,
-    /// The request is suspended until its keys can be had, or cannot.
-    WaitingForKeys(WaiterId),
+    /// The request is suspended until its keys, or another's answer of the resolver, can be had.
+    Waiting(WaiterId),
+    /// The resolver has been asked.
+    WaitingForResolver,
     /// The outcome is final for this pass.
     Decided,
 }
@@ -33,6 +38,8 @@ pub enum Outcome {
     Unknown,
     /// A token that stands, by the project's and the location's rules.
     Verified(Rc<VerifiedToken>),
+    /// A session that the resolver vouches for.
+    Resolved(Rc<Session>, From),
     /// The request carries no credential.
     Anonymous,
     /// The credential is bad: 401.
@@ -43,15 +50,35 @@ pub enum Outcome {
     Unavailable(Reason, u64),
 }
 
+/// Whether an answer of the resolver is this request's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// It was asked for this request.
+    Resolver,
+    /// It was asked for another with the same credentials.
+    Cache,
+}
+
 impl Outcome {
     /// The word for `$authgear_reason`; `None` while nothing is known.
     pub fn reason(&self) -> Option<Reason> {
         match self {
             Self::Unknown => None,
-            Self::Verified(_) => Some(Reason::Ok),
+            Self::Verified(_) | Self::Resolved(..) => Some(Reason::Ok),
             Self::Anonymous => Some(Reason::NoCredential),
             Self::Refused(reason) | Self::Unavailable(reason, _) => Some(*reason),
             Self::BadRequest => Some(Reason::Malformed),
+        }
+    }
+
+    /// The word for `$authgear_source`: who said what is known.
+    pub fn source(&self) -> Option<&'static str> {
+        match self {
+            Self::Unknown | Self::Unavailable(..) => None,
+            Self::Verified(_) => Some("jwt"),
+            Self::Resolved(_, From::Resolver) => Some("resolver"),
+            Self::Resolved(_, From::Cache) => Some("resolver_cache"),
+            Self::Anonymous | Self::Refused(_) | Self::BadRequest => Some("none"),
         }
     }
 }
@@ -65,6 +92,14 @@ pub struct Context {
     pub outcome: RefCell<Outcome>,
     /// Whether the client's own `X-Authgear-*` are gone from the header list.
     pub stripped: Cell<bool>,
+    /// The subrequest that the request waits for.
+    pub asked: Cell<Option<Asked>>,
+    /// A token that stands if the resolver confirms it.
+    pub unconfirmed: RefCell<Option<Rc<VerifiedToken>>>,
+    /// The right to ask the resolver that this request holds.
+    pub lease: Cell<Option<Digest>>,
+    /// When the request began to wait for another's answer.
+    pub waiting_since: Cell<Option<u64>>,
     /// The location whose rules gave an early verdict, if the outcome is one.
     pub early_for: Cell<Option<NonNull<LocationConf>>>,
     /// Set while a variable asks for an early verdict, so that it cannot ask itself.
@@ -79,6 +114,10 @@ impl Context {
             stage: Cell::new(Stage::New),
             outcome: RefCell::default(),
             stripped: Cell::new(false),
+            asked: Cell::new(None),
+            unconfirmed: RefCell::default(),
+            lease: Cell::new(None),
+            waiting_since: Cell::new(None),
             early_for: Cell::new(None),
             asking: Cell::new(false),
             texts: RefCell::default(),
@@ -88,9 +127,13 @@ impl Context {
     /// Starts a new pass: nginx runs the phases again after an internal redirect. What an
     /// earlier pass decided stays visible until this one decides; an early verdict does not.
     pub fn restart(&self) {
-        if let Stage::WaitingForKeys(waiter) = self.stage.replace(Stage::New) {
+        if let Stage::Waiting(waiter) = self.stage.replace(Stage::New) {
             crate::worker::forget(waiter);
         }
+        if let Some(digest) = self.lease.take() {
+            crate::resolver::give_up(&digest);
+        }
+        self.waiting_since.set(None);
         if self.early_for.get().is_some() {
             self.settle(Outcome::Unknown);
         }

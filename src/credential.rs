@@ -5,45 +5,100 @@ use authgear_core::Reason;
 
 use crate::nginx::{header_parts, Request};
 
-/// The credential that counts.
+/// What is to be done about a request's credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credential<'r> {
     /// There is none that this module looks at.
     None,
-    /// A JWT, to be verified.
-    Jwt(&'r [u8]),
-    /// One that is refused as it stands.
+    /// A JWT is verified here.
+    Jwt {
+        /// The token.
+        token: &'r [u8],
+        /// Whether another credential stands behind it that the resolver can judge.
+        others: bool,
+    },
+    /// Only the resolver can judge what there is.
+    Resolver,
+    /// It is refused as it stands.
     Refused(Reason),
     /// More than one `Authorization` header (RFC 6750, section 3.1: `invalid_request`).
     Ambiguous,
 }
 
+/// What the headers hold; empty values are absent ones.
+#[derive(Default)]
+struct Sent<'r> {
+    has_resolver: bool,
+    authorization: Option<&'r [u8]>,
+    app_session: Option<&'r [u8]>,
+    app_access_token: Option<&'r [u8]>,
+    session: Option<&'r [u8]>,
+}
+
 impl<'r> Credential<'r> {
-    /// Finds it in Authgear's order: the `Authorization` header first, then the cookies. Of the
-    /// cookies only a JWT in `app_access_token` can be judged without the resolver.
-    pub fn find(r: &'r Request, cookies: &CookieNames) -> Self {
-        let mut authorization = None;
-        let mut access_token = None;
+    /// Finds it in Authgear's order: the `Authorization` header, then the cookies `app_session`,
+    /// `app_access_token` and `session` (`pkg/lib/session/middleware.go`).
+    ///
+    /// Without a resolver only JWTs can be judged, and the cookies of opaque sessions are not
+    /// looked at: they may belong to another application.
+    pub fn find(r: &'r Request, cookies: &CookieNames, has_resolver: bool) -> Self {
+        let mut sent = Sent {
+            has_resolver,
+            ..Sent::default()
+        };
         for header in r.headers() {
             match header_parts(header) {
-                (b"authorization", _) if authorization.is_some() => return Self::Ambiguous,
-                (b"authorization", value) => authorization = Some(value),
-                (b"cookie", value) if access_token.is_none() => {
-                    access_token = cookie(value, &cookies.app_access_token);
-                }
+                (b"authorization", _) if sent.authorization.is_some() => return Self::Ambiguous,
+                (b"authorization", value) => sent.authorization = Some(value),
+                (b"cookie", value) => sent.read_cookies(value, cookies),
                 _ => {}
             }
         }
-        if let Some(token) = authorization.and_then(bearer) {
-            return match classify(token) {
-                Ok(Form::Jwt) => Self::Jwt(token),
-                Ok(Form::Opaque) => Self::Refused(Reason::Unsupported),
-                Err(reason) => Self::Refused(reason),
-            };
+        match sent.authorization.and_then(bearer) {
+            Some(token) => sent.of_bearer(token),
+            None => sent.of_cookies(),
         }
-        match access_token.map(|token| (token, classify(token))) {
-            Some((token, Ok(Form::Jwt))) => Self::Jwt(token),
-            _ => Self::None,
+    }
+}
+
+impl<'r> Sent<'r> {
+    fn read_cookies(&mut self, header: &'r [u8], names: &CookieNames) {
+        let first = |found: &mut Option<&'r [u8]>, name: &[u8]| {
+            if found.is_none() {
+                *found = cookie(header, name);
+            }
+        };
+        first(&mut self.app_access_token, &names.app_access_token);
+        if self.has_resolver {
+            first(&mut self.app_session, &names.app_session);
+            first(&mut self.session, &names.session);
+        }
+    }
+
+    fn of_bearer(&self, token: &'r [u8]) -> Credential<'r> {
+        let any_cookie = self.app_session.or(self.app_access_token).or(self.session);
+        let others = self.has_resolver && any_cookie.is_some();
+        match classify(token) {
+            Ok(Form::Jwt) => Credential::Jwt { token, others },
+            Ok(Form::Opaque) if self.has_resolver => Credential::Resolver,
+            Ok(Form::Opaque) => Credential::Refused(Reason::Unsupported),
+            Err(_) if others => Credential::Resolver,
+            Err(reason) => Credential::Refused(reason),
+        }
+    }
+
+    fn of_cookies(&self) -> Credential<'r> {
+        if self.app_session.is_some() {
+            return Credential::Resolver;
+        }
+        match self.app_access_token.map(|token| (token, classify(token))) {
+            Some((token, Ok(Form::Jwt))) => Credential::Jwt {
+                token,
+                others: self.session.is_some(),
+            },
+            Some(_) if self.has_resolver => Credential::Resolver,
+            _ if self.session.is_some() => Credential::Resolver,
+            _ => Credential::None,
         }
     }
 }

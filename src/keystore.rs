@@ -15,16 +15,19 @@ use std::hash::Hasher;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
+use authgear_core::fingerprint::random_key;
 use authgear_core::keys::freshness::{advise, back_off, Advice, Need, Record};
 use authgear_core::keys::KeySet;
 use lru::LruCache;
 use nginx_sys::{
     ngx_int_t, ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc_locked,
-    ngx_slab_free_locked, ngx_slab_pool_t, NGX_ERROR, NGX_LOG_EMERG, NGX_OK,
+    ngx_slab_calloc_locked, ngx_slab_free_locked, ngx_slab_pool_t, NGX_ERROR, NGX_LOG_EMERG,
+    NGX_OK,
 };
 
-use crate::conf::Remote;
+use crate::conf::{Remote, ZoneConf};
 use crate::nginx::guard;
+use crate::verdicts::Table;
 
 /// Tells sources of keys apart.
 pub type Id = [u8; 32];
@@ -37,6 +40,8 @@ const BUCKETS: usize = 512;
 const PARSED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// How often a worker tells the zone that it uses an entry, in milliseconds.
 const TOUCH: u64 = 1000;
+/// The table of verdicts takes one part in so many of the zone.
+const VERDICTS_PART: usize = 4;
 /// What a lease lasts beyond the fetch's own time limit, in milliseconds.
 const LEASE_MARGIN: u64 = 1000;
 
@@ -49,6 +54,8 @@ struct Zone {
     generation: AtomicU64,
     /// Number of the newest lease.
     leases: u64,
+    /// What the resolver said, or null when no project keeps it.
+    verdicts: *mut Table,
     buckets: [*mut Entry; BUCKETS],
 }
 
@@ -83,8 +90,10 @@ struct Document {
 pub unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx hands over a mapped zone whose memory begins with a slab pool. `old` is
-        // what this function left in `data` for the same memory.
+        // what this function left in `data` for the same memory; `data` is the zone's
+        // configuration until then.
         unsafe {
+            let keeps_verdicts = (*(*zone).data.cast::<ZoneConf>()).keeps_verdicts();
             let pool = (*zone).shm.addr.cast::<ngx_slab_pool_t>();
             let reused = if old.is_null() { (*pool).data } else { old };
             if !reused.is_null() {
@@ -99,7 +108,7 @@ pub unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, old: *mut c_void) 
                     return NGX_ERROR as ngx_int_t;
                 }
                 (*zone).data = reused;
-                return NGX_OK as ngx_int_t;
+                return place_verdicts(zone, keeps_verdicts);
             }
             ngx_shmtx_lock(&mut (*pool).mutex);
             let header = ngx_slab_alloc_locked(pool, mem::size_of::<Zone>()).cast::<Zone>();
@@ -112,15 +121,52 @@ pub unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, old: *mut c_void) 
                 layout: LAYOUT,
                 generation: AtomicU64::new(1),
                 leases: 0,
+                verdicts: ptr::null_mut(),
                 buckets: [ptr::null_mut(); BUCKETS],
             });
             (*pool).data = header.cast();
             // A full zone is no error: the least recently used entry makes room.
             (*pool).set_log_nomem(0);
             (*zone).data = header.cast();
-            NGX_OK as ngx_int_t
+            place_verdicts(zone, keeps_verdicts)
         }
     })
+}
+
+/// Makes the table of verdicts unless it is there, or nobody wants it.
+///
+/// # Safety
+///
+/// The zone must be mapped, and its `data` its header.
+unsafe fn place_verdicts(zone: *mut ngx_shm_zone_t, wanted: bool) -> ngx_int_t {
+    // SAFETY: the caller vouches for the zone. Slab blocks of this size are whole pages.
+    unsafe {
+        let header = (*zone).data.cast::<Zone>();
+        if !wanted || !(*header).verdicts.is_null() {
+            return NGX_OK as ngx_int_t;
+        }
+        let (sets, bytes) = Table::layout((*zone).shm.size / VERDICTS_PART);
+        let pool = (*zone).shm.addr.cast::<ngx_slab_pool_t>();
+        ngx_shmtx_lock(&mut (*pool).mutex);
+        let memory = ngx_slab_calloc_locked(pool, bytes).cast::<u8>();
+        ngx_shmtx_unlock(&mut (*pool).mutex);
+        let log = (*zone).shm.log;
+        let Some(memory) = NonNull::new(memory) else {
+            ngx::ngx_log_error!(
+                NGX_LOG_EMERG,
+                log,
+                "authgear: the shared zone has no room for the resolver's verdicts; enlarge \
+                 \"authgear_shared_zone\" and restart"
+            );
+            return NGX_ERROR as ngx_int_t;
+        };
+        let Ok(key) = random_key() else {
+            ngx::ngx_log_error!(NGX_LOG_EMERG, log, "authgear: no randomness to be had");
+            return NGX_ERROR as ngx_int_t;
+        };
+        (*header).verdicts = Table::place(memory, sets, key).as_ptr();
+        NGX_OK as ngx_int_t
+    }
 }
 
 /// The mapped zone. It stays mapped while any configuration refers to it.
@@ -142,6 +188,19 @@ impl SharedZone {
     fn generation(self) -> u64 {
         // SAFETY: the zone is mapped.
         unsafe { self.zone.as_ref().generation.load(Ordering::Acquire) }
+    }
+
+    /// Uses the table of verdicts under the zone's mutex; `None` when there is no table.
+    pub fn with_verdicts<T>(self, use_it: impl FnOnce(&mut Table) -> T) -> Option<T> {
+        let mut locked = self.lock();
+        // SAFETY: the table lives as long as the zone, and the mutex makes this reference the
+        // only one.
+        unsafe { locked.zone().verdicts.as_mut() }.map(use_it)
+    }
+
+    /// What makes digests of the table of verdicts.
+    pub fn verdicts_key(self) -> Option<[u8; 32]> {
+        self.with_verdicts(|table| *table.key())
     }
 
     fn lock(self) -> Locked {

@@ -26,8 +26,10 @@ mod credential;
 mod keystore;
 mod nginx;
 mod refresh;
+mod resolver;
 mod upstream;
 mod variables;
+mod verdicts;
 mod worker;
 
 struct AuthgearModule;

@@ -103,12 +103,8 @@ impl Request {
 
     /// The request's headers as nginx keeps them, in order.
     pub fn headers(&self) -> Headers<'_> {
-        // SAFETY: the request is live, and so is its header list.
-        let list = unsafe { &(*self.raw()).headers_in.headers };
-        Headers {
-            part: &list.part,
-            next: 0,
-        }
+        // SAFETY: the request is live, and so is its list of headers.
+        unsafe { Headers::of(&(*self.raw()).headers_in.headers) }
     }
 
     /// Replaces the list of the client's headers. Pointers that nginx holds into the old one
@@ -161,6 +157,20 @@ impl Request {
         Ok(NonNull::from(header))
     }
 
+    /// The status of a finished subrequest, and what its upstream answered, if it has one: the
+    /// status and the headers, those that `proxy_hide_header` hides included.
+    pub fn answered(&self) -> (ngx_uint_t, Option<(ngx_uint_t, Headers<'_>)>) {
+        // SAFETY: the request is live, and its upstream lives in its pool.
+        unsafe {
+            let request = self.0.as_ref();
+            let upstream = request.upstream.as_ref().map(|upstream| {
+                let headers = &upstream.headers_in;
+                (headers.status_n, Headers::of(&headers.headers))
+            });
+            (request.headers_out.status, upstream)
+        }
+    }
+
     /// Unix time in seconds, as nginx's event loop last read it.
     pub fn now(&self) -> f64 {
         let time = nginx_sys::ngx_timeofday();
@@ -185,9 +195,22 @@ unsafe fn push_header<'a>(list: *mut ngx_list_t) -> Result<&'a mut ngx_table_elt
 }
 
 /// Iterator over an nginx list of headers, those with a zero `hash` left out.
+#[derive(Clone)]
 pub struct Headers<'a> {
     part: &'a ngx_list_part_t,
     next: usize,
+}
+
+impl<'a> Headers<'a> {
+    /// # Safety
+    ///
+    /// The list must hold headers, and its pool must live for `'a`.
+    pub unsafe fn of(list: &'a ngx_list_t) -> Self {
+        Self {
+            part: &list.part,
+            next: 0,
+        }
+    }
 }
 
 impl<'a> Iterator for Headers<'a> {
@@ -245,6 +268,13 @@ impl Pool {
                 data,
             })
         }
+    }
+
+    /// An all-zero structure.
+    pub fn zeroed<T>(self) -> Result<NonNull<T>, Failed> {
+        // SAFETY: the pool is live.
+        let block = unsafe { ngx_pcalloc(self.0, mem::size_of::<T>()) };
+        NonNull::new(block.cast()).ok_or(Failed)
     }
 
     /// Makes `list` an empty one of headers, with room for `capacity` in its first part. The list

@@ -2,8 +2,7 @@
 
 use core::ptr::NonNull;
 
-use authgear_core::session::Field;
-use authgear_core::token::VerifiedToken;
+use authgear_core::session::{Field, Session};
 use nginx_sys::{
     ngx_http_add_variable, ngx_http_request_t, ngx_int_t, ngx_str_t, ngx_variable_value_t,
     NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_PREFIX, NGX_OK,
@@ -127,25 +126,16 @@ fn show(v: &mut ngx_variable_value_t, text: Option<ngx_str_t>) -> ngx_int_t {
     NGX_OK as ngx_int_t
 }
 
-/// A text that lives as long as the request's context keeps its token.
+/// A text that lives as long as the request's context keeps its token or session.
 fn value(r: &Request, value: Value) -> Option<ngx_str_t> {
     let context = settled(r)?;
     let outcome = context.outcome.borrow();
-    if let Value::Reason = value {
-        return outcome
-            .reason()
-            .map(|reason| borrowed_str(reason.as_str().as_bytes()));
-    }
-    if let Value::Source = value {
-        let source = match &*outcome {
-            Outcome::Verified(_) => "jwt",
-            Outcome::Unknown | Outcome::Unavailable(..) => return None,
-            _ => "none",
-        };
-        return Some(borrowed_str(source.as_bytes()));
-    }
     let text = match (&*outcome, value) {
-        (Outcome::Verified(token), value) => shown(token, value),
+        (outcome, Value::Reason) => outcome.reason().map(|reason| reason.as_str()),
+        (outcome, Value::Source) => outcome.source(),
+        (Outcome::Verified(token), Value::Claims) => Some(token.claims_json()),
+        (Outcome::Verified(token), value) => shown(token.session(), value),
+        (Outcome::Resolved(session, _), value) => shown(session, value),
         (Outcome::Refused(_) | Outcome::BadRequest, Value::Header(Field::SessionValid)) => {
             Some("false")
         }
@@ -154,8 +144,7 @@ fn value(r: &Request, value: Value) -> Option<ngx_str_t> {
     text.map(|text| borrowed_str(text.as_bytes()))
 }
 
-fn shown(token: &VerifiedToken, value: Value) -> Option<&str> {
-    let session = token.session();
+fn shown(session: &Session, value: Value) -> Option<&str> {
     match value {
         Value::Header(field) => session.get(field),
         Value::ClientId => session.client_id(),
@@ -163,8 +152,7 @@ fn shown(token: &VerifiedToken, value: Value) -> Option<&str> {
         Value::TokenId => session.token_id(),
         Value::TokenExp => session.token_exp(),
         Value::TokenType => session.token_type(),
-        Value::Claims => Some(token.claims_json()),
-        Value::Source | Value::Reason => None,
+        Value::Claims | Value::Source | Value::Reason => None,
     }
 }
 

@@ -5,6 +5,7 @@ use core::ptr::NonNull;
 use core::{mem, ptr};
 use std::collections::HashMap;
 
+use authgear_core::fingerprint::fingerprint;
 use authgear_core::keys::freshness::Need;
 use nginx_sys::{
     ngx_add_timer, ngx_connection_t, ngx_current_msec, ngx_cycle_t, ngx_event_t,
@@ -20,6 +21,7 @@ use crate::context::{Context, Stage};
 use crate::keystore::{Id, KeyStore, SharedZone};
 use crate::nginx::{guard, Request};
 use crate::refresh::{self, Answer};
+use crate::verdicts::{Digest, Table};
 
 /// How often a worker looks for news while it waits for some, in milliseconds.
 const POLL: usize = 15;
@@ -34,9 +36,18 @@ pub struct WaiterId(u64);
 
 struct Waiter {
     request: NonNull<ngx_http_request_t>,
-    source: Id,
-    /// The source's last change when the request began to wait.
-    since: u64,
+    awaited: Awaited,
+}
+
+/// What a request waits for.
+enum Awaited {
+    Keys {
+        source: Id,
+        /// The source's last change when the request began to wait.
+        since: u64,
+    },
+    /// What the resolver says to another request with the same credentials.
+    Verdict(Digest),
 }
 
 #[derive(Default)]
@@ -116,16 +127,60 @@ pub fn ask(remote: &Remote, need: Need) -> Answer {
     })
 }
 
-/// Suspends a request until there is news of its keys.
-pub fn wait(r: &Request, context: &Context, remote: &Remote) -> ngx_int_t {
+/// Uses the table of the resolver's verdicts at the present time; `None` when there is none.
+pub fn with_verdicts<T>(use_it: impl FnOnce(&mut Table, u64) -> T) -> Option<T> {
+    let now = now();
+    zone()?.with_verdicts(|table| use_it(table, now))
+}
+
+/// A digest that only this server can make, for the table of verdicts.
+pub fn digest(parts: &[&[u8]]) -> Option<Digest> {
+    let key = zone()?.verdicts_key()?;
+    Some(fingerprint(
+        core::iter::once(&key[..]).chain(parts.iter().copied()),
+    ))
+}
+
+/// Wakes at once whoever waits for what has just come.
+pub fn announce() {
     WORKER.with(|worker| {
-        let Some(zone) = zone() else {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
-        };
-        let since = worker
-            .store(zone)
+        if !worker.waiters.borrow().is_empty() {
+            worker.poll();
+        }
+    });
+}
+
+/// Suspends a request until there is news of its keys.
+pub fn wait_for_keys(r: &Request, context: &Context, remote: &Remote) -> ngx_int_t {
+    let Some(zone) = zone() else {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+    };
+    let since = WORKER.with(|worker| {
+        let mut store = worker.store(zone);
+        store
             .get_or_insert_with(|| KeyStore::new(zone))
-            .last_change(&remote.id, now());
+            .last_change(&remote.id, now())
+    });
+    wait(
+        r,
+        context,
+        Awaited::Keys {
+            source: remote.id,
+            since,
+        },
+    )
+}
+
+/// Suspends a request until another has an answer for the same credentials.
+pub fn wait_for_verdict(r: &Request, context: &Context, digest: Digest) -> ngx_int_t {
+    if context.waiting_since.get().is_none() {
+        context.waiting_since.set(Some(now()));
+    }
+    wait(r, context, Awaited::Verdict(digest))
+}
+
+fn wait(r: &Request, context: &Context, awaited: Awaited) -> ngx_int_t {
+    WORKER.with(|worker| {
         // SAFETY: the request and its connection are live.
         unsafe {
             let request = r.raw();
@@ -138,15 +193,11 @@ pub fn wait(r: &Request, context: &Context, remote: &Remote) -> ngx_int_t {
         let id = WaiterId(worker.next_waiter.get());
         worker.next_waiter.set(id.0 + 1);
         let request = NonNull::new(r.raw()).expect("requests are not null");
-        worker.waiters.borrow_mut().insert(
-            id,
-            Waiter {
-                request,
-                source: remote.id,
-                since,
-            },
-        );
-        context.stage.set(Stage::WaitingForKeys(id));
+        worker
+            .waiters
+            .borrow_mut()
+            .insert(id, Waiter { request, awaited });
+        context.stage.set(Stage::Waiting(id));
         worker.arm();
         NGX_AGAIN as ngx_int_t
     })
@@ -199,7 +250,12 @@ impl Worker {
             self.fetches.set(self.fetches.get().saturating_sub(ended));
             let mut waiters = self.waiters.borrow_mut();
             waiters.retain(|_, waiter| {
-                let news = store.has_news(&waiter.source, waiter.since, now);
+                let news = match &waiter.awaited {
+                    Awaited::Keys { source, since } => store.has_news(source, *since, now),
+                    Awaited::Verdict(digest) => zone
+                        .with_verdicts(|table| !table.look_up(digest, now).is_asked)
+                        .unwrap_or(true),
+                };
                 if news {
                     woken.push(waiter.request);
                 }
@@ -221,7 +277,7 @@ impl Worker {
 ///
 /// # Safety
 ///
-/// The request must be live and suspended by [`wait`].
+/// The request must be live and suspended by `wait`.
 unsafe fn wake(request: NonNull<ngx_http_request_t>) {
     // SAFETY: the caller vouches for the request.
     unsafe {

@@ -20,6 +20,7 @@
 
 pub mod algorithm;
 pub mod credential;
+pub mod fingerprint;
 mod json;
 pub mod keys;
 pub mod policy;

@@ -23,13 +23,30 @@ use crate::nginx::{guard, ComplexValue, Conf, Request, CONF_ERROR};
 pub struct Project {
     /// As `authgear_verify` names it.
     pub name: String,
+    /// Its place among the projects.
+    pub index: usize,
     /// Names of the cookies that hold credentials.
     pub cookies: CookieNames,
     /// The algorithms a token may be signed with.
     pub algorithms: AlgorithmSet,
     /// What is asked of a token beside issuer and audience.
     pub rules: Rules,
+    /// The internal location that proxies to the resolver.
+    pub resolve_request: Option<Box<[u8]>>,
+    /// How long a yes of the resolver is kept, in milliseconds.
+    pub resolve_cache: Option<u64>,
+    /// Whether and how often valid tokens are confirmed with the resolver.
+    pub recheck: Option<Recheck>,
     endpoint: Endpoint,
+}
+
+/// How valid tokens are confirmed with the resolver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recheck {
+    /// The least time between two questions about one token, in milliseconds.
+    pub interval: u64,
+    /// Whether the first request that carries a token waits for the answer.
+    pub strict: bool,
 }
 
 #[derive(Debug)]
@@ -106,6 +123,11 @@ impl Project {
             Endpoint::Fixed(tenant) => matches!(tenant.keys, Keys::Remote(_)),
             Endpoint::Variable { template, .. } => template.jwks_file.is_none(),
         }
+    }
+
+    /// Whether what the resolver says is kept.
+    pub fn keeps_verdicts(&self) -> bool {
+        self.resolve_cache.is_some() || self.recheck.is_some()
     }
 
     /// The only tenant, when the endpoint holds no variable.
@@ -193,6 +215,9 @@ struct Block {
     fetch_timeout: Option<u64>,
     leeway: Option<u64>,
     cookie_prefix: Option<CookieNames>,
+    resolve_request: Option<Option<Box<[u8]>>>,
+    resolve_cache: Option<Option<u64>>,
+    recheck: Option<Option<Recheck>>,
     ssl_trusted_certificate: Option<Vec<u8>>,
     state_path: Option<Option<PathBuf>>,
 }
@@ -201,7 +226,7 @@ type Set = fn(&mut Block, &Conf, &[&str]) -> Result<(), Mistake>;
 
 /// Directives of the block, in the order of the reference: the name, how many parameters it
 /// takes at the most, and what it does.
-const DIRECTIVES: [(&str, usize, Set); 18] = [
+const DIRECTIVES: [(&str, usize, Set); 21] = [
     ("endpoint", 1, |b, _, w| {
         set(&mut b.endpoint, w[0].to_string())
     }),
@@ -253,6 +278,17 @@ const DIRECTIVES: [(&str, usize, Set); 18] = [
         let names = CookieNames::new(w[0]).map_err(|error| bad_value(w[0], error))?;
         set(&mut b.cookie_prefix, names)
     }),
+    ("resolve_request", 1, |b, _, w| {
+        set(&mut b.resolve_request, resolve_request(w[0])?)
+    }),
+    ("resolve_cache", 1, |b, _, w| {
+        let time = match w[0] {
+            "off" => None,
+            time => Some(positive_time(time)?),
+        };
+        set(&mut b.resolve_cache, time)
+    }),
+    ("recheck", 2, |b, _, w| set(&mut b.recheck, recheck(w)?)),
     ("ssl_trusted_certificate", 1, |b, cf, w| {
         set(&mut b.ssl_trusted_certificate, certificates(cf, w[0])?)
     }),
@@ -326,6 +362,37 @@ fn typ(words: &[&str]) -> Result<Option<Vec<Box<str>>>, Mistake> {
             .map(String::into_boxed_str)
             .collect(),
     ))
+}
+
+fn resolve_request(word: &str) -> Result<Option<Box<[u8]>>, Mistake> {
+    match word {
+        "off" => Ok(None),
+        uri if uri.starts_with('/') && !uri.contains(['$', '?', '#', ' ']) => {
+            Ok(Some(uri.as_bytes().into()))
+        }
+        _ => Err(format!(
+            "must be the URI of an internal location such as \"/_authgear/resolve\", or \"off\", \
+             not \"{word}\""
+        )
+        .into()),
+    }
+}
+
+fn recheck(words: &[&str]) -> Result<Option<Recheck>, Mistake> {
+    match words {
+        ["off"] => Ok(None),
+        [time] => Ok(Some(Recheck {
+            interval: positive_time(time)?,
+            strict: false,
+        })),
+        [time, "strict"] if *time != "off" => Ok(Some(Recheck {
+            interval: positive_time(time)?,
+            strict: true,
+        })),
+        _ => Err("must be a time, a time and \"strict\", or \"off\"; \
+                  write it as \"recheck 30s;\" or \"recheck 30s strict;\""
+            .into()),
+    }
 }
 
 fn any_time(word: &str) -> Result<u64, Mistake> {
@@ -409,7 +476,7 @@ pub fn block(cf: &Conf, main: &mut MainConf, name: &str) -> Result<(), Mistake> 
         return Err(Mistake::Logged);
     }
     let project = block
-        .finish(cf, name.clone())
+        .finish(cf, name.clone(), main.projects.len())
         .map_err(|mistake| match mistake {
             Mistake::Here(text) => Mistake::Here(format!("\"{name}\" {text}")),
             Mistake::Logged => Mistake::Logged,
@@ -448,7 +515,7 @@ impl Block {
     }
 
     /// Checks what the directives say together, and makes the project.
-    fn finish(self, cf: &Conf, name: String) -> Result<Project, Mistake> {
+    fn finish(self, cf: &Conf, name: String, index: usize) -> Result<Project, Mistake> {
         let has_keys = self.jwks_uri.is_some() || self.jwks_file.is_some();
         if self.endpoint.is_none() {
             let all = has_keys && self.issuer.is_some() && self.audience.is_some();
@@ -487,6 +554,30 @@ impl Block {
             }
         }
 
+        let resolve_request = self.resolve_request.flatten();
+        let resolve_cache = self.resolve_cache.flatten();
+        let recheck = self.recheck.flatten();
+        if resolve_request.is_some() && self.token_type == Some(TokenKind::Client) {
+            return Err(
+                "has \"resolve_request\" and \"token_type client\", but the resolver \
+                        knows users only; remove one"
+                    .into(),
+            );
+        }
+        if resolve_request.is_none() {
+            let needs = [
+                ("resolve_cache", resolve_cache.is_some()),
+                ("recheck", recheck.is_some()),
+            ];
+            if let Some((directive, _)) = needs.iter().find(|(_, present)| *present) {
+                return Err(format!(
+                    "has \"{directive}\" but nobody to ask; \
+                     add \"resolve_request /_authgear/resolve;\" and that location"
+                )
+                .into());
+            }
+        }
+
         let template = Template {
             issuer: self.issuer,
             audience: self.audience.unwrap_or_default(),
@@ -517,6 +608,7 @@ impl Block {
         };
         Ok(Project {
             name,
+            index,
             cookies: match self.cookie_prefix {
                 Some(names) => names,
                 None => CookieNames::new("").map_err(|error| error.to_string())?,
@@ -524,6 +616,9 @@ impl Block {
             algorithms: self
                 .algorithms
                 .unwrap_or(AlgorithmSet::EMPTY.with(Algorithm::Rs256)),
+            resolve_request,
+            resolve_cache,
+            recheck,
             rules: Rules {
                 client_ids: self.client_id.unwrap_or_default(),
                 token_type: self.token_type.unwrap_or_default(),

@@ -19,6 +19,7 @@ const LEAST_SIZE: usize = 512 << 10;
 #[derive(Debug, Default)]
 pub struct ZoneConf {
     named: Option<(String, usize)>,
+    keeps_verdicts: Cell<bool>,
     zone: Cell<Option<NonNull<ngx_shm_zone_t>>>,
 }
 
@@ -79,9 +80,20 @@ impl ZoneConf {
             );
             let zone = NonNull::new(zone).ok_or(Failed)?;
             (*zone.as_ptr()).init = Some(keystore::init_zone);
+            (*zone.as_ptr()).data = ptr::from_ref(self).cast_mut().cast();
             self.zone.set(Some(zone));
         }
         Ok(())
+    }
+
+    /// Has the zone keep what the resolver says, too.
+    pub fn keep_verdicts(&self) {
+        self.keeps_verdicts.set(true);
+    }
+
+    /// Whether the zone keeps what the resolver says.
+    pub fn keeps_verdicts(&self) -> bool {
+        self.keeps_verdicts.get()
     }
 
     /// The zone, once nginx has mapped it.

@@ -17,6 +17,8 @@ use serde::Deserialize;
 pub use ca::{check_ca, CaError};
 pub use error::FetchError;
 
+use crate::fingerprint::fingerprint;
+
 use super::{KeySet, Origin, SkippedKey, Url, MAX_DOCUMENT};
 use crate::text::Quoted;
 use http::Client;
@@ -47,23 +49,19 @@ impl Source {
     /// Tells sources apart whose documents may differ: a digest of everything but the time limit.
     /// The same configuration gives the same digest in every process.
     pub fn id(&self) -> [u8; 32] {
-        let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        let mut add = |part: &[u8]| {
-            digest.update(&(part.len() as u64).to_be_bytes());
-            digest.update(part);
+        let (kind, place) = match &self.keys {
+            KeysFrom::Discovery(origin) => (&b"discovery"[..], origin.to_string()),
+            KeysFrom::Uri(url) => (&b"uri"[..], url.to_string()),
         };
-        match &self.keys {
-            KeysFrom::Discovery(origin) => add(origin.as_str().as_bytes()),
-            KeysFrom::Uri(url) => add(url.to_string().as_bytes()),
-        }
-        add(&[u8::from(matches!(self.keys, KeysFrom::Uri(_)))]);
-        for origin in [&self.endpoint, &self.internal] {
-            add(origin.as_ref().map_or("", Origin::as_str).as_bytes());
-        }
-        add(self.ca.as_ref().map_or(&[], |ca| ca.as_slice()));
-        let mut id = [0; 32];
-        id.copy_from_slice(digest.finish().as_ref());
-        id
+        let text =
+            |origin: &Option<Origin>| origin.as_ref().map_or(String::new(), Origin::to_string);
+        fingerprint([
+            kind,
+            place.as_bytes(),
+            text(&self.endpoint).as_bytes(),
+            text(&self.internal).as_bytes(),
+            self.ca.as_ref().map_or(&[], |ca| ca.as_slice()),
+        ])
     }
 }
 

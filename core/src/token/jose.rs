@@ -26,6 +26,16 @@ pub struct UnverifiedToken<'a> {
 }
 
 impl<'a> UnverifiedToken<'a> {
+    /// When the token says that it expires, in Unix seconds. Nobody has vouched for it: good only
+    /// to use a verdict for a shorter time.
+    pub fn claimed_expiry(&self) -> Option<f64> {
+        let payload = std::str::from_utf8(&self.payload).ok()?;
+        // Only an object that this crate would read has members to be looked at.
+        json::strict_object(payload, |_, _| {}).ok()?;
+        let payload = payload.trim_start_matches([' ', '\t', '\n', '\r']);
+        json::member(payload, "exp")?.parse().ok()
+    }
+
     /// Takes a token apart and reads its header. The payload's JSON is not looked at before the
     /// signature was checked.
     ///

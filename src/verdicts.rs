@@ -1,0 +1,265 @@
+//! What the resolver said, shared by all workers.
+//!
+//! A table of fixed size in the shared zone, by a keyed digest of the credentials. A digest has
+//! its place in one small set of slots; when the set is full, its least recently used slot goes.
+//! Slots are read and written under the zone's mutex; one that is being filled is marked as empty
+//! until it is complete, so that a worker killed meanwhile leaves no half verdict.
+
+use core::mem;
+use core::ptr::NonNull;
+use std::rc::Rc;
+
+use authgear_core::session::{Field, Session};
+
+/// A keyed digest of a project and a request's credentials.
+pub type Digest = [u8; 32];
+
+/// Slots of one set.
+const WAYS: usize = 8;
+/// Bytes for a session's texts. A session that needs more is not kept.
+const TEXTS: usize = 400;
+/// Projects whose failures are told apart in the log.
+const PROJECTS: usize = 64;
+
+/// The table's head; the slots follow it.
+#[repr(C)]
+pub struct Table {
+    key: [u8; 32],
+    sets: usize,
+    /// A bit for each project whose resolver failed the last recheck.
+    failing: u64,
+}
+
+#[repr(C)]
+struct Slot {
+    digest: Digest,
+    used: u64,
+    /// When the resolver answered, well or badly.
+    answered_at: u64,
+    /// The verdict is not used after this time, whatever its age.
+    not_after: u64,
+    /// Until this time somebody is asking.
+    lease_until: u64,
+    state: State,
+    len: u16,
+    texts: [u8; TEXTS],
+}
+
+#[repr(u8)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Empty,
+    /// Nothing is known yet.
+    Asked,
+    Yes,
+    /// The token was confirmed; the session is the token's own.
+    Confirmed,
+    No,
+    /// The resolver failed.
+    Failed,
+}
+
+/// What the resolver last said.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// The session is valid.
+    Yes(Rc<Session>),
+    /// The token that the digest is of still stands.
+    Confirmed,
+    /// It is not.
+    No,
+    /// No verdict could be had.
+    Failed,
+}
+
+/// What the table knows of a digest.
+#[derive(Debug)]
+pub struct Known {
+    /// What the resolver last said, and when.
+    pub verdict: Option<(Verdict, u64)>,
+    /// Whether somebody is asking now.
+    pub is_asked: bool,
+}
+
+impl Table {
+    /// How many bytes a table takes that fits into `size`; at least one set.
+    pub fn layout(size: usize) -> (usize, usize) {
+        let set = WAYS * mem::size_of::<Slot>();
+        let sets = (size.saturating_sub(mem::size_of::<Table>()) / set).max(1);
+        (sets, mem::size_of::<Table>() + sets * set)
+    }
+
+    /// Makes an empty table in zeroed memory.
+    ///
+    /// # Safety
+    ///
+    /// `memory` must be zeroed, aligned to 8 and as long as [`Table::layout`] says for `sets`.
+    pub unsafe fn place(memory: NonNull<u8>, sets: usize, key: [u8; 32]) -> NonNull<Table> {
+        let table = memory.cast::<Table>();
+        // SAFETY: the caller vouches for the memory. A zeroed slot is an empty one.
+        unsafe {
+            table.write(Table {
+                key,
+                sets,
+                failing: 0,
+            })
+        };
+        table
+    }
+
+    /// What makes digests of this table.
+    pub fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+
+    fn set(&mut self, digest: &Digest) -> &mut [Slot] {
+        let mut number = [0; 8];
+        number.copy_from_slice(&digest[..8]);
+        let set = u64::from_ne_bytes(number) as usize % self.sets;
+        // SAFETY: `place` was told that so many sets follow the head, and whoever holds the table
+        // by a unique reference holds the mutex.
+        unsafe {
+            let slots = core::ptr::from_mut(self).add(1).cast::<Slot>();
+            core::slice::from_raw_parts_mut(slots.add(set * WAYS), WAYS)
+        }
+    }
+
+    fn slot(&mut self, digest: &Digest) -> Option<&mut Slot> {
+        let is_it = |slot: &&mut Slot| slot.state != State::Empty && slot.digest == *digest;
+        self.set(digest).iter_mut().find(is_it)
+    }
+
+    /// What is known of a digest.
+    pub fn look_up(&mut self, digest: &Digest, now: u64) -> Known {
+        let Some(slot) = self.slot(digest) else {
+            return Known {
+                verdict: None,
+                is_asked: false,
+            };
+        };
+        slot.used = now;
+        Known {
+            verdict: slot.verdict(now).map(|verdict| (verdict, slot.answered_at)),
+            is_asked: now < slot.lease_until,
+        }
+    }
+
+    /// Takes the right to ask until `deadline`, unless somebody has it. Makes room if need be,
+    /// but not at the cost of somebody who is asking.
+    pub fn try_lease(&mut self, digest: &Digest, deadline: u64, now: u64) -> bool {
+        if let Some(slot) = self.slot(digest) {
+            let free = slot.lease_until <= now;
+            if free {
+                slot.lease_until = deadline;
+            }
+            return free;
+        }
+        let rank = |slot: &&mut Slot| (slot.state != State::Empty, slot.used);
+        let free = |slot: &&mut Slot| slot.state == State::Empty || slot.lease_until <= now;
+        let Some(slot) = self.set(digest).iter_mut().filter(free).min_by_key(rank) else {
+            return true;
+        };
+        slot.state = State::Empty;
+        slot.digest = *digest;
+        slot.used = now;
+        slot.answered_at = 0;
+        slot.not_after = 0;
+        slot.lease_until = deadline;
+        slot.len = 0;
+        slot.state = State::Asked;
+        true
+    }
+
+    /// Gives the right to ask back without an answer.
+    pub fn release(&mut self, digest: &Digest) {
+        if let Some(slot) = self.slot(digest) {
+            slot.lease_until = 0;
+        }
+    }
+
+    /// Keeps what the resolver said, and ends the lease. A session too large for a slot is
+    /// forgotten.
+    pub fn store(&mut self, digest: &Digest, verdict: &Verdict, not_after: u64, now: u64) {
+        let Some(slot) = self.slot(digest) else {
+            return;
+        };
+        slot.state = State::Empty;
+        let state = match verdict {
+            Verdict::Yes(session) if slot.write(session) => State::Yes,
+            Verdict::Yes(_) => State::Empty,
+            Verdict::Confirmed => State::Confirmed,
+            Verdict::No => State::No,
+            Verdict::Failed => State::Failed,
+        };
+        slot.used = now;
+        slot.answered_at = now;
+        slot.not_after = not_after;
+        slot.lease_until = 0;
+        slot.state = state;
+    }
+
+    /// Keeps the verdict that stands, and lets nobody ask again before `until`.
+    pub fn postpone(&mut self, digest: &Digest, until: u64) {
+        if let Some(slot) = self.slot(digest) {
+            slot.lease_until = until;
+        }
+    }
+
+    /// Records whether a project's resolver fails; says whether that is new.
+    pub fn set_failing(&mut self, project: usize, failing: bool) -> bool {
+        let bit = 1 << (project % PROJECTS);
+        let was = self.failing & bit != 0;
+        if failing {
+            self.failing |= bit;
+        } else {
+            self.failing &= !bit;
+        }
+        was != failing
+    }
+}
+
+impl Slot {
+    fn verdict(&self, now: u64) -> Option<Verdict> {
+        match self.state {
+            State::Yes if now < self.not_after => {
+                self.read().map(|session| Verdict::Yes(Rc::new(session)))
+            }
+            State::Confirmed => Some(Verdict::Confirmed),
+            State::No => Some(Verdict::No),
+            State::Failed => Some(Verdict::Failed),
+            State::Yes | State::Empty | State::Asked => None,
+        }
+    }
+
+    /// Writes a session's texts: for each its field's index, its length, itself.
+    fn write(&mut self, session: &Session) -> bool {
+        let mut at = 0;
+        for field in Field::ALL {
+            let Some(text) = session.get(field) else {
+                continue;
+            };
+            let end = at + 3 + text.len();
+            if end > TEXTS {
+                return false;
+            }
+            self.texts[at] = field.index() as u8;
+            self.texts[at + 1..at + 3].copy_from_slice(&(text.len() as u16).to_le_bytes());
+            self.texts[at + 3..end].copy_from_slice(text.as_bytes());
+            at = end;
+        }
+        self.len = at as u16;
+        true
+    }
+
+    fn read(&self) -> Option<Session> {
+        let mut rest = self.texts.get(..self.len as usize)?;
+        let mut headers: Vec<(&[u8], &[u8])> = Vec::with_capacity(Field::ALL.len());
+        while let [index, low, high, texts @ ..] = rest {
+            let (text, behind) =
+                texts.split_at_checked(u16::from_le_bytes([*low, *high]) as usize)?;
+            headers.push((Field::ALL.get(*index as usize)?.header().as_bytes(), text));
+            rest = behind;
+        }
+        Session::from_resolver(headers).ok().flatten()
+    }
+}
