@@ -190,6 +190,7 @@ fn directive(
 /// What only shows once the whole configuration is read.
 pub fn finish(cf: &Conf) -> Result<(), Failed> {
     let main = cf.main_conf();
+    cf.http_level().check(cf)?;
     let keeps_verdicts = main.projects.iter().any(Project::keeps_verdicts);
     if keeps_verdicts {
         main.zone.keep_verdicts();

@@ -16,8 +16,8 @@ use nginx_sys::{
     ngx_http_compile_complex_value_t, ngx_http_complex_value, ngx_http_complex_value_t,
     ngx_http_core_main_conf_t, ngx_http_handler_pt, ngx_http_request_t, ngx_int_t, ngx_list_part_t,
     ngx_list_push, ngx_list_t, ngx_log_t, ngx_path_t, ngx_pcalloc, ngx_pnalloc,
-    ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t, NGX_LOG_EMERG,
-    NGX_LOG_WARN, NGX_OK,
+    ngx_pool_cleanup_add, ngx_pool_t, ngx_shm_zone_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
+    NGX_LOG_EMERG, NGX_LOG_WARN, NGX_OK,
 };
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, NgxHttpCoreModule};
 
@@ -355,22 +355,62 @@ impl Conf {
             .expect("nginx makes a main configuration for every module")
     }
 
-    /// The directive's words, its name first. `Err` names the one that is not UTF-8.
+    /// What this module's directives in the `http` block itself say.
+    pub fn http_level(&self) -> &crate::conf::LocationConf {
+        // SAFETY: the context is live, and that of the `http` block.
+        crate::AuthgearModule::location_conf(unsafe { self.0.as_ref() })
+            .expect("nginx makes a location configuration for every module")
+    }
+
+    /// The directive's words, its name first. `Err` says which directive has one that is not
+    /// UTF-8.
     pub fn words(&self) -> Result<Vec<&str>, String> {
-        // SAFETY: the context is live, and `args` is an array of `ngx_str_t`.
-        let args: &[ngx_str_t] = unsafe { (*(*self.raw()).args).as_slice() };
-        args.iter()
-            .map(|arg| {
-                // SAFETY: the words live in the configuration's pool.
-                str::from_utf8(unsafe { bytes(arg) })
-                    .map_err(|_| "has a parameter that is not UTF-8".to_string())
+        // SAFETY: the context is live, and `args` is an array of `ngx_str_t`, whose texts live in
+        // the configuration's pool.
+        let words: Vec<&[u8]> = unsafe {
+            let args: &[ngx_str_t] = (*(*self.raw()).args).as_slice();
+            args.iter().map(|arg| bytes(arg)).collect()
+        };
+        words
+            .iter()
+            .map(|word| str::from_utf8(word))
+            .collect::<Result<_, _>>()
+            .map_err(|_| {
+                let name = String::from_utf8_lossy(words[0]).into_owned();
+                format!("\"{name}\" has a parameter that is not UTF-8")
             })
-            .collect()
     }
 
     /// Logs a mistake that stops nginx; nginx appends the file and line.
     pub fn emerg(&self, message: impl fmt::Display) {
         ngx::ngx_conf_log_error!(NGX_LOG_EMERG, self.raw(), "authgear: {message}");
+    }
+
+    /// Like [`Conf::emerg`], for a mistake that stands at no one line.
+    pub fn emerg_nowhere(&self, message: impl fmt::Display) {
+        // SAFETY: the context's log is live.
+        let log = unsafe { (*self.raw()).log };
+        ngx::ngx_log_error!(NGX_LOG_EMERG, log, "authgear: {message}");
+    }
+
+    /// Whether another module has asked for a shared memory zone of that name.
+    pub fn is_zone_taken(&self, name: &str, tag: *mut c_void) -> bool {
+        // SAFETY: the cycle's list holds `ngx_shm_zone_t`, and lives as long as the context.
+        unsafe {
+            let mut part: *const ngx_list_part_t = &(*(*self.raw()).cycle).shared_memory.part;
+            while let Some(zones) = part.as_ref() {
+                let of_part =
+                    slice::from_raw_parts(zones.elts.cast::<ngx_shm_zone_t>(), zones.nelts);
+                if of_part
+                    .iter()
+                    .any(|zone| bytes(&zone.shm.name) == name.as_bytes() && zone.tag != tag)
+                {
+                    return true;
+                }
+                part = zones.next;
+            }
+        }
+        false
     }
 
     /// Logs something that an administrator should look at; nginx appends the file and line.

@@ -6,7 +6,6 @@
 #   --- emerg       the message that stops nginx
 #   --- warn        a message that does not
 #   --- fine        nothing is said
-#   --- todo: why   that is how it should be, and is not yet
 
 use strict;
 use warnings;
@@ -50,7 +49,6 @@ shift @cases;
 for my $case (@cases) {
     my ($name, $text, $kind, $rest) = $case =~ /\A(\N+)\n(.*?)^--- (emerg|warn|fine)\n(.*)\z/ms
         or die "not a case: $case\n";
-    my ($todo) = $rest =~ s/^--- todo: (\N+)\n//m ? $1 : undef;
     $rest =~ s/\s+\z//;
 
     $text =~ s/\\xff/\xff/g;
@@ -58,7 +56,6 @@ for my $case (@cases) {
     my @messages = $said =~ /^nginx: \[(?:emerg|warn|crit|alert|error)\] .*$/mg;
     my @wanted = $kind eq 'fine' ? () : ("nginx: [$kind] $rest");
 
-    local $TODO = $todo;
     is_deeply([@messages, $status], [@wanted, $kind eq 'emerg' ? 1 : 0], $name)
         or diag($said);
 }
@@ -73,7 +70,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "endpoint" has an invalid value "http://a.example": plain http is allowed for loopback only (localhost, 127.0.0.0/8, [::1]), write https:// in nginx.conf:2
---- todo: it is found at the end of the block
 
 === endpoint: a path
 authgear_project a {
@@ -81,7 +77,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "endpoint" has an invalid value "https://a.example/app": has a path, write only scheme, host and port in nginx.conf:2
---- todo: it is found at the end of the block
 
 === endpoint: a query
 authgear_project a {
@@ -89,7 +84,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "endpoint" has an invalid value "https://a.example?x=1": has a query, write only scheme, host and port in nginx.conf:2
---- todo: it is found at the end of the block
 
 === endpoint: a fragment
 authgear_project a {
@@ -97,7 +91,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "endpoint" has an invalid value "https://a.example#x": has a fragment, leave out # and what follows in nginx.conf:2
---- todo: it is found at the end of the block
 
 === endpoint: a user name
 authgear_project a {
@@ -105,7 +98,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "endpoint" has an invalid value "https://me@a.example": has a user name before the host, leave it out in nginx.conf:2
---- todo: it is found at the end of the block
 
 === endpoint: no scheme
 authgear_project a {
@@ -113,7 +105,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "endpoint" has an invalid value "a.example": begins with neither https:// nor http://, write https:// before the host in nginx.conf:2
---- todo: it is found at the end of the block, and the remedy is not told
 
 === endpoint: another scheme
 authgear_project a {
@@ -121,7 +112,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "endpoint" has an invalid value "ftp://a.example": begins with neither https:// nor http://, write https:// before the host in nginx.conf:2
---- todo: it is found at the end of the block, and the remedy is not told
 
 === endpoint: no host
 authgear_project a {
@@ -129,7 +119,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "endpoint" has an invalid value "https://": has no host in nginx.conf:2
---- todo: it is found at the end of the block
 
 === endpoint: a port that cannot be
 authgear_project a {
@@ -137,7 +126,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "endpoint" has an invalid value "https://a.example:99999": has a port that is not a number from 1 to 65535 in nginx.conf:2
---- todo: it is found at the end of the block
 
 === endpoint: a host that cannot be
 authgear_project a {
@@ -145,7 +133,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "endpoint" has an invalid value "https://127.1": has a host that is neither a domain name, nor an IPv4 address, nor an IPv6 address in brackets in nginx.conf:2
---- todo: it is found at the end of the block
 
 === endpoint: an international name
 authgear_project a {
@@ -153,7 +140,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "endpoint" has an invalid value "https://zürich.example": has a character that may not stand there; write an international name in its xn-- form in nginx.conf:2
---- todo: it is found at the end of the block
 
 === endpoint: twice
 authgear_project a {
@@ -183,7 +169,6 @@ authgear_project a {
 }
 --- emerg
 the closing bracket in "tenant" variable is missing in nginx.conf:2
---- todo: it is found at the end of the block
 
 === endpoint: an unknown variable
 authgear_project a {
@@ -246,7 +231,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "internal_endpoint" has an invalid value "authgear:3000": begins with neither https:// nor http://, write https:// before the host in nginx.conf:3
---- todo: the remedy is not told
 
 === internal_endpoint: a variable
 authgear_project a {
@@ -255,7 +239,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "internal_endpoint" cannot hold variables, as "http://$host" does in nginx.conf:3
---- todo: it is said to be no domain name
 
 === internal_endpoint: http, and a name as container networks have them
 authgear_project a {
@@ -374,7 +357,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "jwks_uri" has an invalid value "/oauth2/jwks": begins with neither https:// nor http://, write https:// before the host in nginx.conf:3
---- todo: the remedy is not told
 
 === jwks_uri: a fragment
 authgear_project a {
@@ -391,7 +373,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "jwks_uri" cannot hold variables, as "https://a.example/$host/jwks" does in nginx.conf:3
---- todo: the variable is taken for a part of the path
 
 === jwks_uri: plain http off loopback is a warning
 authgear_project a {
@@ -423,7 +404,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "jwks_file" "text.json": not JSON at line 1, column 1 in nginx.conf:3
---- todo: "is no usable key set" stands before it
 
 === jwks_file: JSON, but no key set
 authgear_project a {
@@ -432,7 +412,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "jwks_file" "list.json": no key set: a JSON object with an array "keys" is needed in nginx.conf:3
---- todo: "is no usable key set" stands before it
 
 === jwks_file: no key
 authgear_project a {
@@ -441,7 +420,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "jwks_file" "empty.json": no usable key in the key set in nginx.conf:3
---- todo: "is no usable key set" stands before it
 
 === jwks_file: no usable key
 authgear_project a {
@@ -450,7 +428,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "jwks_file" "hmac.json": no usable key in the key set: key "secret" skipped: unknown key type "oct" in nginx.conf:3
---- todo: "is no usable key set" stands before it
 
 === jwks_file: too many keys
 authgear_project a {
@@ -459,7 +436,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "jwks_file" "many.json": key set of 65 keys, at most 64 are allowed in nginx.conf:3
---- todo: "is no usable key set" stands before it
 
 === jwks_file: too large
 authgear_project a {
@@ -468,7 +444,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "jwks_file" "big.json": key set of more than 256 KiB in nginx.conf:3
---- todo: "is no usable key set" stands before it
 
 === jwks_file: a key that is skipped is a warning
 authgear_project a {
@@ -504,7 +479,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "authgear_project" "a" has both "jwks_file" and "internal_endpoint", but keys from a file are never fetched; remove one in nginx.conf:5
---- todo: it is taken and never used
 
 === jwks_file: usable, and no endpoint
 authgear_project a {
@@ -552,7 +526,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "jwks_min_interval" must be at least 1s, not "0" in nginx.conf:3
---- todo: it asks for more than 0, and then for more
 
 === fetch_timeout: 0
 authgear_project a {
@@ -643,7 +616,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "state_path" has an empty parameter; name a folder, or write "state_path off;" in nginx.conf:3
---- todo: it is taken for nginx's own folder
 
 === state_path: a variable
 authgear_project a {
@@ -652,7 +624,6 @@ authgear_project a {
 }
 --- emerg
 authgear: "state_path" cannot hold variables, as "keys/$host" does in nginx.conf:3
---- todo: the variable is taken for a part of the path
 
 === authgear_project: named off
 authgear_project off {
@@ -719,7 +690,7 @@ authgear_project a {
     authgear_verify a;
 }
 --- emerg
-authgear: "authgear_verify" is unknown in "authgear_project", which takes endpoint, internal_endpoint, issuer, audience, client_id, token_type, algorithms, typ, jwks_uri, jwks_file, jwks_refresh, jwks_stale, jwks_min_interval, fetch_timeout, leeway, cookie_prefix, ssl_trusted_certificate, state_path in nginx.conf:3
+authgear: "authgear_verify" is unknown in "authgear_project", which takes endpoint, internal_endpoint, issuer, audience, client_id, token_type, algorithms, typ, jwks_uri, jwks_file, jwks_refresh, jwks_stale, jwks_min_interval, fetch_timeout, leeway, cookie_prefix, resolve_request, resolve_cache, recheck, ssl_trusted_certificate, state_path in nginx.conf:3
 
 === authgear_project: a block in it
 authgear_project a {
@@ -811,7 +782,6 @@ authgear_project a {
 }
 --- emerg
 authgear: the zone "authgear" is another module's; name one with "authgear_shared_zone zone=authgear_keys:1m;"
---- todo: nginx says that it is taken, and not whose it is
 
 === authgear_shared_zone: another name leaves the default's free
 limit_req_zone $host zone=authgear:1m rate=1r/s;
@@ -859,7 +829,6 @@ server {
 }
 --- emerg
 authgear: "authgear_verify" names no project "nosuch"; add "authgear_project nosuch { endpoint https://...; }" to the http block in nginx.conf:1
---- todo: nobody looks at it
 
 === authgear_verify: unknown project in an if
 server {
@@ -893,7 +862,6 @@ server {
 }
 --- emerg
 authgear: "authgear_verify" has a mode but no project; write "authgear_verify myapp optional;" in nginx.conf:2
---- todo: it is taken for a project's name
 
 === authgear_verify: empty
 server {
@@ -901,7 +869,6 @@ server {
 }
 --- emerg
 authgear: "authgear_verify" names no project; write "authgear_verify myapp;" or "authgear_verify off;" in nginx.conf:2
---- todo: it proposes a project with an empty name
 
 === authgear_verify: unknown mode
 authgear_project a {
@@ -1099,4 +1066,73 @@ authgear_project a {
 }
 --- emerg
 authgear: "issuer" has a parameter that is not UTF-8 in nginx.conf:3
---- todo: the directive is not named
+
+=== resolve_request: no URI
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request https://a.example/_resolver/resolve;
+}
+--- emerg
+authgear: "resolve_request" must be the URI of an internal location such as "/_authgear/resolve", or "off", not "https://a.example/_resolver/resolve" in nginx.conf:3
+
+=== resolve_request: beside token_type client
+authgear_project a {
+    endpoint https://a.example;
+    token_type client;
+    resolve_request /_authgear/resolve;
+}
+--- emerg
+authgear: "authgear_project" "a" has "resolve_request" and "token_type client", but the resolver knows users only; remove one in nginx.conf:5
+
+=== resolve_cache: nobody to ask
+authgear_project a {
+    endpoint https://a.example;
+    resolve_cache 10s;
+}
+--- emerg
+authgear: "authgear_project" "a" has "resolve_cache" but nobody to ask; add "resolve_request /_authgear/resolve;" and that location in nginx.conf:4
+
+=== resolve_cache: 0
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+    resolve_cache 0;
+}
+--- emerg
+authgear: "resolve_cache" must be more than 0 in nginx.conf:4
+
+=== recheck: nobody to ask
+authgear_project a {
+    endpoint https://a.example;
+    recheck 30s;
+    resolve_request off;
+}
+--- emerg
+authgear: "authgear_project" "a" has "recheck" but nobody to ask; add "resolve_request /_authgear/resolve;" and that location in nginx.conf:5
+
+=== recheck: an unknown word
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+    recheck 30s always;
+}
+--- emerg
+authgear: "recheck" must be a time, a time and "strict", or "off"; write it as "recheck 30s;" or "recheck 30s strict;" in nginx.conf:4
+
+=== recheck: off and strict
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+    recheck off strict;
+}
+--- emerg
+authgear: "recheck" must be a time, a time and "strict", or "off"; write it as "recheck 30s;" or "recheck 30s strict;" in nginx.conf:4
+
+=== resolve_request, resolve_cache and recheck
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+    resolve_cache 10s;
+    recheck 30s strict;
+}
+--- fine

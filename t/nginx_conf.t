@@ -24,6 +24,10 @@ write_file("$prefix/authgear/myapp.jwks.json", <<'END');
   "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}
 END
 
+# Parts that whole examples include. They stand beside nginx.conf.
+my %included = map { $_ => 1 } qw(authgear_resolver.conf);
+write_file("$prefix/$_", read_file("$root/nginx-conf/$_")) for keys %included;
+
 my @files;
 find({ wanted => sub { push @files, $_ if -f }, no_chdir => 1 }, "$root/nginx-conf");
 ok(scalar @files, 'nginx-conf/ holds examples');
@@ -32,6 +36,9 @@ for my $file (sort @files) {
     my $text = read_file($file);
     if ($text =~ /^http \{/m) {
         passes($name, whole($text));
+    }
+    elsif ($included{basename($file)}) {
+        ok((grep { read_file($_) =~ /^\s*include \Q@{[basename($file)]}\E;/m } @files), "$name is included by an example");
     }
     else {
         fail("$name is no whole configuration: say here how it is tested");
@@ -66,6 +73,8 @@ sub passes {
 sub whole {
     my ($text) = @_;
     $text =~ s{/var/(?:lib|log)/nginx/}{$prefix/}g;
+    # nginx looks an upstream's address up when it reads its configuration.
+    $text =~ s{server auth\.example\.com:443;}{server 127.0.0.1:443;}g;
     my $temporary = join ' ',
         map { "${_}_temp_path $prefix/$_;" } qw(client_body proxy fastcgi scgi uwsgi);
     $text =~ s/^http \{/http { access_log off; $temporary/m;

@@ -70,6 +70,17 @@ impl LocationConf {
             self.verify = Some(Verify::Off);
             return Ok(());
         }
+        if target.is_empty() {
+            return Err("names no project; write \"authgear_verify myapp;\" or \
+                        \"authgear_verify off;\""
+                .into());
+        }
+        if mode.is_none() && Mode::from_name(target).is_some() {
+            return Err(format!(
+                "has a mode but no project; write \"authgear_verify myapp {target};\""
+            )
+            .into());
+        }
         let mode = match mode {
             None => Mode::Required,
             Some(name) => Mode::from_name(name).ok_or_else(|| {
@@ -102,22 +113,19 @@ impl LocationConf {
             self.verify.clone_from(&prev.verify);
         }
         if let Some(Verify::Named(name, mode, place)) = &self.verify {
-            let main = cf.main_conf();
-            let Some(index) = main.project(name) else {
-                cf.emerg_at(
-                    place,
-                    format_args!(
-                        "\"authgear_verify\" names no project \"{name}\"; \
-                         add \"authgear_project {name} {{ endpoint https://...; }}\" \
-                         to the http block"
-                    ),
-                );
-                return Err(Failed);
-            };
+            let index = find_project(cf, name, place)?;
             self.verify = Some(Verify::Gate(Gate::Project(index), *mode));
         }
         self.pass_headers = self.pass_headers.or(prev.pass_headers);
         Ok(())
+    }
+
+    /// Checks what stands at a level that nobody may inherit from.
+    pub fn check(&self, cf: &Conf) -> Result<(), Failed> {
+        match &self.verify {
+            Some(Verify::Named(name, _, place)) => find_project(cf, name, place).map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// Who guards this location, and how strictly; `None` when nobody does.
@@ -132,4 +140,19 @@ impl LocationConf {
     pub fn pass_headers(&self) -> bool {
         self.pass_headers.unwrap_or(true)
     }
+}
+
+/// Index of the project that the directive at `place` names.
+fn find_project(cf: &Conf, name: &str, place: &Place) -> Result<usize, Failed> {
+    cf.main_conf().project(name).ok_or_else(|| {
+        cf.emerg_at(
+            place,
+            format_args!(
+                "\"authgear_verify\" names no project \"{name}\"; \
+                 add \"authgear_project {name} {{ endpoint https://...; }}\" \
+                 to the http block"
+            ),
+        );
+        Failed
+    })
 }

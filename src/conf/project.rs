@@ -196,10 +196,16 @@ impl Template {
     }
 }
 
+/// What `endpoint` says.
+enum GivenEndpoint {
+    Fixed(Origin),
+    Variable(ComplexValue),
+}
+
 /// A block while it is read.
 #[derive(Default)]
 struct Block {
-    endpoint: Option<String>,
+    endpoint: Option<GivenEndpoint>,
     internal_endpoint: Option<Origin>,
     issuer: Option<String>,
     audience: Option<Vec<String>>,
@@ -227,11 +233,12 @@ type Set = fn(&mut Block, &Conf, &[&str]) -> Result<(), Mistake>;
 /// Directives of the block, in the order of the reference: the name, how many parameters it
 /// takes at the most, and what it does.
 const DIRECTIVES: [(&str, usize, Set); 21] = [
-    ("endpoint", 1, |b, _, w| {
-        set(&mut b.endpoint, w[0].to_string())
+    ("endpoint", 1, |b, cf, w| {
+        set(&mut b.endpoint, endpoint(cf, w[0])?)
     }),
     ("internal_endpoint", 1, |b, _, w| {
-        let origin = Origin::parse_internal(w[0]).map_err(|error| bad_value(w[0], error))?;
+        let origin =
+            Origin::parse_internal(plain(w[0])?).map_err(|error| bad_value(w[0], error))?;
         set(&mut b.internal_endpoint, origin)
     }),
     ("issuer", 1, |b, _, w| {
@@ -264,7 +271,7 @@ const DIRECTIVES: [(&str, usize, Set); 21] = [
         set(&mut b.jwks_stale, any_time(w[0])?)
     }),
     ("jwks_min_interval", 1, |b, _, w| {
-        let interval = positive_time(w[0])?;
+        let interval = any_time(w[0])?;
         if interval < 1000 {
             return Err(format!("must be at least 1s, not \"{}\"", w[0]).into());
         }
@@ -295,7 +302,12 @@ const DIRECTIVES: [(&str, usize, Set); 21] = [
     ("state_path", 1, |b, cf, w| {
         let path = match w[0] {
             "off" => None,
-            path => Some(cf.add_private_folder(path)?),
+            "" => {
+                return Err(
+                    "has an empty parameter; name a folder, or write \"state_path off;\"".into(),
+                )
+            }
+            path => Some(cf.add_private_folder(plain(path)?)?),
         };
         set(&mut b.state_path, path)
     }),
@@ -320,9 +332,7 @@ fn texts(words: &[&str]) -> Result<Vec<String>, Mistake> {
         if word.is_empty() {
             return Err("has an empty parameter, which no token can match".into());
         }
-        if word.contains('$') {
-            return Err(format!("cannot hold variables, as \"{word}\" does").into());
-        }
+        plain(word)?;
     }
     Ok(words.iter().map(ToString::to_string).collect())
 }
@@ -362,6 +372,22 @@ fn typ(words: &[&str]) -> Result<Option<Vec<Box<str>>>, Mistake> {
             .map(String::into_boxed_str)
             .collect(),
     ))
+}
+
+fn endpoint(cf: &Conf, word: &str) -> Result<GivenEndpoint, Mistake> {
+    if word.contains('$') {
+        return Ok(GivenEndpoint::Variable(cf.complex_value(word)?));
+    }
+    let origin = Origin::parse(word).map_err(|error| bad_value(word, error))?;
+    Ok(GivenEndpoint::Fixed(origin))
+}
+
+/// Refuses variables where nginx would take them for text.
+fn plain(word: &str) -> Result<&str, Mistake> {
+    if word.contains('$') {
+        return Err(format!("cannot hold variables, as \"{word}\" does").into());
+    }
+    Ok(word)
 }
 
 fn resolve_request(word: &str) -> Result<Option<Box<[u8]>>, Mistake> {
@@ -409,7 +435,7 @@ fn positive_time(word: &str) -> Result<u64, Mistake> {
 }
 
 fn jwks_uri(cf: &Conf, word: &str) -> Result<Url, Mistake> {
-    let url = Url::parse(word).map_err(|error| bad_value(word, error))?;
+    let url = Url::parse(plain(word)?).map_err(|error| bad_value(word, error))?;
     if url.origin().is_exposed() {
         cf.warn(format_args!(
             "\"jwks_uri\" \"{word}\" is plain http: whoever is on the way can replace the keys; \
@@ -437,7 +463,7 @@ fn jwks_file(cf: &Conf, path: &str) -> Result<KeySet, Mistake> {
             }
             Ok(keys)
         }
-        Err(error) => Err(format!("\"{path}\" is no usable key set: {error}").into()),
+        Err(error) => Err(format!("\"{path}\": {error}").into()),
     }
 }
 
@@ -475,12 +501,13 @@ pub fn block(cf: &Conf, main: &mut MainConf, name: &str) -> Result<(), Mistake> 
     if status != NGX_CONF_OK {
         return Err(Mistake::Logged);
     }
-    let project = block
-        .finish(cf, name.clone(), main.projects.len())
-        .map_err(|mistake| match mistake {
-            Mistake::Here(text) => Mistake::Here(format!("\"{name}\" {text}")),
-            Mistake::Logged => Mistake::Logged,
-        })?;
+    let project =
+        block
+            .finish(name.clone(), main.projects.len())
+            .map_err(|mistake| match mistake {
+                Mistake::Here(text) => Mistake::Here(format!("\"{name}\" {text}")),
+                Mistake::Logged => Mistake::Logged,
+            })?;
     main.projects.push(project);
     Ok(())
 }
@@ -515,7 +542,7 @@ impl Block {
     }
 
     /// Checks what the directives say together, and makes the project.
-    fn finish(self, cf: &Conf, name: String, index: usize) -> Result<Project, Mistake> {
+    fn finish(self, name: String, index: usize) -> Result<Project, Mistake> {
         let has_keys = self.jwks_uri.is_some() || self.jwks_file.is_some();
         if self.endpoint.is_none() {
             let all = has_keys && self.issuer.is_some() && self.audience.is_some();
@@ -535,6 +562,7 @@ impl Block {
         if self.jwks_file.is_some() {
             let others = [
                 ("jwks_uri", self.jwks_uri.is_some()),
+                ("internal_endpoint", self.internal_endpoint.is_some()),
                 ("jwks_refresh", self.jwks_refresh.is_some()),
                 ("jwks_stale", self.jwks_stale.is_some()),
                 ("jwks_min_interval", self.jwks_min_interval.is_some()),
@@ -594,14 +622,8 @@ impl Block {
             },
         };
         let endpoint = match self.endpoint {
-            Some(text) if text.contains('$') => Endpoint::Variable {
-                value: cf.complex_value(&text)?,
-                template,
-            },
-            Some(text) => {
-                let origin = Origin::parse(&text).map_err(|error| {
-                    Mistake::Here(format!("has an invalid \"endpoint\" \"{text}\": {error}"))
-                })?;
+            Some(GivenEndpoint::Variable(value)) => Endpoint::Variable { value, template },
+            Some(GivenEndpoint::Fixed(origin)) => {
                 Endpoint::Fixed(Rc::new(template.tenant(Some(origin))))
             }
             None => Endpoint::Fixed(Rc::new(template.tenant(None))),

@@ -62,22 +62,25 @@ impl ZoneConf {
         if self.zone.get().is_some() {
             return Ok(());
         }
+        let tag = ptr::from_ref(crate::AuthgearModule::module())
+            .cast_mut()
+            .cast();
         let (name, size) = match &self.named {
             Some((name, size)) => (name.as_str(), *size),
+            None if cf.is_zone_taken(DEFAULT_NAME, tag) => {
+                cf.emerg_nowhere(format_args!(
+                    "the zone \"{DEFAULT_NAME}\" is another module's; name one with \
+                     \"authgear_shared_zone zone=authgear_keys:1m;\""
+                ));
+                return Err(Failed);
+            }
             None => (DEFAULT_NAME, DEFAULT_SIZE),
         };
         let mut name = cf.pool().copy(name.as_bytes())?;
         // SAFETY: the context is live; the module's address serves as the zone's tag, and nginx
         // has allocated the zone's structure in the cycle's pool when it returns one.
         unsafe {
-            let zone = ngx_shared_memory_add(
-                cf.raw(),
-                &mut name,
-                size,
-                ptr::from_ref(crate::AuthgearModule::module())
-                    .cast_mut()
-                    .cast(),
-            );
+            let zone = ngx_shared_memory_add(cf.raw(), &mut name, size, tag);
             let zone = NonNull::new(zone).ok_or(Failed)?;
             (*zone.as_ptr()).init = Some(keystore::init_zone);
             (*zone.as_ptr()).data = ptr::from_ref(self).cast_mut().cast();

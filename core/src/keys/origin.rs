@@ -27,7 +27,7 @@ pub struct Url {
 #[non_exhaustive]
 pub enum OriginError {
     /// Neither `https://` nor `http://` in front.
-    #[error("begins with neither https:// nor http://")]
+    #[error("begins with neither https:// nor http://, write https:// before the host")]
     Scheme,
     /// Plain `http`, off loopback.
     #[error(
