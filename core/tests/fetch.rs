@@ -405,7 +405,7 @@ fn discovery_must_be_the_endpoints_own() {
     );
     assert_eq!(
         refused(&discovery("https://a.example", "/jwks")),
-        "the jwks_uri begins with neither https:// nor http://"
+        "the jwks_uri begins with neither https:// nor http://, write https:// before the host"
     );
     assert_eq!(
         refused(&discovery("https://a.example", "https://u@a.example/jwks")),
@@ -413,7 +413,7 @@ fn discovery_must_be_the_endpoints_own() {
     );
     assert_eq!(
         refused(&discovery("https://a.example", "file:///etc/passwd")),
-        "the jwks_uri begins with neither https:// nor http://"
+        "the jwks_uri begins with neither https:// nor http://, write https:// before the host"
     );
 }
 
