@@ -297,6 +297,15 @@ impl KeyStore {
         }
     }
 
+    /// Takes note of what is wrong with the source's saved document, a digest of it or 0; says
+    /// whether that is news.
+    pub fn complain(&mut self, id: &Id, complaint: u64) -> bool {
+        match self.zone.lock().find(id) {
+            Some(entry) => mem::replace(&mut entry.complaint, complaint) != complaint,
+            None => true,
+        }
+    }
+
     /// The number of the source's last change, for [`KeyStore::has_news`].
     pub fn last_change(&mut self, id: &Id, now: u64) -> u64 {
         self.copy(id, now).generation

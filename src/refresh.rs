@@ -45,8 +45,8 @@ enum News {
     Saved(Result<Saved, LoadError>),
     /// The fetch has ended.
     Fetched(Result<Fetched, FetchError>),
-    /// The set cannot be saved.
-    NotSaved(io::Error),
+    /// The set has been saved, or why not.
+    Kept(io::Result<()>),
     /// The thread has nothing more to do.
     Over,
 }
@@ -160,9 +160,9 @@ fn run(remote: &Remote, lease: Lease, has_keys: bool, tell: &dyn Fn(News)) {
     };
     tell(News::Fetched(fetched));
     if let Some((folder, document)) = document {
-        if let Err(error) = saved::save(folder, &remote.id, &document, lease.0) {
-            tell(News::NotSaved(error));
-        }
+        tell(News::Kept(saved::save(
+            folder, &remote.id, &document, lease.0,
+        )));
     }
 }
 
@@ -180,16 +180,23 @@ pub fn collect(store: &mut KeyStore, now: u64) -> usize {
                 store.offer(&remote.id, lease, &saved.document, age, now);
             }
             News::Saved(Err(error)) => {
-                ngx_log_error!(NGX_LOG_ERR, log, "authgear: saved keys of {name}: {error}");
+                if store.complain(&remote.id, digest(&error)) {
+                    ngx_log_error!(NGX_LOG_ERR, log, "authgear: saved keys of {name}: {error}");
+                }
             }
             News::Fetched(Ok(fetched)) => succeeded(store, &remote, lease, fetched, now),
             News::Fetched(Err(error)) => failed(store, &remote, lease, &error, now),
-            News::NotSaved(error) => {
-                ngx_log_error!(
-                    NGX_LOG_ERR,
-                    log,
-                    "authgear: keys of {name}: cannot save them in \"state_path\": {error}"
-                );
+            News::Kept(Ok(())) => {
+                store.complain(&remote.id, 0);
+            }
+            News::Kept(Err(error)) => {
+                if store.complain(&remote.id, digest(&error)) {
+                    ngx_log_error!(
+                        NGX_LOG_ERR,
+                        log,
+                        "authgear: keys of {name}: cannot save them in \"state_path\": {error}"
+                    );
+                }
             }
             News::Over => ended += 1,
         }
@@ -232,13 +239,18 @@ fn failed(
     error: &dyn core::fmt::Display,
     now: u64,
 ) {
-    let mut digest = DefaultHasher::new();
-    error.to_string().hash(&mut digest);
     let jitter = ngx_random() as f64 / f64::from(i32::MAX);
-    let change = store.fail(remote, lease, digest.finish() | 1, now, jitter);
+    let change = store.fail(remote, lease, digest(error), now, jitter);
     if change == Change::Failing {
         let name = &remote.source;
         let log = ngx_cycle_log().as_ptr();
         ngx_log_error!(NGX_LOG_ERR, log, "authgear: keys of {name}: {error}");
     }
+}
+
+/// Tells one complaint from another; never 0.
+fn digest(error: &dyn core::fmt::Display) -> u64 {
+    let mut digest = DefaultHasher::new();
+    error.to_string().hash(&mut digest);
+    digest.finish() | 1
 }

@@ -63,6 +63,8 @@ pub struct Entry {
     pub used: u64,
     /// Digest of the last failure that was logged; 0 when the last attempt succeeded.
     pub failure: u64,
+    /// Digest of what was last logged of the saved document; 0 when nothing is wrong with it.
+    pub complaint: u64,
 }
 
 /// A block with `len` bytes behind this header.
@@ -305,6 +307,7 @@ impl Locked {
                     lease: 0,
                     used: now,
                     failure: 0,
+                    complaint: 0,
                 });
             }
             *self.bucket(id) = block.as_ptr();

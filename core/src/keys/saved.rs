@@ -86,7 +86,8 @@ pub fn save(folder: &Path, id: &[u8; 32], document: &[u8], unique: u64) -> io::R
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new()
             .write(true)
-            .create_new(true)
+            .create(true)
+            .truncate(true)
             .mode(0o600)
             .open(&draft)?;
         file.write_all(document)?;
