@@ -17,11 +17,15 @@ else
 TEST_TARGETS := suite
 endif
 
+MISSING := $(addprefix missing-,build demo test source valgrind asan)
+MODULES := $(addprefix module-,debian source asan)
+NGINXES := $(addprefix nginx-,debian source asan)
+
 .DEFAULT_GOAL := help
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-valgrind test-asan \
-	unit lint fmt doc check-so install clean missing-build missing-test
+	unit lint fmt doc check-so install clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,11 +78,11 @@ clean: ## Remove all that was built
 standin:
 	@cargo build --package authgear-standin
 
-module-%: missing-build nginx-%
+$(MODULES): module-%: missing-build nginx-%
 	@tools/build-module.sh $*
 
-nginx-%: missing-build
+$(NGINXES): nginx-%: missing-build
 	@tools/build-nginx.sh $*
 
-missing-%:
+$(MISSING): missing-%:
 	@tools/install-missing.sh $*
