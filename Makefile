@@ -25,13 +25,14 @@ NGINXES := $(addprefix nginx-,debian source asan)
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-valgrind test-asan \
-	unit lint fmt doc check-so install clean $(MISSING) $(MODULES) $(NGINXES)
+	stress unit lint fmt doc check-so install clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  NGINX=debian|source|asan   the nginx to build and test against (debian)"
 	@echo "  TESTS='t/a.t t/b.t'        only these files, for suite and test-…"
+	@echo "  MINUTES=3 SEED=n           how long to stress, and which random choices"
 	@echo "  JOBS=N                     so many test files side by side (all cores)"
 
 demo: missing-demo module-debian standin ## Show the module at work, until Ctrl-C
@@ -52,6 +53,9 @@ test-valgrind: missing-test missing-valgrind module-debian standin ## Run the su
 
 test-asan: missing-test missing-asan module-asan standin ## Run the suite with nginx and module under AddressSanitizer
 	@tools/suite.sh asan $(TESTS)
+
+stress: missing-test module-$(NGINX) standin ## Mix all that can happen to keys at random for some minutes
+	@tools/stress.sh $(NGINX)
 
 unit: missing-build ## Run the tests of the crates that know no nginx
 	@tools/unit.sh
