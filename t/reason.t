@@ -7,7 +7,7 @@ use Test::Nginx::Authgear::Verdict;
 use MIME::Base64 qw(decode_base64url);
 
 our $projects = <<'EOC';
-authgear_project myapp { endpoint $TEST_NGINX_AUTHGEAR; }
+authgear_project myapp { endpoint $TEST_NGINX_AUTHGEAR; jwks_min_interval 10m; }
 authgear_project apps { endpoint $TEST_NGINX_AUTHGEAR; client_id web-app mobile-app; }
 authgear_project robots {
     endpoint $TEST_NGINX_AUTHGEAR;

@@ -149,7 +149,7 @@ my @mixed = (
     7, 'text', undef, jwk('two', kid => 7), jwk('two', kid => undef, use => 'enc'),
     (map { my ($kid, $name, %more) = @$_; jwk($name, %more, kid => $kid) } @usable),
 );
-remote_project('mixed', document(@mixed), 'algorithms RS256 ES256 EdDSA;');
+remote_project('mixed', document(@mixed), 'algorithms RS256 ES256 EdDSA; jwks_min_interval 10m;');
 
 my $good = document(jwk('one', kid => 'a'));
 my %broken = (

@@ -11,7 +11,7 @@ use JSON::PP;
 
 our $projects = <<'EOC';
 large_client_header_buffers 4 64k;
-authgear_project myapp { endpoint $TEST_NGINX_AUTHGEAR; }
+authgear_project myapp { endpoint $TEST_NGINX_AUTHGEAR; jwks_min_interval 10m; }
 authgear_project lenient { endpoint $TEST_NGINX_AUTHGEAR; leeway 10m; }
 authgear_project typless { endpoint $TEST_NGINX_AUTHGEAR; typ off; }
 authgear_project types { endpoint $TEST_NGINX_AUTHGEAR; typ application/Own+JWT jwt; }
