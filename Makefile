@@ -57,7 +57,7 @@ test-asan: missing-test missing-asan module-asan standin ## Run the suite with n
 stress: missing-test module-$(NGINX) standin ## Mix all that can happen to keys at random for some minutes
 	@tools/stress.sh $(NGINX)
 
-unit: missing-build ## Run the tests of the crates that know no nginx
+unit: missing-build nginx-debian ## Run the tests of the crates that know no nginx
 	@tools/unit.sh
 
 check-so: module-$(NGINX) ## Check what the .so exports, links and contains
@@ -79,8 +79,9 @@ install: module ## Copy the module to nginx's modules folder (DESTDIR, NGINX)
 clean: ## Remove all that was built
 	rm -rf build
 
+# --workspace for the features of the dependencies: those of clippy and tests.
 standin:
-	@cargo build --package authgear-standin
+	@cargo build --workspace --bin authgear-standin
 
 $(MODULES): module-%: missing-build nginx-%
 	@tools/build-module.sh $*
