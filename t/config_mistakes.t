@@ -177,6 +177,15 @@ authgear_project a {
 --- emerg
 unknown "tenant" variable
 
+=== endpoint: a variable for all of it, and http for what may be loopback
+authgear_project a {
+    endpoint $arg_endpoint;
+}
+authgear_project b {
+    endpoint http://$host;
+}
+--- fine
+
 === endpoint: missing
 authgear_project a {
     leeway 5s;
