@@ -397,9 +397,6 @@ for my $case (
 
 # --- mistakes
 
-# An nginx that stops at a mistake frees nothing.
-local $ENV{ASAN_OPTIONS} = "$ENV{ASAN_OPTIONS}:detect_leaks=0" if $ENV{ASAN_OPTIONS};
-
 {
     my $file = "$parent/keys.json";
     replace($file, key_set());
