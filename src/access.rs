@@ -1,24 +1,28 @@
 //! One request's way through the access phase.
 
+use core::fmt::Write;
 use std::rc::Rc;
 
 use authgear_core::keys::freshness::Need;
-use authgear_core::policy::{self, TokenKind};
+use authgear_core::policy::{judge, judge_session, TokenKind};
 use authgear_core::token::{verify, UnverifiedToken};
 use authgear_core::Reason;
 use nginx_sys::{
     ngx_int_t, NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_HTTP_BAD_REQUEST,
-    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_LOG_ERR, NGX_LOG_INFO, NGX_OK,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_UNAUTHORIZED,
+    NGX_LOG_ERR, NGX_LOG_INFO, NGX_OK,
 };
 use ngx::ngx_log_error;
 
+use crate::challenge::{self, Error};
 use crate::conf::{Gate, Keys, Mode, Project, Remote, Tenant};
 use crate::context::{Context, From, Outcome, Stage};
 use crate::credential::Credential;
 use crate::nginx::{Failed, Request};
+use crate::policy::{self, Unmet};
 use crate::refresh::Answer;
 use crate::verdicts::Digest;
-use crate::{challenge, resolver, upstream, worker};
+use crate::{resolver, upstream, worker};
 
 /// Before the access phase: whoever will grant access, the client's own `X-Authgear-*` are gone.
 pub fn prepare(r: &Request) -> ngx_int_t {
@@ -58,10 +62,14 @@ pub fn handle(r: &Request) -> ngx_int_t {
         Ok(None) => return NGX_DECLINED as ngx_int_t,
         Err(status) => return status,
     };
+    if r.location().bypass_preflight() && policy::is_preflight(r) {
+        context.settle(Outcome::Anonymous);
+        return NGX_OK as ngx_int_t;
+    }
     let step = match context.stage.get() {
         Stage::Waiting(_) => return NGX_AGAIN as ngx_int_t,
         Stage::WaitingForResolver => resolver::answer(r, context, project),
-        Stage::New | Stage::Decided => judge(r, context, project),
+        Stage::New | Stage::Decided => weigh(r, context, project),
     };
     advance(r, context, project, mode, step).unwrap_or(NGX_ERROR as ngx_int_t)
 }
@@ -83,10 +91,13 @@ fn advance(
         }
         Step::StillAsking => Ok(NGX_AGAIN as ngx_int_t),
         Step::Done(outcome) => {
-            log(r, project, &outcome);
             context.stage.set(Stage::Decided);
             context.settle(outcome);
-            answer(r, &context.outcome.borrow(), project, mode)
+            let outcome = context.outcome.borrow();
+            let unmet = policy::unmet(r, &outcome)?;
+            context.unmet.set(unmet);
+            log(r, project, mode, &outcome, unmet);
+            answer(r, &outcome, unmet, project, mode)
         }
     }
 }
@@ -99,6 +110,9 @@ pub fn preview(r: &Request) -> Outcome {
     let Ok(Some(project)) = project(r, gate) else {
         return Outcome::Unknown;
     };
+    if r.location().bypass_preflight() && policy::is_preflight(r) {
+        return Outcome::Unknown;
+    }
     match Credential::find(r, &project.cookies, project.resolve_request.is_some()) {
         Credential::Jwt { token, .. } => match verdict(r, project, token) {
             Step::Done(Outcome::Verified(token)) if !resolver::denied(project, &token) => {
@@ -106,10 +120,12 @@ pub fn preview(r: &Request) -> Outcome {
             }
             _ => Outcome::Unknown,
         },
-        Credential::Resolver => match resolver::cached(r, project) {
-            Some(session) => Outcome::Resolved(session, From::Cache),
-            None => Outcome::Unknown,
-        },
+        Credential::Resolver if sessions(r, project).is_ok() => {
+            match resolver::cached(r, project) {
+                Some(session) => Outcome::Resolved(session, From::Cache),
+                None => Outcome::Unknown,
+            }
+        }
         _ => Outcome::Unknown,
     }
 }
@@ -155,17 +171,22 @@ pub enum Step {
     StillAsking,
 }
 
-fn judge(r: &Request, context: &Context, project: &Project) -> Step {
+fn weigh(r: &Request, context: &Context, project: &Project) -> Step {
     context.unconfirmed.take();
     let has_resolver = project.resolve_request.is_some();
     let (token, others) = match Credential::find(r, &project.cookies, has_resolver) {
         Credential::Jwt { token, others } => (token, others),
-        Credential::Resolver => return resolver::resolve(r, context, project),
+        Credential::Resolver => {
+            return match sessions(r, project) {
+                Ok(()) => resolver::resolve(r, context, project),
+                Err(reason) => Step::Done(Outcome::Refused(reason)),
+            }
+        }
         Credential::None => return Step::Done(Outcome::Anonymous),
         Credential::Refused(reason) => return Step::Done(Outcome::Refused(reason)),
         Credential::Ambiguous => return Step::Done(Outcome::BadRequest),
+        Credential::Unknown => return Step::Done(Outcome::Unknown),
     };
-    let may_resolve = has_resolver && project.rules.token_type == TokenKind::User;
     let step = match (verdict(r, project, token), project.recheck) {
         (Step::Done(Outcome::Verified(token)), Some(recheck)) if !token.claims().is_client() => {
             resolver::confirm(r, context, project, recheck, token)
@@ -174,12 +195,28 @@ fn judge(r: &Request, context: &Context, project: &Project) -> Step {
     };
     match step {
         // Authgear's server falls through to the next credential.
-        Step::Done(Outcome::Refused(_)) if others => resolver::resolve(r, context, project),
-        Step::Done(Outcome::Unavailable(..)) if may_resolve => {
+        Step::Done(Outcome::Refused(_)) if others && sessions(r, project).is_ok() => {
+            resolver::resolve(r, context, project)
+        }
+        Step::Done(Outcome::Unavailable(..))
+            if has_resolver
+                && project.rules.token_type == TokenKind::User
+                && sessions(r, project).is_ok() =>
+        {
             resolver::resolve(r, context, project)
         }
         step => step,
     }
+}
+
+/// Whether a session that the resolver vouches for can be let in here at all.
+fn sessions(r: &Request, project: &Project) -> Result<(), Reason> {
+    // An endpoint that cannot be had is told of when the resolver is asked.
+    let Ok(tenant) = project.tenant(r) else {
+        return Ok(());
+    };
+    let audience = r.location().audience().unwrap_or(&tenant.audience);
+    judge_session(&project.rules, &tenant.own_audience, audience)
 }
 
 /// What the JWT itself says.
@@ -239,15 +276,9 @@ fn outcome(
     tenant: &Tenant,
     verified: Result<authgear_core::token::VerifiedToken, Reason>,
 ) -> Outcome {
+    let audience = r.location().audience().unwrap_or(&tenant.audience);
     let judged = verified.and_then(|token| {
-        policy::judge(
-            &token,
-            &project.rules,
-            &tenant.issuer,
-            &tenant.audience,
-            r.now(),
-        )
-        .map(|()| token)
+        judge(&token, &project.rules, &tenant.issuer, audience, r.now()).map(|()| token)
     });
     match judged {
         Ok(token) => Outcome::Verified(Rc::new(token)),
@@ -259,11 +290,13 @@ fn outcome(
 fn answer(
     r: &Request,
     outcome: &Outcome,
+    unmet: Option<Unmet>,
     project: &Project,
     mode: Mode,
 ) -> Result<ngx_int_t, Failed> {
     let observed = mode == Mode::Observe;
-    if r.location().pass_headers() {
+    let unmet = unmet.filter(|_| !observed);
+    if unmet.is_none() && r.location().pass_headers() {
         match outcome {
             Outcome::Verified(token) => upstream::hand_over(r, token.session())?,
             Outcome::Resolved(session, _) => upstream::hand_over(r, session)?,
@@ -271,47 +304,65 @@ fn answer(
             _ => {}
         }
     }
-    match outcome {
+    let unauthorized = NGX_HTTP_UNAUTHORIZED as ngx_int_t;
+    match (outcome, unmet) {
         _ if observed => Ok(NGX_DECLINED as ngx_int_t),
-        Outcome::Verified(_) | Outcome::Resolved(..) => Ok(NGX_OK as ngx_int_t),
+        (Outcome::Verified(_) | Outcome::Resolved(..), None) => Ok(NGX_OK as ngx_int_t),
+        (Outcome::Verified(_) | Outcome::Resolved(..), Some(unmet)) => {
+            policy::refuse(r, project, unmet)
+        }
         // It has not been said who this is, so others may still refuse the request.
-        Outcome::Anonymous if mode == Mode::Optional => Ok(NGX_DECLINED as ngx_int_t),
-        Outcome::Anonymous => challenge::unauthorized(r, &project.name, None),
-        Outcome::Refused(reason) => challenge::unauthorized(r, &project.name, Some(*reason)),
-        Outcome::Unavailable(_, seconds) => challenge::unavailable(r, *seconds),
-        Outcome::BadRequest => Ok(NGX_HTTP_BAD_REQUEST as ngx_int_t),
-        Outcome::Unknown => Ok(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t),
+        (Outcome::Anonymous, None) if mode == Mode::Optional => Ok(NGX_DECLINED as ngx_int_t),
+        (Outcome::Anonymous, _) => challenge::add(r, project, None).map(|()| unauthorized),
+        (Outcome::Refused(reason), _) => {
+            challenge::add(r, project, Some(Error::Token(*reason))).map(|()| unauthorized)
+        }
+        (Outcome::Unavailable(_, seconds), _) => challenge::unavailable(r, *seconds),
+        (Outcome::BadRequest, _) => Ok(NGX_HTTP_BAD_REQUEST as ngx_int_t),
+        (Outcome::Unknown, _) => Ok(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t),
     }
 }
 
-/// One line for a request that is refused; never its token or claims.
-fn log(r: &Request, project: &Project, outcome: &Outcome) {
-    let name = &project.name;
-    match outcome {
-        // Everyday events: a browser that has not logged in yet, a token to be refreshed.
-        Outcome::Refused(reason @ Reason::Expired) => {
-            ngx_log_error!(
-                NGX_LOG_INFO,
-                r.log(),
-                "authgear: {}, project \"{name}\"",
-                reason.as_str()
-            );
+/// One line for a request that is refused, or would be were it not only observed; never its token
+/// or claims.
+fn log(r: &Request, project: &Project, mode: Mode, outcome: &Outcome, unmet: Option<Unmet>) {
+    let (reason, status) = match (outcome, unmet) {
+        (Outcome::Verified(_) | Outcome::Resolved(..), Some(unmet)) => {
+            (Reason::Policy, policy::verdict(r, unmet).0)
         }
-        Outcome::Refused(reason) | Outcome::Unavailable(reason, _) => {
-            ngx_log_error!(
-                NGX_LOG_ERR,
-                r.log(),
-                "authgear: {}, project \"{name}\"",
-                reason.as_str()
-            );
+        (Outcome::Refused(reason), _) => (*reason, NGX_HTTP_UNAUTHORIZED),
+        (Outcome::Unavailable(reason, _), _) => (*reason, NGX_HTTP_SERVICE_UNAVAILABLE),
+        (Outcome::BadRequest, _) => (Reason::Malformed, NGX_HTTP_BAD_REQUEST),
+        (Outcome::Anonymous, _) if mode == Mode::Observe => {
+            (Reason::NoCredential, NGX_HTTP_UNAUTHORIZED)
         }
+        _ => return,
+    };
+    let mut line = format!("authgear: {reason}, project \"{}\"", project.name);
+    let session = match outcome {
+        Outcome::Verified(token) => Some(token.session()),
+        Outcome::Resolved(session, _) => Some(&**session),
         Outcome::BadRequest => {
-            ngx_log_error!(
-                NGX_LOG_INFO,
-                r.log(),
-                "authgear: more than one Authorization header, project \"{name}\""
-            );
+            line.push_str(", more than one Authorization header");
+            None
         }
-        Outcome::Verified(_) | Outcome::Resolved(..) | Outcome::Anonymous | Outcome::Unknown => {}
+        _ => None,
+    };
+    if let (Some(session), Some(unmet)) = (session, unmet) {
+        line.push_str(", ");
+        line.push_str(&policy::explain(r, session, unmet));
     }
+    if mode == Mode::Observe {
+        let _ = write!(line, ", would be {status}");
+        if let Some(count) = worker::count(&project.name, reason) {
+            let _ = write!(line, ", {count} of these so far");
+        }
+    }
+    // Everyday events: a browser that has not logged in yet, a token to be refreshed.
+    let is_everyday = matches!(reason, Reason::Expired | Reason::NoCredential);
+    let level = match is_everyday || matches!(outcome, Outcome::BadRequest) {
+        true => NGX_LOG_INFO,
+        false => NGX_LOG_ERR,
+    };
+    ngx_log_error!(level, r.log(), "{line}");
 }

@@ -1,17 +1,69 @@
-//! What a refused client is told: 401 and 503.
+//! What a refused client is told: the challenge of a 401 or 403, and when to try again.
+
+use core::fmt::Write;
 
 use authgear_core::Reason;
-use nginx_sys::{ngx_int_t, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_UNAUTHORIZED};
+use nginx_sys::{ngx_int_t, NGX_HTTP_SERVICE_UNAVAILABLE};
 
+use crate::conf::Project;
 use crate::nginx::{Failed, Request};
 
-/// 401 with the challenge of RFC 6750, section 3; the error only when a credential was sent.
-pub fn unauthorized(r: &Request, realm: &str, reason: Option<Reason>) -> Result<ngx_int_t, Failed> {
+/// What is wrong with a credential that was sent.
+#[derive(Debug, Clone, Copy)]
+pub enum Error<'a> {
+    /// It is not valid (RFC 6750, section 3.1).
+    Token(Reason),
+    /// It is valid, but `authgear_require` wants another.
+    Requirement,
+    /// It is valid, but all of these scopes are needed (RFC 6750, section 3.1).
+    Scope(&'a [Box<str>]),
+    /// It is valid, but the log-in may be so many seconds old at the most (RFC 9470, section 3).
+    AuthAge(u64),
+}
+
+impl Error<'_> {
+    fn code(self) -> &'static str {
+        match self {
+            Error::Token(_) | Error::Requirement => "invalid_token",
+            Error::Scope(_) => "insufficient_scope",
+            Error::AuthAge(_) => "insufficient_user_authentication",
+        }
+    }
+
+    fn description(self) -> &'static str {
+        match self {
+            Error::Token(reason) => reason.description(),
+            Error::Requirement => Reason::Policy.description(),
+            Error::Scope(_) => "the access token lacks a scope that is needed",
+            Error::AuthAge(_) => "a more recent log-in is required",
+        }
+    }
+}
+
+/// Adds `WWW-Authenticate` (RFC 6750, section 3): the realm, the error if a credential was sent,
+/// and where the resource's metadata is (RFC 9728, section 5.1).
+pub fn add(r: &Request, project: &Project, error: Option<Error>) -> Result<(), Failed> {
+    let location = r.location();
+    let realm = location.realm().unwrap_or(&project.name);
     let mut value = format!("Bearer realm=\"{}\"", quoted(realm));
-    if let Some(reason) = reason {
-        value.push_str(", error=\"invalid_token\", error_description=\"");
-        value.push_str(reason.description());
-        value.push('"');
+    if let Some(error) = error {
+        let (code, description) = (error.code(), error.description());
+        let _ = write!(
+            value,
+            ", error=\"{code}\", error_description=\"{description}\""
+        );
+        match error {
+            Error::Scope(scopes) => {
+                let _ = write!(value, ", scope=\"{}\"", scopes.join(" "));
+            }
+            Error::AuthAge(seconds) => {
+                let _ = write!(value, ", max_age=\"{seconds}\"");
+            }
+            Error::Token(_) | Error::Requirement => {}
+        }
+    }
+    if let Some(url) = location.resource_metadata() {
+        let _ = write!(value, ", resource_metadata=\"{}\"", quoted(url));
     }
     let value = r.pool().copy(value.as_bytes())?;
     let header = r.add_response_header("WWW-Authenticate", value)?;
@@ -25,7 +77,7 @@ pub fn unauthorized(r: &Request, realm: &str, reason: Option<Reason>) -> Result<
         }
         headers.www_authenticate = header.as_ptr();
     }
-    Ok(NGX_HTTP_UNAUTHORIZED as ngx_int_t)
+    Ok(())
 }
 
 /// 503 with the seconds after which another try is worth while.

@@ -14,6 +14,7 @@ use crate::nginx::{guard, Conf, Failed, CONF_ERROR};
 
 mod location;
 mod project;
+mod value;
 mod zone;
 
 pub use location::{Gate, LocationConf, Mode};
@@ -68,7 +69,7 @@ const LOCATION: usize = NGX_HTTP_LOC_CONF_OFFSET;
 const MAIN: usize = NGX_HTTP_MAIN_CONF_OFFSET;
 
 /// Every directive outside `authgear_project`.
-pub static mut COMMANDS: [ngx_command_t; 5] = [
+pub static mut COMMANDS: [ngx_command_t; 15] = [
     command(
         c"authgear_project",
         NGX_HTTP_MAIN_CONF | NGX_CONF_BLOCK | NGX_CONF_TAKE1,
@@ -88,10 +89,70 @@ pub static mut COMMANDS: [ngx_command_t; 5] = [
         authgear_verify,
     ),
     command(
+        c"authgear_token",
+        ANY_LEVEL | NGX_CONF_1MORE,
+        LOCATION,
+        authgear_token,
+    ),
+    command(
+        c"authgear_audience",
+        ANY_LEVEL | NGX_CONF_1MORE,
+        LOCATION,
+        authgear_audience,
+    ),
+    command(
+        c"authgear_require",
+        ANY_LEVEL | NGX_CONF_1MORE,
+        LOCATION,
+        authgear_require,
+    ),
+    command(
+        c"authgear_require_role",
+        ANY_LEVEL | NGX_CONF_1MORE,
+        LOCATION,
+        authgear_require_role,
+    ),
+    command(
+        c"authgear_require_scope",
+        ANY_LEVEL | NGX_CONF_1MORE,
+        LOCATION,
+        authgear_require_scope,
+    ),
+    command(
+        c"authgear_require_auth_age",
+        ANY_LEVEL | NGX_CONF_1MORE,
+        LOCATION,
+        authgear_require_auth_age,
+    ),
+    command(
+        c"authgear_claim_set",
+        ANY_LEVEL | NGX_CONF_1MORE,
+        LOCATION,
+        authgear_claim_set,
+    ),
+    command(
         c"authgear_pass_headers",
         ANY_LEVEL | NGX_CONF_1MORE,
         LOCATION,
         authgear_pass_headers,
+    ),
+    command(
+        c"authgear_realm",
+        ANY_LEVEL | NGX_CONF_1MORE,
+        LOCATION,
+        authgear_realm,
+    ),
+    command(
+        c"authgear_resource_metadata",
+        ANY_LEVEL | NGX_CONF_1MORE,
+        LOCATION,
+        authgear_resource_metadata,
+    ),
+    command(
+        c"authgear_bypass_preflight",
+        ANY_LEVEL | NGX_CONF_1MORE,
+        LOCATION,
+        authgear_bypass_preflight,
     ),
     ngx_command_t::empty(),
 ];
@@ -116,24 +177,34 @@ extern "C" fn authgear_shared_zone(
     directive(cf, |cf, words| main.zone.configure(cf, words[1]))
 }
 
-extern "C" fn authgear_verify(
-    cf: *mut ngx_conf_t,
-    _: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    // SAFETY: nginx hands over the structure that `create_loc_conf` made.
-    let conf = unsafe { &mut *conf.cast::<LocationConf>() };
-    directive(cf, |cf, words| conf.set_verify(cf, &words[1..]))
+/// Directives of any level: what nginx calls, and what of [`LocationConf`] reads the parameters.
+macro_rules! at_any_level {
+    ($($name:ident => $set:ident,)*) => {$(
+        extern "C" fn $name(
+            cf: *mut ngx_conf_t,
+            _: *mut ngx_command_t,
+            conf: *mut c_void,
+        ) -> *mut c_char {
+            // SAFETY: nginx hands over the structure that `create_loc_conf` made.
+            let conf = unsafe { &mut *conf.cast::<LocationConf>() };
+            directive(cf, |cf, words| conf.$set(cf, &words[1..]))
+        }
+    )*};
 }
 
-extern "C" fn authgear_pass_headers(
-    cf: *mut ngx_conf_t,
-    _: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    // SAFETY: nginx hands over the structure that `create_loc_conf` made.
-    let conf = unsafe { &mut *conf.cast::<LocationConf>() };
-    directive(cf, |_, words| conf.set_pass_headers(&words[1..]))
+at_any_level! {
+    authgear_verify => set_verify,
+    authgear_token => set_token,
+    authgear_audience => set_audience,
+    authgear_require => add_require,
+    authgear_require_role => set_roles,
+    authgear_require_scope => set_scopes,
+    authgear_require_auth_age => set_auth_age,
+    authgear_claim_set => add_claim,
+    authgear_pass_headers => set_pass_headers,
+    authgear_realm => set_realm,
+    authgear_resource_metadata => set_resource_metadata,
+    authgear_bypass_preflight => set_bypass_preflight,
 }
 
 /// Why a directive is refused.
@@ -195,29 +266,9 @@ pub fn finish(cf: &Conf) -> Result<(), Failed> {
     if keeps_verdicts {
         main.zone.keep_verdicts();
     }
-    if keeps_verdicts || main.projects.iter().any(Project::is_remote) {
+    let is_remote = main.projects.iter().any(Project::is_remote);
+    if keeps_verdicts || main.zone.keeps_tallies() || is_remote {
         main.zone.create(cf)?;
     }
     Ok(())
-}
-
-/// nginx's spelling of on and off.
-fn flag(words: &[&str]) -> Result<bool, Mistake> {
-    match words {
-        ["on"] => Ok(true),
-        ["off"] => Ok(false),
-        [other] => Err(format!("must be \"on\" or \"off\", not \"{other}\"").into()),
-        _ => Err("takes one parameter, \"on\" or \"off\"".into()),
-    }
-}
-
-/// A time in nginx's notation, in milliseconds.
-fn time(text: &str) -> Option<u64> {
-    let mut line = ngx_str_t {
-        len: text.len(),
-        data: text.as_ptr().cast_mut(),
-    };
-    // SAFETY: ngx_parse_time only reads the text.
-    let ms = unsafe { nginx_sys::ngx_parse_time(&mut line, 0) };
-    u64::try_from(ms).ok()
 }

@@ -13,6 +13,7 @@ use ngx::http::HttpModule;
 
 use crate::conf::LocationConf;
 use crate::nginx::{guard, Failed, Request};
+use crate::policy::Unmet;
 use crate::resolver::Asked;
 use crate::verdicts::Digest;
 use crate::worker::WaiterId;
@@ -60,8 +61,8 @@ pub enum From {
 }
 
 impl Outcome {
-    /// The word for `$authgear_reason`; `None` while nothing is known.
-    pub fn reason(&self) -> Option<Reason> {
+    /// Why, requirements left aside; `None` while nothing is known.
+    fn reason(&self) -> Option<Reason> {
         match self {
             Self::Unknown => None,
             Self::Verified(_) | Self::Resolved(..) => Some(Reason::Ok),
@@ -83,6 +84,15 @@ impl Outcome {
     }
 }
 
+/// How a claim was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// By its name, as a variable holds it.
+    Named(Box<[u8]>),
+    /// By a path of the configuration.
+    At(*const [Box<str>]),
+}
+
 /// The state of one client request, shared by its subrequests and its internal redirects.
 #[derive(Debug)]
 pub struct Context {
@@ -92,6 +102,8 @@ pub struct Context {
     pub outcome: RefCell<Outcome>,
     /// Whether the client's own `X-Authgear-*` are gone from the header list.
     pub stripped: Cell<bool>,
+    /// The requirement that a known caller does not meet.
+    pub unmet: Cell<Option<Unmet>>,
     /// The subrequest that the request waits for.
     pub asked: Cell<Option<Asked>>,
     /// A token that stands if the resolver confirms it.
@@ -104,8 +116,8 @@ pub struct Context {
     pub early_for: Cell<Option<NonNull<LocationConf>>>,
     /// Set while a variable asks for an early verdict, so that it cannot ask itself.
     pub asking: Cell<bool>,
-    /// Values of computed variables, in the request's pool, by their name.
-    pub texts: RefCell<Vec<(Box<[u8]>, ngx_str_t)>>,
+    /// Texts of claims, in the request's pool.
+    pub texts: RefCell<Vec<(Claim, ngx_str_t)>>,
 }
 
 impl Context {
@@ -114,6 +126,7 @@ impl Context {
             stage: Cell::new(Stage::New),
             outcome: RefCell::default(),
             stripped: Cell::new(false),
+            unmet: Cell::new(None),
             asked: Cell::new(None),
             unconfirmed: RefCell::default(),
             lease: Cell::new(None),
@@ -142,8 +155,17 @@ impl Context {
     /// Settles what is known of the caller.
     pub fn settle(&self, outcome: Outcome) {
         self.early_for.set(None);
+        self.unmet.set(None);
         self.texts.borrow_mut().clear();
         *self.outcome.borrow_mut() = outcome;
+    }
+
+    /// The word for `$authgear_reason`; `None` while nothing is known.
+    pub fn reason(&self) -> Option<Reason> {
+        match (self.outcome.borrow().reason(), self.unmet.get()) {
+            (Some(Reason::Ok), Some(_)) => Some(Reason::Policy),
+            (reason, _) => reason,
+        }
     }
 
     /// The context of `r`'s client request, if the module has met it.

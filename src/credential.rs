@@ -3,7 +3,7 @@
 use authgear_core::credential::{bearer, classify, cookie, CookieNames, Form};
 use authgear_core::Reason;
 
-use crate::nginx::{header_parts, Request};
+use crate::nginx::{header_parts, Failed, Request};
 
 /// What is to be done about a request's credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Credential<'r> {
     Refused(Reason),
     /// More than one `Authorization` header (RFC 6750, section 3.1: `invalid_request`).
     Ambiguous,
+    /// nginx could not evaluate where it stands; it has logged why.
+    Unknown,
 }
 
 /// What the headers hold; empty values are absent ones.
@@ -37,7 +39,8 @@ struct Sent<'r> {
 
 impl<'r> Credential<'r> {
     /// Finds it in Authgear's order: the `Authorization` header, then the cookies `app_session`,
-    /// `app_access_token` and `session` (`pkg/lib/session/middleware.go`).
+    /// `app_access_token` and `session` (`pkg/lib/session/middleware.go`). `authgear_token` may put
+    /// something else in the header's place.
     ///
     /// Without a resolver only JWTs can be judged, and the cookies of opaque sessions are not
     /// looked at: they may belong to another application.
@@ -54,11 +57,33 @@ impl<'r> Credential<'r> {
                 _ => {}
             }
         }
-        match sent.authorization.and_then(bearer) {
+        let token = match configured_token(r) {
+            Some(Ok(token)) => token,
+            Some(Err(Failed)) => return Self::Unknown,
+            None => sent.authorization.and_then(bearer),
+        };
+        match token {
             Some(token) => sent.of_bearer(token),
             None => sent.of_cookies(),
         }
     }
+}
+
+/// The token that `authgear_token` finds, which stands in for the `Authorization` header: the first
+/// value that is not empty. A value may carry the scheme `Bearer`; one of another scheme counts as
+/// empty. `None` without the directive.
+pub fn configured_token(r: &Request) -> Option<Result<Option<&[u8]>, Failed>> {
+    let tokens = r.location().tokens();
+    if tokens.is_empty() {
+        return None;
+    }
+    let found = tokens.iter().find_map(|value| match value.evaluate(r) {
+        Err(Failed) => Some(Err(Failed)),
+        Ok(value) if value.contains(&b' ') => bearer(value).map(Ok),
+        Ok(b"") => None,
+        Ok(value) => Some(Ok(value)),
+    });
+    Some(found.transpose())
 }
 
 impl<'r> Sent<'r> {

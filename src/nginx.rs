@@ -2,7 +2,7 @@
 //!
 //! Nothing here decides anything; it is what the `ngx` crate does not wrap.
 
-use core::ffi::{c_char, c_void};
+use core::ffi::{c_char, c_void, CStr};
 use core::fmt;
 use core::ptr::{self, NonNull};
 use core::{mem, slice, str};
@@ -12,10 +12,11 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::PathBuf;
 
 use nginx_sys::{
-    ngx_add_path, ngx_array_push, ngx_conf_full_name, ngx_conf_t, ngx_http_compile_complex_value,
-    ngx_http_compile_complex_value_t, ngx_http_complex_value, ngx_http_complex_value_t,
+    ngx_add_path, ngx_array_push, ngx_array_t, ngx_conf_full_name, ngx_conf_t,
+    ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value,
+    ngx_http_complex_value_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t,
     ngx_http_core_main_conf_t, ngx_http_handler_pt, ngx_http_request_t, ngx_int_t, ngx_list_part_t,
-    ngx_list_push, ngx_list_t, ngx_log_t, ngx_path_t, ngx_pcalloc, ngx_pnalloc,
+    ngx_list_push, ngx_list_t, ngx_log_t, ngx_module_t, ngx_path_t, ngx_pcalloc, ngx_pnalloc,
     ngx_pool_cleanup_add, ngx_pool_t, ngx_shm_zone_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
     NGX_LOG_EMERG, NGX_LOG_WARN, NGX_OK,
 };
@@ -362,6 +363,17 @@ impl Conf {
             .expect("nginx makes a location configuration for every module")
     }
 
+    /// Reads the file that the directive `include` names, as nginx's own blocks do.
+    pub fn include(&self) -> Result<(), Failed> {
+        // SAFETY: the context is live; nginx looks at its words alone.
+        let status =
+            unsafe { nginx_sys::ngx_conf_include(self.raw(), ptr::null_mut(), ptr::null_mut()) };
+        match status.is_null() {
+            true => Ok(()),
+            false => Err(Failed),
+        }
+    }
+
     /// The directive's words, its name first. `Err` says which directive has one that is not
     /// UTF-8.
     pub fn words(&self) -> Result<Vec<&str>, String> {
@@ -413,6 +425,48 @@ impl Conf {
         false
     }
 
+    /// The location whose configuration is being merged.
+    pub fn location(&self) -> LocationAt<'_> {
+        // SAFETY: while nginx merges, the context's `ctx` is that of the level being merged, which
+        // holds a structure for each module; the rewrite module's begins with its `codes`.
+        unsafe {
+            let levels = (*self.raw()).ctx.cast::<ngx_http_conf_ctx_t>();
+            let core = ptr::addr_of!(nginx_sys::ngx_http_core_module);
+            let conf = (*levels).loc_conf.add((*core).ctx_index);
+            let core = &*(*conf).cast::<ngx_http_core_loc_conf_t>();
+            let is_named_place = core.name.len > 0 && core.noname() == 0;
+            let rewrites = self
+                .http_module(c"ngx_http_rewrite_module")
+                .and_then(|module| {
+                    let conf = (*levels).loc_conf.add(module.ctx_index);
+                    (*(*conf).cast::<*const ngx_array_t>()).as_ref()
+                });
+            LocationAt {
+                name: is_named_place
+                    .then(|| String::from_utf8_lossy(bytes(&core.name)).into_owned()),
+                is_leaf: (is_named_place || core.noname() == 1) && core.locations.is_null(),
+                is_internal: core.internal == 1,
+                rewrites,
+            }
+        }
+    }
+
+    /// The http module of that name, if nginx has it.
+    fn http_module(&self, name: &CStr) -> Option<&ngx_module_t> {
+        // SAFETY: the cycle's list of modules ends with a null pointer, and each has a name that
+        // ends with a zero.
+        unsafe {
+            let mut module = (*(*self.raw()).cycle).modules;
+            while let Some(one) = (*module).as_ref() {
+                if CStr::from_ptr(one.name) == name {
+                    return Some(one);
+                }
+                module = module.add(1);
+            }
+        }
+        None
+    }
+
     /// Logs something that an administrator should look at; nginx appends the file and line.
     pub fn warn(&self, message: impl fmt::Display) {
         ngx::ngx_conf_log_error!(NGX_LOG_WARN, self.raw(), "authgear: {message}");
@@ -437,6 +491,18 @@ impl Conf {
         // SAFETY: the context's log is live.
         let log = unsafe { (*self.raw()).log };
         ngx::ngx_log_error!(NGX_LOG_EMERG, log, "authgear: {message} in {place}");
+    }
+
+    /// Like [`Conf::warn`], for a directive that was read before.
+    pub fn warn_at(&self, place: &Place, message: impl fmt::Display) {
+        self.warn_nowhere(format_args!("{message} in {place}"));
+    }
+
+    /// Like [`Conf::warn`], for something that stands at no one line.
+    pub fn warn_nowhere(&self, message: impl fmt::Display) {
+        // SAFETY: the context's log is live.
+        let log = unsafe { (*self.raw()).log };
+        ngx::ngx_log_error!(NGX_LOG_WARN, log, "authgear: {message}");
     }
 
     /// The absolute path of a file that a directive names, as nginx's own directives take it.
@@ -517,6 +583,19 @@ impl Conf {
         }
         Ok(())
     }
+}
+
+/// A location, as far as the module looks at what other modules do there.
+#[derive(Debug)]
+pub struct LocationAt<'a> {
+    /// As the configuration names it; `None` for a server, an `if` and a `limit_except`.
+    pub name: Option<String>,
+    /// Whether it is a location, an `if` or a `limit_except`, and no other is inside it.
+    pub is_leaf: bool,
+    /// Whether clients cannot ask it.
+    pub is_internal: bool,
+    /// The compiled directives of the rewrite module.
+    pub rewrites: Option<&'a ngx_array_t>,
 }
 
 /// A line of a configuration file.

@@ -21,6 +21,7 @@ use ngx::ngx_log_error;
 use crate::access::Step;
 use crate::conf::{Project, Recheck};
 use crate::context::{Context, From, Outcome, Stage};
+use crate::credential::configured_token;
 use crate::nginx::{borrowed_str, bytes, guard, header_parts, Failed, Request};
 use crate::verdicts::{Digest, Table, Verdict};
 use crate::worker;
@@ -497,6 +498,10 @@ fn credentials_digest(r: &Request, project: &Project) -> Option<Digest> {
             _ => {}
         }
     }
+    // The resolver sees it if its location hands it on.
+    if let Some(token) = configured_token(r) {
+        parts.extend([&b"token"[..], token.ok()?.unwrap_or_default()]);
+    }
     worker::digest(&parts)
 }
 
@@ -519,7 +524,9 @@ fn lifetime(r: &Request, project: &Project) -> Option<u64> {
         _ => None,
     });
     let now = r.now();
+    let configured = configured_token(r).and_then(Result::ok).flatten();
     tokens
+        .chain(configured)
         .filter_map(|token| UnverifiedToken::parse(token).ok()?.claimed_expiry())
         // One that has expired is not what the resolver said yes to.
         .filter(|expiry| *expiry > now)

@@ -3,13 +3,15 @@
 use core::ptr::NonNull;
 
 use authgear_core::session::{Field, Session};
+use authgear_core::token::VerifiedToken;
 use nginx_sys::{
     ngx_http_add_variable, ngx_http_request_t, ngx_int_t, ngx_str_t, ngx_variable_value_t,
-    NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_PREFIX, NGX_OK,
+    NGX_ERROR, NGX_HTTP_VAR_CHANGEABLE, NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_PREFIX, NGX_OK,
 };
 
 use crate::access;
-use crate::context::{Context, Outcome};
+use crate::conf::Mistake;
+use crate::context::{Claim, Context, Outcome};
 use crate::nginx::{borrowed_str, bytes, guard, Conf, Failed, Request};
 
 /// What a variable shows.
@@ -109,7 +111,54 @@ unsafe extern "C" fn get_claim(
                 bytes(&*(name as *const ngx_str_t)),
             )
         };
-        show(v, claim(&r, &name[CLAIM_PREFIX.len()..]))
+        let name = &name[CLAIM_PREFIX.len()..];
+        let text = claim(&r, Claim::Named(name.into()), |token| {
+            token.claim_text_of_lowercase(core::str::from_utf8(name).ok()?)
+        });
+        show(v, text)
+    })
+}
+
+/// Makes a variable of `authgear_claim_set`, or finds it; returns what tells it from the others.
+pub fn add_claim(cf: &Conf, name: &str) -> Result<usize, Mistake> {
+    let mut text = borrowed_str(name.as_bytes());
+    let flags = NGX_HTTP_VAR_NOCACHEABLE | NGX_HTTP_VAR_CHANGEABLE;
+    // SAFETY: the context is live; nginx copies the name.
+    let variable = unsafe {
+        ngx_http_add_variable(cf.raw(), &mut text, flags as usize)
+            .as_mut()
+            .ok_or(Failed)?
+    };
+    let ours: Getter = get_claim_at;
+    match variable.get_handler {
+        Some(handler) if core::ptr::fn_addr_eq(handler, ours) => {}
+        Some(_) => {
+            return Err(
+                format!("cannot set \"${name}\", which another directive sets; rename it").into(),
+            )
+        }
+        None => {
+            variable.get_handler = Some(ours);
+            variable.data = core::ptr::from_mut(variable) as usize;
+        }
+    }
+    Ok(variable.data)
+}
+
+unsafe extern "C" fn get_claim_at(
+    r: *mut ngx_http_request_t,
+    v: *mut ngx_variable_value_t,
+    variable: usize,
+) -> ngx_int_t {
+    guard(NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx hands over a live request and the slot of one of its variables.
+        let (r, v) = unsafe { (Request::from_raw(r), &mut *v) };
+        let main = r.main();
+        let path = r.location().claim_path(variable);
+        let text = path
+            .or_else(|| main.location().claim_path(variable))
+            .and_then(|path| claim(&r, Claim::At(path), |token| token.claim_path_text(path)));
+        show(v, text)
     })
 }
 
@@ -131,7 +180,7 @@ fn value(r: &Request, value: Value) -> Option<ngx_str_t> {
     let context = settled(r)?;
     let outcome = context.outcome.borrow();
     let text = match (&*outcome, value) {
-        (outcome, Value::Reason) => outcome.reason().map(|reason| reason.as_str()),
+        (_, Value::Reason) => context.reason().map(|reason| reason.as_str()),
         (outcome, Value::Source) => outcome.source(),
         (Outcome::Verified(token), Value::Claims) => Some(token.claims_json()),
         (Outcome::Verified(token), value) => shown(token.session(), value),
@@ -156,25 +205,24 @@ fn shown(session: &Session, value: Value) -> Option<&str> {
     }
 }
 
-fn claim(r: &Request, name: &[u8]) -> Option<ngx_str_t> {
+/// The text of a claim, found once for each request and kept.
+fn claim(
+    r: &Request,
+    claim: Claim,
+    find: impl FnOnce(&VerifiedToken) -> Option<String>,
+) -> Option<ngx_str_t> {
     let context = settled(r)?;
     let outcome = context.outcome.borrow();
     let Outcome::Verified(token) = &*outcome else {
         return None;
     };
     let mut texts = context.texts.borrow_mut();
-    if let Some((_, text)) = texts.iter().find(|(known, _)| **known == *name) {
+    if let Some((_, text)) = texts.iter().find(|(known, _)| *known == claim) {
         return Some(*text);
     }
-    let text = core::str::from_utf8(name)
-        .ok()
-        .and_then(|name| token.claim_text_of_lowercase(name));
-    let text = r
-        .main()
-        .pool()
-        .copy(text.unwrap_or_default().as_bytes())
-        .ok()?;
-    texts.push((name.into(), text));
+    let text = find(token).unwrap_or_default();
+    let text = r.main().pool().copy(text.as_bytes()).ok()?;
+    texts.push((claim, text));
     Some(text)
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use authgear_core::fingerprint::fingerprint;
 use authgear_core::keys::freshness::Need;
+use authgear_core::Reason;
 use nginx_sys::{
     ngx_add_timer, ngx_connection_t, ngx_current_msec, ngx_cycle_t, ngx_event_t,
     ngx_handle_read_event, ngx_http_block_reading, ngx_http_core_run_phases,
@@ -139,6 +140,11 @@ pub fn digest(parts: &[&[u8]]) -> Option<Digest> {
     Some(fingerprint(
         core::iter::once(&key[..]).chain(parts.iter().copied()),
     ))
+}
+
+/// Counts what `observe` would have refused; see [`Tallies::count`](crate::tally::Tallies::count).
+pub fn count(project: &str, reason: Reason) -> Option<u64> {
+    zone()?.tallies().count(project, reason)
 }
 
 /// Wakes at once whoever waits for what has just come.

@@ -35,6 +35,8 @@ my %files = (
     'key.pem' => "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
     'junk.pem' => "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
     'project.conf' => "\nauthgear_project a {\n    endpoint;\n}\n",
+    'endpoint.conf' => "endpoint https://a.example;\n",
+    'leeway.conf' => "endpoint https://a.example;\nleeway 5sec;\n",
     'server.conf' => "\nserver {\n    authgear_verify nosuch;\n}\n",
 );
 make_path($directory);
@@ -1145,3 +1147,56 @@ authgear_project a {
     recheck 30s strict;
 }
 --- fine
+
+=== endpoint: a path behind a variable
+authgear_project a {
+    endpoint https://$host/app;
+}
+--- emerg
+authgear: "endpoint" has an invalid value "https://$host/app": has a path, write only scheme, host and port in nginx.conf:2
+
+=== endpoint: another scheme before a variable
+authgear_project a {
+    endpoint ftp://$host;
+}
+--- emerg
+authgear: "endpoint" has an invalid value "ftp://$host": begins with neither https:// nor http://, write https:// before the host in nginx.conf:2
+
+=== endpoint: a variable for all of it, and http for what may be loopback
+authgear_project a {
+    endpoint $arg_endpoint;
+}
+authgear_project b {
+    endpoint http://$host;
+}
+--- fine
+
+=== cookie_prefix: a variable
+authgear_project a {
+    endpoint https://a.example;
+    cookie_prefix $host;
+}
+--- emerg
+authgear: "cookie_prefix" cannot hold variables, as "$host" does in nginx.conf:3
+
+=== authgear_project: includes a file, as nginx's own blocks do
+authgear_project a {
+    include endpoint.conf;
+}
+--- fine
+
+=== authgear_project: a mistake in a file that it includes
+authgear_project a {
+    include leeway.conf;
+}
+--- emerg
+authgear: "leeway" has an invalid time "5sec"; write it as "500ms", "5s" or "10m" in leeway.conf:2
+
+=== recheck: too many values
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+    recheck 30s strict 30s;
+}
+--- emerg
+authgear: "recheck" must be a time, a time and "strict", or "off"; write it as "recheck 30s;" or "recheck 30s strict;" in nginx.conf:4

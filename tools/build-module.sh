@@ -25,5 +25,7 @@ fi
 cargo "${args[@]}"
 
 # By rename: an nginx that has the old file mapped keeps it.
-cp "$target/release/lib$module_name.so" "$module.new"
-mv -f "$module.new" "$module"
+new=$(mktemp "$module.XXXXXX")
+cp "$target/release/lib$module_name.so" "$new"
+chmod 644 "$new"
+mv -f "$new" "$module"

@@ -1,6 +1,7 @@
 //! The rules of one location, applied to a verified token on every request.
 
 use crate::reason::Reason;
+use crate::session::{Field, Session};
 use crate::token::VerifiedToken;
 
 /// Whose tokens are let in.
@@ -94,6 +95,85 @@ pub fn judge(
     match (rules.token_type, claims.is_client()) {
         (TokenKind::Any, _) | (TokenKind::User, false) | (TokenKind::Client, true) => Ok(()),
         (TokenKind::User, true) | (TokenKind::Client, false) => Err(Reason::BadType),
+    }
+}
+
+/// Judges a session that the resolver vouches for by the rules that are made for tokens.
+///
+/// The resolver tells neither client nor audience. A session is meant for its project, whose own
+/// audience is `own`: Authgear's endpoint, the `aud` of every user's token
+/// (`pkg/lib/oauth/token_encoding.go`).
+///
+/// # Errors
+///
+/// [`Reason::BadAudience`] when only other audiences are wanted; [`Reason::BadClient`] when a client
+/// is, since nobody says which one it is.
+pub fn judge_session(rules: &Rules, own: &str, audience: &[impl AsRef<str>]) -> Result<(), Reason> {
+    if !audience.iter().any(|wanted| wanted.as_ref() == own) {
+        return Err(Reason::BadAudience);
+    }
+    match rules.client_ids.is_empty() {
+        true => Ok(()),
+        false => Err(Reason::BadClient),
+    }
+}
+
+/// What one location asks of a caller who is known, whichever way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requirements<'a> {
+    /// Any of them must be among the caller's roles; empty asks for none.
+    pub roles: &'a [Box<str>],
+    /// All of them must be in the scope (RFC 6749, section 3.3); empty asks for none.
+    pub scopes: &'a [Box<str>],
+    /// The user logged in at most so many seconds ago (RFC 9470).
+    pub auth_age: Option<u64>,
+}
+
+/// The requirement that a caller does not meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmet {
+    /// The caller has none of the roles.
+    Role,
+    /// A scope is missing, or nobody says what the scope is.
+    Scope,
+    /// The log-in is too long ago, or nobody says when it was.
+    AuthAge,
+}
+
+impl Requirements<'_> {
+    /// Whether nothing is asked.
+    pub fn is_empty(&self) -> bool {
+        *self == Requirements::default()
+    }
+
+    /// Compares with what is known of the caller at the time `now`, in Unix seconds. The log-in
+    /// comes last: it is the one that the caller can mend.
+    ///
+    /// # Errors
+    ///
+    /// The first that is not met. What is not known is not met: a client has neither roles nor a
+    /// log-in, and the resolver tells no scope.
+    pub fn check(&self, session: &Session, now: f64) -> Result<(), Unmet> {
+        let among = |list: Option<&str>, separator, wanted: &str| {
+            list.is_some_and(|list| list.split(separator).any(|one| one == wanted))
+        };
+        let roles = session.get(Field::UserRoles);
+        if !self.roles.is_empty() && !self.roles.iter().any(|role| among(roles, ',', role)) {
+            return Err(Unmet::Role);
+        }
+        let scope = session.scope();
+        if !self.scopes.iter().all(|wanted| among(scope, ' ', wanted)) {
+            return Err(Unmet::Scope);
+        }
+        if let Some(age) = self.auth_age {
+            let login = session.get(Field::SessionAuthenticatedAt);
+            let login = login.and_then(|seconds| seconds.parse::<u64>().ok());
+            let is_recent = login.is_some_and(|login| now <= login.saturating_add(age) as f64);
+            if !is_recent {
+                return Err(Unmet::AuthAge);
+            }
+        }
+        Ok(())
     }
 }
 

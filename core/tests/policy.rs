@@ -2,7 +2,8 @@
 
 mod support;
 
-use authgear_core::policy::{judge, Rules, TokenKind};
+use authgear_core::policy::{judge, judge_session, Requirements, Rules, TokenKind, Unmet};
+use authgear_core::session::Session;
 use authgear_core::token::VerifiedToken;
 use authgear_core::{Algorithm, Reason};
 use support::{verified, Signer};
@@ -283,4 +284,146 @@ fn the_first_broken_rule_counts() {
             "{claims}"
         );
     }
+}
+
+#[test]
+fn a_session_of_the_resolver_is_for_the_projects_own_audience_and_for_no_client_in_particular() {
+    let any = Rules::default();
+    let of_app = Rules {
+        client_ids: vec!["app".into()],
+        ..Rules::default()
+    };
+    let api = "https://api.example.com";
+    assert_eq!(judge_session(&any, ISSUER, &[ISSUER]), Ok(()));
+    assert_eq!(judge_session(&any, ISSUER, &[api, ISSUER]), Ok(()));
+    assert_eq!(
+        judge_session(&any, ISSUER, &[api]),
+        Err(Reason::BadAudience)
+    );
+    assert_eq!(
+        judge_session(&any, ISSUER, &[] as &[&str]),
+        Err(Reason::BadAudience)
+    );
+    assert_eq!(
+        judge_session(&of_app, ISSUER, &[ISSUER]),
+        Err(Reason::BadClient)
+    );
+}
+
+fn resolved(more: &[(&str, &str)]) -> Session {
+    let own = [
+        ("X-Authgear-Session-Valid", "true"),
+        ("X-Authgear-User-Id", "u"),
+    ];
+    let headers = own.iter().chain(more);
+    Session::from_resolver(headers.map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+        .unwrap()
+        .unwrap()
+}
+
+fn names(names: &[&str]) -> Vec<Box<str>> {
+    names.iter().map(|&name| name.into()).collect()
+}
+
+#[test]
+fn any_role_is_enough() {
+    let roles = r#","https://authgear.com/claims/user/roles":["reader","editor"]"#;
+    let token = user(roles);
+    let session = resolved(&[("X-Authgear-User-Roles", "reader,editor")]);
+    for (wanted, meets) in [
+        (&["editor"][..], true),
+        (&["admin", "reader"], true),
+        (&["admin"], false),
+        (&["edit"], false),
+        (&["Editor"], false),
+        (&["reader,editor"], false),
+    ] {
+        let roles = names(wanted);
+        let requirements = Requirements {
+            roles: &roles,
+            ..Requirements::default()
+        };
+        let expected = if meets { Ok(()) } else { Err(Unmet::Role) };
+        assert_eq!(requirements.check(token.session(), NOW), expected);
+        assert_eq!(requirements.check(&session, NOW), expected);
+        assert_eq!(
+            requirements.check(user("").session(), NOW),
+            Err(Unmet::Role)
+        );
+        assert_eq!(requirements.check(&resolved(&[]), NOW), Err(Unmet::Role));
+    }
+}
+
+#[test]
+fn every_scope_is_needed() {
+    let token = user(r#","scope":"openid write:all  read""#);
+    for (wanted, meets) in [
+        (&["read"][..], true),
+        (&["read", "write:all"], true),
+        (&["read", "delete"], false),
+        (&["write"], false),
+        (&["READ"], false),
+    ] {
+        let scopes = names(wanted);
+        let requirements = Requirements {
+            scopes: &scopes,
+            ..Requirements::default()
+        };
+        let expected = if meets { Ok(()) } else { Err(Unmet::Scope) };
+        assert_eq!(requirements.check(token.session(), NOW), expected);
+        // The resolver tells none.
+        assert_eq!(requirements.check(&resolved(&[]), NOW), Err(Unmet::Scope));
+    }
+}
+
+#[test]
+fn a_log_in_may_be_so_old() {
+    let requirements = Requirements {
+        auth_age: Some(300),
+        ..Requirements::default()
+    };
+    for (login, meets) in [
+        ("1700000000", true),
+        ("1699999700", true),
+        ("1699999699", false),
+        ("1700000099", true),
+        ("0", false),
+    ] {
+        let expected = if meets { Ok(()) } else { Err(Unmet::AuthAge) };
+        let token = user(&format!(r#","auth_time":{login}"#));
+        let session = resolved(&[("X-Authgear-Session-Authenticated-At", login)]);
+        assert_eq!(requirements.check(token.session(), NOW), expected);
+        assert_eq!(requirements.check(&session, NOW), expected);
+    }
+    for unknown in [user("").session(), &resolved(&[])] {
+        assert_eq!(requirements.check(unknown, NOW), Err(Unmet::AuthAge));
+    }
+    let absurd = resolved(&[(
+        "X-Authgear-Session-Authenticated-At",
+        "18446744073709551615",
+    )]);
+    assert_eq!(requirements.check(&absurd, NOW), Ok(()));
+    let nonsense = resolved(&[("X-Authgear-Session-Authenticated-At", "yesterday")]);
+    assert_eq!(requirements.check(&nonsense, NOW), Err(Unmet::AuthAge));
+}
+
+#[test]
+fn requirements_are_checked_in_order_and_none_asks_nothing() {
+    let (roles, scopes) = (names(&["admin"]), names(&["write"]));
+    let all = Requirements {
+        roles: &roles,
+        scopes: &scopes,
+        auth_age: Some(300),
+    };
+    let admin = user(r#","https://authgear.com/claims/user/roles":["admin"]"#);
+    let writer = user(r#","https://authgear.com/claims/user/roles":["admin"],"scope":"write""#);
+    assert_eq!(all.check(user("").session(), NOW), Err(Unmet::Role));
+    assert_eq!(all.check(admin.session(), NOW), Err(Unmet::Scope));
+    assert_eq!(all.check(writer.session(), NOW), Err(Unmet::AuthAge));
+    assert!(!all.is_empty());
+    assert!(Requirements::default().is_empty());
+    let client = with(&format!(
+        r#"{{"iss":"{ISSUER}","aud":["{ISSUER}"],"exp":1700000100,"sub":"client_id_x"}}"#
+    ));
+    assert_eq!(Requirements::default().check(client.session(), NOW), Ok(()));
 }

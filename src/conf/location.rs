@@ -1,7 +1,16 @@
-//! `authgear_verify` and what else stands at any level.
+//! What stands at any level: `authgear_verify`, and what is asked of its callers.
 
-use super::{flag, Mistake};
+use authgear_core::policy::Requirements;
+use nginx_sys::ngx_uint_t;
+
+use super::value::{flag, set};
+use super::Mistake;
 use crate::nginx::{ComplexValue, Conf, Failed, Place};
+
+mod early;
+mod rules;
+
+pub use rules::{ClaimSet, Require};
 
 /// What is asked of a request that `authgear_verify` covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,14 +48,27 @@ enum Verify {
     Off,
     /// By name, resolved when the configuration is complete.
     Named(String, Mode, Place),
-    Gate(Gate, Mode),
+    Gate(Gate, Mode, Place),
 }
 
-/// The `http`, `server`, `location`, `if` and `limit_except` levels.
+/// The `http`, `server`, `location`, `if` and `limit_except` levels. `None` is what a level leaves
+/// unsaid and inherits; an empty list is `off`.
 #[derive(Debug, Default)]
 pub struct LocationConf {
     verify: Option<Verify>,
     pass_headers: Option<bool>,
+    bypass_preflight: Option<bool>,
+    tokens: Option<Vec<ComplexValue>>,
+    audience: Option<Vec<Box<str>>>,
+    requires: Option<Vec<Require>>,
+    roles: Option<Vec<Box<str>>>,
+    scopes: Option<Vec<Box<str>>>,
+    auth_age: Option<Option<u64>>,
+    claims: Option<Vec<ClaimSet>>,
+    realm: Option<Option<Box<str>>>,
+    resource_metadata: Option<Option<Box<str>>>,
+    /// The first requirement of this very level: its directive, and where that stands.
+    requirement: Option<(&'static str, Place)>,
 }
 
 impl LocationConf {
@@ -90,8 +112,11 @@ impl LocationConf {
                 )
             })?,
         };
+        if mode == Mode::Observe {
+            cf.main_conf().zone.keep_tallies();
+        }
         self.verify = Some(if target.contains('$') {
-            Verify::Gate(Gate::Variable(cf.complex_value(target)?), mode)
+            Verify::Gate(Gate::Variable(cf.complex_value(target)?), mode, cf.place())
         } else {
             Verify::Named(target.to_string(), mode, cf.place())
         });
@@ -99,25 +124,64 @@ impl LocationConf {
     }
 
     /// Reads `authgear_pass_headers`'s parameter.
-    pub fn set_pass_headers(&mut self, words: &[&str]) -> Result<(), Mistake> {
-        if self.pass_headers.is_some() {
-            return Err("is duplicate".into());
-        }
-        self.pass_headers = Some(flag(words)?);
-        Ok(())
+    pub fn set_pass_headers(&mut self, _: &Conf, words: &[&str]) -> Result<(), Mistake> {
+        let value = flag(words)?;
+        set(&mut self.pass_headers, value)
     }
 
-    /// Inherits what this level leaves unsaid, and finds the projects that are named.
+    /// Reads `authgear_bypass_preflight`'s parameter.
+    pub fn set_bypass_preflight(&mut self, _: &Conf, words: &[&str]) -> Result<(), Mistake> {
+        let value = flag(words)?;
+        set(&mut self.bypass_preflight, value)
+    }
+
+    /// Inherits what this level leaves unsaid, finds the projects that are named, and looks at
+    /// what nginx would do before or without this module.
     pub fn merge(&mut self, prev: &Self, cf: &Conf) -> Result<(), Failed> {
-        if self.verify.is_none() {
-            self.verify.clone_from(&prev.verify);
+        fn inherit<T: Clone>(here: &mut Option<T>, above: &Option<T>) {
+            if here.is_none() {
+                here.clone_from(above);
+            }
         }
+        inherit(&mut self.verify, &prev.verify);
         if let Some(Verify::Named(name, mode, place)) = &self.verify {
             let index = find_project(cf, name, place)?;
-            self.verify = Some(Verify::Gate(Gate::Project(index), *mode));
+            self.verify = Some(Verify::Gate(Gate::Project(index), *mode, place.clone()));
         }
-        self.pass_headers = self.pass_headers.or(prev.pass_headers);
-        Ok(())
+        inherit(&mut self.pass_headers, &prev.pass_headers);
+        inherit(&mut self.bypass_preflight, &prev.bypass_preflight);
+        inherit(&mut self.tokens, &prev.tokens);
+        inherit(&mut self.audience, &prev.audience);
+        inherit(&mut self.requires, &prev.requires);
+        inherit(&mut self.roles, &prev.roles);
+        inherit(&mut self.scopes, &prev.scopes);
+        inherit(&mut self.auth_age, &prev.auth_age);
+        inherit(&mut self.claims, &prev.claims);
+        inherit(&mut self.realm, &prev.realm);
+        inherit(&mut self.resource_metadata, &prev.resource_metadata);
+        self.check_place(cf)
+    }
+
+    fn check_place(&self, cf: &Conf) -> Result<(), Failed> {
+        let location = cf.location();
+        early::warn_of_open_resolver(cf, &location);
+        match (&self.verify, &self.requirement) {
+            (Some(Verify::Gate(_, _, place)), _) => {
+                early::warn_of_answers(cf, &location, place);
+                Ok(())
+            }
+            (_, Some((directive, place))) if location.is_leaf => {
+                cf.emerg_at(
+                    place,
+                    format_args!(
+                        "\"{directive}\" is never asked, since nobody is verified here; \
+                         add \"authgear_verify myapp;\""
+                    ),
+                );
+                Err(Failed)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks what stands at a level that nobody may inherit from.
@@ -131,7 +195,7 @@ impl LocationConf {
     /// Who guards this location, and how strictly; `None` when nobody does.
     pub fn gate(&self) -> Option<(Gate, Mode)> {
         match self.verify {
-            Some(Verify::Gate(gate, mode)) => Some((gate, mode)),
+            Some(Verify::Gate(gate, mode, _)) => Some((gate, mode)),
             _ => None,
         }
     }
@@ -139,6 +203,52 @@ impl LocationConf {
     /// Whether the backend gets `X-Authgear-*`.
     pub fn pass_headers(&self) -> bool {
         self.pass_headers.unwrap_or(true)
+    }
+
+    /// Whether a CORS preflight needs no credential.
+    pub fn bypass_preflight(&self) -> bool {
+        self.bypass_preflight.unwrap_or(false)
+    }
+
+    /// Where a token is looked for in place of the `Authorization` header; empty for that header.
+    pub fn tokens(&self) -> &[ComplexValue] {
+        self.tokens.as_deref().unwrap_or_default()
+    }
+
+    /// The audiences that replace the project's; `None` when the project's stand.
+    pub fn audience(&self) -> Option<&[Box<str>]> {
+        self.audience.as_deref().filter(|list| !list.is_empty())
+    }
+
+    /// What `authgear_require` asks.
+    pub fn requires(&self) -> &[Require] {
+        self.requires.as_deref().unwrap_or_default()
+    }
+
+    /// What is asked of the caller's roles, scope and log-in.
+    pub fn requirements(&self) -> Requirements<'_> {
+        Requirements {
+            roles: self.roles.as_deref().unwrap_or_default(),
+            scopes: self.scopes.as_deref().unwrap_or_default(),
+            auth_age: self.auth_age.flatten(),
+        }
+    }
+
+    /// The path of the claim behind a variable of `authgear_claim_set`.
+    pub fn claim_path(&self, variable: ngx_uint_t) -> Option<&[Box<str>]> {
+        let claims = self.claims.as_deref().unwrap_or_default();
+        let claim = claims.iter().find(|claim| claim.variable == variable)?;
+        Some(&claim.path)
+    }
+
+    /// The realm of challenges, unless it is the project's name.
+    pub fn realm(&self) -> Option<&str> {
+        self.realm.as_ref()?.as_deref()
+    }
+
+    /// Where a client finds the resource's metadata (RFC 9728).
+    pub fn resource_metadata(&self) -> Option<&str> {
+        self.resource_metadata.as_ref()?.as_deref()
     }
 }
 

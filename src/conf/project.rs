@@ -61,8 +61,8 @@ enum Endpoint {
 /// What a tenant of an endpoint with variables is made from.
 #[derive(Debug)]
 struct Template {
-    issuer: Option<String>,
-    audience: Vec<String>,
+    issuer: Option<Box<str>>,
+    audience: Vec<Box<str>>,
     internal: Option<Origin>,
     jwks_uri: Option<Url>,
     jwks_file: Option<Rc<KeySet>>,
@@ -76,9 +76,11 @@ struct Template {
 #[derive(Debug)]
 pub struct Tenant {
     /// What `iss` must be.
-    pub issuer: String,
+    pub issuer: Box<str>,
     /// Any of them must be in `aud`.
-    pub audience: Vec<String>,
+    pub audience: Vec<Box<str>>,
+    /// The audience of the project itself: its endpoint, or its issuer if it has none.
+    pub own_audience: Box<str>,
     /// Where the keys come from.
     pub keys: Keys,
 }
@@ -160,7 +162,7 @@ impl Project {
 
 impl Template {
     fn tenant(&self, endpoint: Option<Origin>) -> Tenant {
-        let origin = endpoint.as_ref().map(|origin| origin.as_str().to_string());
+        let origin = endpoint.as_ref().map(|origin| Box::from(origin.as_str()));
         let keys = match &self.jwks_file {
             Some(keys) => Keys::File(Rc::clone(keys)),
             None => {
@@ -183,14 +185,15 @@ impl Template {
                 })
             }
         };
-        let origin = || origin.clone().unwrap_or_default();
+        let issuer = self.issuer.clone().or(origin.clone()).unwrap_or_default();
+        let own_audience = origin.unwrap_or(issuer.clone());
         Tenant {
-            issuer: self.issuer.clone().unwrap_or_else(origin),
-            audience: if self.audience.is_empty() {
-                vec![origin()]
-            } else {
-                self.audience.clone()
+            audience: match self.audience.is_empty() {
+                true => vec![own_audience.clone()],
+                false => self.audience.clone(),
             },
+            issuer,
+            own_audience,
             keys,
         }
     }

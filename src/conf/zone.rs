@@ -20,6 +20,7 @@ const LEAST_SIZE: usize = 512 << 10;
 pub struct ZoneConf {
     named: Option<(String, usize)>,
     keeps_verdicts: Cell<bool>,
+    keeps_tallies: Cell<bool>,
     zone: Cell<Option<NonNull<ngx_shm_zone_t>>>,
 }
 
@@ -97,6 +98,16 @@ impl ZoneConf {
     /// Whether the zone keeps what the resolver says.
     pub fn keeps_verdicts(&self) -> bool {
         self.keeps_verdicts.get()
+    }
+
+    /// Has a zone made for counters, even where nothing else needs one.
+    pub fn keep_tallies(&self) {
+        self.keeps_tallies.set(true);
+    }
+
+    /// Whether counters are kept.
+    pub fn keeps_tallies(&self) -> bool {
+        self.keeps_tallies.get()
     }
 
     /// The zone, once nginx has mapped it.

@@ -18,6 +18,7 @@ use nginx_sys::{
 
 use crate::conf::ZoneConf;
 use crate::nginx::guard;
+use crate::tally::Tallies;
 use crate::verdicts::Table;
 
 /// Tells sources of keys apart.
@@ -25,7 +26,7 @@ pub type Id = [u8; 32];
 
 const MAGIC: u64 = u64::from_be_bytes(*b"authgear");
 /// Changes with the layout of what the zone holds.
-const LAYOUT: u64 = (1 << 32) + mem::size_of::<Entry>() as u64;
+const LAYOUT: u64 = (2 << 32) + mem::size_of::<Entry>() as u64;
 const BUCKETS: usize = 512;
 /// The table of verdicts takes one part in so many of the zone.
 const VERDICTS_PART: usize = 4;
@@ -41,6 +42,7 @@ pub struct Zone {
     pub leases: u64,
     /// What the resolver said, or null when no project keeps it.
     pub verdicts: *mut Table,
+    pub tallies: Tallies,
     pub buckets: [*mut Entry; BUCKETS],
 }
 
@@ -98,19 +100,15 @@ pub unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, old: *mut c_void) 
                 return place_verdicts(zone, keeps_verdicts);
             }
             ngx_shmtx_lock(&mut (*pool).mutex);
-            let header = ngx_slab_alloc_locked(pool, mem::size_of::<Zone>()).cast::<Zone>();
+            // All zero: no bucket, no count, no table.
+            let header = ngx_slab_calloc_locked(pool, mem::size_of::<Zone>()).cast::<Zone>();
             ngx_shmtx_unlock(&mut (*pool).mutex);
             if header.is_null() {
                 return NGX_ERROR as ngx_int_t;
             }
-            header.write(Zone {
-                magic: MAGIC,
-                layout: LAYOUT,
-                generation: AtomicU64::new(1),
-                leases: 0,
-                verdicts: ptr::null_mut(),
-                buckets: [ptr::null_mut(); BUCKETS],
-            });
+            (*header).generation = AtomicU64::new(1);
+            (*header).layout = LAYOUT;
+            (*header).magic = MAGIC;
             (*pool).data = header.cast();
             // A full zone is no error: the least recently used entry makes room.
             (*pool).set_log_nomem(0);
@@ -175,6 +173,12 @@ impl SharedZone {
     pub fn generation(self) -> u64 {
         // SAFETY: the zone is mapped.
         unsafe { self.zone.as_ref().generation.load(Ordering::Acquire) }
+    }
+
+    /// What `observe` counts.
+    pub fn tallies(&self) -> &Tallies {
+        // SAFETY: the zone is mapped, and its counters are atomic.
+        unsafe { &(*self.zone.as_ptr()).tallies }
     }
 
     /// Uses the table of verdicts under the zone's mutex; `None` when there is no table.

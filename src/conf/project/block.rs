@@ -9,14 +9,15 @@ use std::time::Duration;
 use authgear_core::credential::CookieNames;
 use authgear_core::keys::fetch::check_ca;
 use authgear_core::keys::freshness::Timing;
-use authgear_core::keys::{KeySet, Origin, Url};
+use authgear_core::keys::{KeySet, Origin, OriginError, Url};
 use authgear_core::policy::{Rules, TokenKind};
 use authgear_core::{Algorithm, AlgorithmSet};
 use nginx_sys::{ngx_command_t, ngx_conf_parse, ngx_conf_t};
 use ngx::core::NGX_CONF_OK;
 
 use super::{Endpoint, Project, Recheck, Template};
-use crate::conf::{directive, time, MainConf, Mistake};
+use crate::conf::value::{any_time, bad_value, plain, positive_time, set, texts};
+use crate::conf::{directive, MainConf, Mistake};
 use crate::nginx::{guard, ComplexValue, Conf, CONF_ERROR};
 
 /// What `endpoint` says.
@@ -30,8 +31,8 @@ enum GivenEndpoint {
 struct Block {
     endpoint: Option<GivenEndpoint>,
     internal_endpoint: Option<Origin>,
-    issuer: Option<String>,
-    audience: Option<Vec<String>>,
+    issuer: Option<Box<str>>,
+    audience: Option<Vec<Box<str>>>,
     client_id: Option<Vec<Box<str>>>,
     token_type: Option<TokenKind>,
     algorithms: Option<AlgorithmSet>,
@@ -69,10 +70,7 @@ const DIRECTIVES: [(&str, usize, Set); 21] = [
     }),
     ("audience", MANY, |b, _, w| set(&mut b.audience, texts(w)?)),
     ("client_id", MANY, |b, _, w| {
-        set(
-            &mut b.client_id,
-            texts(w)?.into_iter().map(String::into_boxed_str).collect(),
-        )
+        set(&mut b.client_id, texts(w)?)
     }),
     ("token_type", 1, |b, _, w| {
         set(&mut b.token_type, token_type(w[0])?)
@@ -105,7 +103,7 @@ const DIRECTIVES: [(&str, usize, Set); 21] = [
     }),
     ("leeway", 1, |b, _, w| set(&mut b.leeway, any_time(w[0])?)),
     ("cookie_prefix", 1, |b, _, w| {
-        let names = CookieNames::new(w[0]).map_err(|error| bad_value(w[0], error))?;
+        let names = CookieNames::new(plain(w[0])?).map_err(|error| bad_value(w[0], error))?;
         set(&mut b.cookie_prefix, names)
     }),
     ("resolve_request", 1, |b, _, w| {
@@ -118,7 +116,7 @@ const DIRECTIVES: [(&str, usize, Set); 21] = [
         };
         set(&mut b.resolve_cache, time)
     }),
-    ("recheck", 2, |b, _, w| set(&mut b.recheck, recheck(w)?)),
+    ("recheck", MANY, |b, _, w| set(&mut b.recheck, recheck(w)?)),
     ("ssl_trusted_certificate", 1, |b, cf, w| {
         set(&mut b.ssl_trusted_certificate, certificates(cf, w[0])?)
     }),
@@ -137,28 +135,6 @@ const DIRECTIVES: [(&str, usize, Set); 21] = [
 ];
 
 const MANY: usize = usize::MAX;
-
-fn set<T>(slot: &mut Option<T>, value: T) -> Result<(), Mistake> {
-    if slot.replace(value).is_some() {
-        return Err("is duplicate".into());
-    }
-    Ok(())
-}
-
-fn bad_value(value: &str, error: impl core::fmt::Display) -> Mistake {
-    format!("has an invalid value \"{value}\": {error}").into()
-}
-
-/// Parameters that are compared with a claim: neither empty nor a variable.
-fn texts(words: &[&str]) -> Result<Vec<String>, Mistake> {
-    for word in words {
-        if word.is_empty() {
-            return Err("has an empty parameter, which no token can match".into());
-        }
-        plain(word)?;
-    }
-    Ok(words.iter().map(ToString::to_string).collect())
-}
 
 fn token_type(word: &str) -> Result<TokenKind, Mistake> {
     match word {
@@ -189,28 +165,41 @@ fn typ(words: &[&str]) -> Result<Option<Vec<Box<str>>>, Mistake> {
         }
         return Ok(None);
     }
-    Ok(Some(
-        texts(words)?
-            .into_iter()
-            .map(String::into_boxed_str)
-            .collect(),
-    ))
+    texts(words).map(Some)
 }
 
 fn endpoint(cf: &Conf, word: &str) -> Result<GivenEndpoint, Mistake> {
     if word.contains('$') {
+        check_around_variables(word)?;
         return Ok(GivenEndpoint::Variable(cf.complex_value(word)?));
     }
     let origin = Origin::parse(word).map_err(|error| bad_value(word, error))?;
     Ok(GivenEndpoint::Fixed(origin))
 }
 
-/// Refuses variables where nginx would take them for text.
-fn plain(word: &str) -> Result<&str, Mistake> {
-    if word.contains('$') {
-        return Err(format!("cannot hold variables, as \"{word}\" does").into());
+/// Refuses what no value of the variables can make an origin.
+fn check_around_variables(word: &str) -> Result<(), Mistake> {
+    if word.starts_with('$') {
+        return Ok(());
     }
-    Ok(word)
+    let filled = |value: &str| {
+        let mut parts = word.split('$');
+        let mut text = parts.next().unwrap_or_default().to_string();
+        for part in parts {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            text.push_str(value);
+            text.push_str(match part.strip_prefix('{') {
+                Some(braced) => braced.split_once('}').map_or("", |(_, rest)| rest),
+                None => part.trim_start_matches(is_name),
+            });
+        }
+        text
+    };
+    match (Origin::parse(&filled("x")), Origin::parse(&filled("1"))) {
+        // What is named may be on loopback.
+        (Ok(_) | Err(OriginError::PlainHttp), _) | (_, Ok(_)) => Ok(()),
+        (Err(error), _) => Err(bad_value(word, error)),
+    }
 }
 
 fn resolve_request(word: &str) -> Result<Option<Box<[u8]>>, Mistake> {
@@ -241,19 +230,6 @@ fn recheck(words: &[&str]) -> Result<Option<Recheck>, Mistake> {
         _ => Err("must be a time, a time and \"strict\", or \"off\"; \
                   write it as \"recheck 30s;\" or \"recheck 30s strict;\""
             .into()),
-    }
-}
-
-fn any_time(word: &str) -> Result<u64, Mistake> {
-    time(word).ok_or_else(|| {
-        format!("has an invalid time \"{word}\"; write it as \"500ms\", \"5s\" or \"10m\"").into()
-    })
-}
-
-fn positive_time(word: &str) -> Result<u64, Mistake> {
-    match any_time(word)? {
-        0 => Err("must be more than 0".into()),
-        ms => Ok(ms),
     }
 }
 
@@ -349,6 +325,12 @@ extern "C" fn inner_directive(
 
 impl Block {
     fn directive(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
+        if words[0] == "include" {
+            return match words.len() {
+                2 => cf.include().map_err(Mistake::from),
+                n => Err(format!("takes one file, not {}", n - 1).into()),
+            };
+        }
         let Some((_, most, set)) = DIRECTIVES.iter().find(|(name, ..)| *name == words[0]) else {
             let known: Vec<_> = DIRECTIVES.iter().map(|(name, ..)| *name).collect();
             return Err(format!(

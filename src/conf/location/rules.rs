@@ -1,0 +1,223 @@
+//! The directives that say what is asked of a caller, where the token is, and what a refused
+//! client is told.
+
+use authgear_core::keys::Url;
+
+use super::LocationConf;
+use crate::conf::value::{bad_value, plain, positive_seconds, set, texts};
+use crate::conf::Mistake;
+use crate::nginx::{ComplexValue, Conf};
+use crate::variables;
+
+/// One `authgear_require`.
+#[derive(Debug, Clone)]
+pub struct Require {
+    /// None of them may be empty or `0`.
+    pub values: Vec<ComplexValue>,
+    /// 401 or 403.
+    pub status: u16,
+}
+
+/// One `authgear_claim_set`.
+#[derive(Debug, Clone)]
+pub struct ClaimSet {
+    /// Which variable, as nginx hands it to the variable's getter.
+    pub variable: usize,
+    /// The claim's name at each level.
+    pub path: Vec<Box<str>>,
+}
+
+impl LocationConf {
+    /// Reads `authgear_token`'s variables.
+    pub fn set_token(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
+        let tokens = match words {
+            ["off"] => Vec::new(),
+            _ => values(cf, words, "$arg_access_token")?,
+        };
+        set(&mut self.tokens, tokens)
+    }
+
+    /// Reads `authgear_audience`'s parameters.
+    pub fn set_audience(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
+        let list = list_or_off(words)?;
+        set(&mut self.audience, list)?;
+        self.note(cf, "authgear_audience", words);
+        Ok(())
+    }
+
+    /// Reads one `authgear_require`; several at one level add up.
+    pub fn add_require(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
+        let list = self.requires.get_or_insert_default();
+        if words == ["off"] {
+            if !list.is_empty() {
+                return Err("is \"off\" and something else; remove one".into());
+            }
+            return Ok(());
+        }
+        let (words, status) = match words {
+            [values @ .., error] if error.starts_with("error=") => match *error {
+                "error=401" => (values, 401),
+                "error=403" => (values, 403),
+                _ => {
+                    return Err(format!(
+                        "must have \"error=401\" or \"error=403\", not \"{error}\""
+                    )
+                    .into())
+                }
+            },
+            values => (values, 403),
+        };
+        if words.is_empty() {
+            return Err("has no value; write \"authgear_require $value error=401;\"".into());
+        }
+        list.push(Require {
+            values: values(cf, words, "$authgear_claim_department")?,
+            status,
+        });
+        self.note(cf, "authgear_require", words);
+        Ok(())
+    }
+
+    /// Reads `authgear_require_role`'s roles.
+    pub fn set_roles(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
+        let roles = list_or_off(words)?;
+        if let Some(role) = roles.iter().find(|role| role.contains(',')) {
+            return Err(format!(
+                "has a role with a comma, \"{role}\"; separate roles by spaces, and any of \
+                 them is enough"
+            )
+            .into());
+        }
+        set(&mut self.roles, roles)?;
+        self.note(cf, "authgear_require_role", words);
+        Ok(())
+    }
+
+    /// Reads `authgear_require_scope`'s scopes.
+    pub fn set_scopes(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
+        let scopes = list_or_off(words)?;
+        // RFC 6749, section 3.3: scope-token.
+        let fits = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        if let Some(scope) = scopes.iter().find(|scope| !scope.bytes().all(fits)) {
+            return Err(format!(
+                "has a scope that no token can hold, \"{scope}\"; separate scopes by spaces, \
+                 and all of them are needed"
+            )
+            .into());
+        }
+        set(&mut self.scopes, scopes)?;
+        self.note(cf, "authgear_require_scope", words);
+        Ok(())
+    }
+
+    /// Reads `authgear_require_auth_age`'s time.
+    pub fn set_auth_age(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
+        let age = match only(words, "one time")? {
+            "off" => None,
+            time => Some(positive_seconds(time)?),
+        };
+        set(&mut self.auth_age, age)?;
+        self.note(cf, "authgear_require_auth_age", words);
+        Ok(())
+    }
+
+    /// Reads one `authgear_claim_set`; several at one level add up.
+    pub fn add_claim(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
+        const FORM: &str = "write \"authgear_claim_set $plan https://example.com/claims plan;\"";
+        let [variable, path @ ..] = words else {
+            return Err(format!("has no variable; {FORM}").into());
+        };
+        let name = variable.strip_prefix('$').filter(|name| {
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        });
+        let Some(name) = name else {
+            return Err(format!("must begin with a variable, not \"{variable}\"; {FORM}").into());
+        };
+        if path.is_empty() {
+            return Err(format!("has no claim for \"{variable}\"; {FORM}").into());
+        }
+        let path = texts(path)?;
+        let variable = variables::add_claim(cf, name)?;
+        let claims = self.claims.get_or_insert_default();
+        if claims.iter().any(|claim| claim.variable == variable) {
+            return Err(format!("sets \"${name}\" twice").into());
+        }
+        claims.push(ClaimSet { variable, path });
+        Ok(())
+    }
+
+    /// Reads `authgear_realm`'s text.
+    pub fn set_realm(&mut self, _: &Conf, words: &[&str]) -> Result<(), Mistake> {
+        let realm = match only(words, "one string")? {
+            "off" => None,
+            "" => return Err("is empty; name the realm, or leave the directive out".into()),
+            realm => Some(printable(plain(realm)?)?.into()),
+        };
+        set(&mut self.realm, realm)
+    }
+
+    /// Reads `authgear_resource_metadata`'s URL (RFC 9728, section 5.1).
+    pub fn set_resource_metadata(&mut self, _: &Conf, words: &[&str]) -> Result<(), Mistake> {
+        let url = match only(words, "one URL")? {
+            "off" => None,
+            url => {
+                let parsed = Url::parse(plain(url)?).map_err(|error| bad_value(url, error))?;
+                if parsed.origin().is_exposed() {
+                    return Err(
+                        format!("is plain http, \"{url}\"; metadata is served by https").into(),
+                    );
+                }
+                Some(url.into())
+            }
+        };
+        set(&mut self.resource_metadata, url)
+    }
+
+    /// Remembers where a requirement stands, should nobody be verified here.
+    fn note(&mut self, cf: &Conf, directive: &'static str, words: &[&str]) {
+        if self.requirement.is_none() && words != ["off"] {
+            self.requirement = Some((directive, cf.place()));
+        }
+    }
+}
+
+fn only<'a>(words: &[&'a str], what: &str) -> Result<&'a str, Mistake> {
+    match words {
+        [word] => Ok(word),
+        _ => Err(format!("takes {what}, not {} parameters", words.len()).into()),
+    }
+}
+
+/// A list, or `off` for an empty one.
+fn list_or_off(words: &[&str]) -> Result<Vec<Box<str>>, Mistake> {
+    match words {
+        ["off"] => Ok(Vec::new()),
+        _ if words.contains(&"off") => Err("is \"off\" and something else; remove one".into()),
+        _ => texts(words),
+    }
+}
+
+/// Values that depend on the request.
+fn values(cf: &Conf, words: &[&str], example: &str) -> Result<Vec<ComplexValue>, Mistake> {
+    words
+        .iter()
+        .map(|word| match word.contains('$') {
+            true => cf.complex_value(word).map_err(Mistake::from),
+            false => Err(format!(
+                "must hold variables, such as \"{example}\", and \"{word}\" is none"
+            )
+            .into()),
+        })
+        .collect()
+}
+
+/// Text that can stand in a header.
+fn printable(text: &str) -> Result<&str, Mistake> {
+    match text.bytes().any(|byte| byte < 0x20 || byte == 0x7f) {
+        true => Err("holds a control character, which no header can".into()),
+        false => Ok(text),
+    }
+}

@@ -1,0 +1,113 @@
+//! What a location asks of a caller who is known.
+
+use authgear_core::policy;
+use authgear_core::session::Session;
+use nginx_sys::{ngx_int_t, NGX_HTTP_FORBIDDEN, NGX_HTTP_OPTIONS, NGX_HTTP_UNAUTHORIZED};
+
+use crate::challenge::{self, Error};
+use crate::conf::Project;
+use crate::context::Outcome;
+use crate::nginx::{header_parts, Failed, Request};
+
+/// The requirement that a caller does not meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmet {
+    /// A value of `authgear_require` is empty or `0`; the status it asks for.
+    Value(u16),
+    /// Roles, scope or log-in.
+    Session(policy::Unmet),
+}
+
+/// The first requirement of the request's location that is not met. Who is refused anyway, or of
+/// whom nothing is known, is asked for nothing.
+pub fn unmet(r: &Request, outcome: &Outcome) -> Result<Option<Unmet>, Failed> {
+    let session = match outcome {
+        Outcome::Verified(token) => Some(token.session()),
+        Outcome::Resolved(session, _) => Some(&**session),
+        Outcome::Anonymous => None,
+        _ => return Ok(None),
+    };
+    let location = r.location();
+    for require in location.requires() {
+        for value in &require.values {
+            if matches!(value.evaluate(r)?, b"" | b"0") {
+                return Ok(Some(Unmet::Value(require.status)));
+            }
+        }
+    }
+    let requirements = location.requirements();
+    let checked = match session {
+        Some(session) => requirements.check(session, r.now()),
+        None if requirements.is_empty() => Ok(()),
+        None => Err(policy::Unmet::Role),
+    };
+    Ok(checked.err().map(Unmet::Session))
+}
+
+/// What a known caller is told who does not meet a requirement: the status, and the error of the
+/// challenge, if there is one.
+pub fn verdict<'r>(r: &'r Request, unmet: Unmet) -> (u32, Option<Error<'r>>) {
+    let requirements = r.location().requirements();
+    match unmet {
+        Unmet::Value(401) => (NGX_HTTP_UNAUTHORIZED, Some(Error::Requirement)),
+        Unmet::Value(_) | Unmet::Session(policy::Unmet::Role) => (NGX_HTTP_FORBIDDEN, None),
+        Unmet::Session(policy::Unmet::Scope) => {
+            (NGX_HTTP_FORBIDDEN, Some(Error::Scope(requirements.scopes)))
+        }
+        Unmet::Session(policy::Unmet::AuthAge) => (
+            NGX_HTTP_UNAUTHORIZED,
+            Some(Error::AuthAge(requirements.auth_age.unwrap_or_default())),
+        ),
+    }
+}
+
+/// Refuses a known caller.
+pub fn refuse(r: &Request, project: &Project, unmet: Unmet) -> Result<ngx_int_t, Failed> {
+    let (status, error) = verdict(r, unmet);
+    if let Some(error) = error {
+        challenge::add(r, project, Some(error))?;
+    }
+    Ok(status as ngx_int_t)
+}
+
+/// Which requirement it is, and why the caller does not meet it; no claim is repeated.
+pub fn explain(r: &Request, session: &Session, unmet: Unmet) -> String {
+    let requirements = r.location().requirements();
+    let listed = |names: &[Box<str>]| {
+        let quoted: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+        quoted.join(", ")
+    };
+    // The resolver says nothing that only a token has.
+    let is_resolved = session.token_type().is_none();
+    match unmet {
+        Unmet::Value(_) => "\"authgear_require\" is not met".to_string(),
+        Unmet::Session(policy::Unmet::Role) => {
+            format!("needs a role of {}", listed(requirements.roles))
+        }
+        Unmet::Session(policy::Unmet::Scope) if is_resolved => {
+            let scopes = listed(requirements.scopes);
+            format!("needs the scope {scopes}, and the resolver tells none")
+        }
+        Unmet::Session(policy::Unmet::Scope) => {
+            format!("needs the scope {}", listed(requirements.scopes))
+        }
+        Unmet::Session(policy::Unmet::AuthAge) => {
+            let age = requirements.auth_age.unwrap_or_default();
+            format!("needs a log-in within {age} s")
+        }
+    }
+}
+
+/// Whether the request is a CORS preflight: a browser sends it by itself, without credentials
+/// (Fetch standard, section 4.8).
+pub fn is_preflight(r: &Request) -> bool {
+    let sent = |wanted: &[u8]| {
+        r.headers().any(|header| {
+            let (name, value) = header_parts(header);
+            name == wanted && !value.is_empty()
+        })
+    };
+    // SAFETY: the request is live.
+    let method = unsafe { (*r.raw()).method };
+    method as u32 == NGX_HTTP_OPTIONS && sent(b"origin") && sent(b"access-control-request-method")
+}

@@ -1,0 +1,41 @@
+//! What `observe` would have refused, counted for all workers and across reloads.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use authgear_core::fingerprint::fingerprint;
+use authgear_core::Reason;
+
+/// Projects that are counted. Those beyond are logged without a count.
+const PROJECTS: usize = 64;
+const REASONS: usize = Reason::ALL.len();
+
+/// Counters in the shared zone. All-zero memory is an empty one.
+#[repr(C)]
+pub struct Tallies([Tally; PROJECTS]);
+
+/// One project's counters, found by its name: a reload may change the order of projects.
+#[repr(C)]
+struct Tally {
+    /// A digest of the name; 0 while nobody has the place.
+    project: AtomicU64,
+    counts: [AtomicU64; REASONS],
+}
+
+impl Tallies {
+    /// Counts one more, and says how many there are now.
+    pub fn count(&self, project: &str, reason: Reason) -> Option<u64> {
+        let digest = fingerprint([project.as_bytes()]);
+        let mut id = [0; 8];
+        id.copy_from_slice(&digest[..8]);
+        // Never the mark of a free place.
+        let id = u64::from_ne_bytes(id) | 1;
+        let free =
+            |place: &AtomicU64| place.compare_exchange(0, id, Ordering::Relaxed, Ordering::Relaxed);
+        let tally = self.0.iter().find(|tally| match free(&tally.project) {
+            Ok(_) => true,
+            Err(taken) => taken == id,
+        })?;
+        let reason = Reason::ALL.iter().position(|known| *known == reason)?;
+        Some(tally.counts[reason].fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
