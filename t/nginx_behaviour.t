@@ -3,7 +3,7 @@
 
 use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear;
-use Test::Nginx::Authgear::Client;
+use Test::Nginx::Authgear::Client qw(:DEFAULT verdict challenges chunked);
 use Test::Nginx::Authgear::Http2 qw(http2_listen);
 
 use strict;
@@ -66,15 +66,6 @@ my $bearer = 'Bearer realm="myapp"';
 my $invalid = "$bearer, error=\"invalid_token\", error_description=\"the access token expired\"";
 my $eve = 'Basic realm="eve"';
 
-# The status, and who the backend thinks it is.
-sub verdict {
-    my ($answer) = @_;
-    return $answer->{status} if $answer->{status} != 200;
-    return '200 ' . (header(echoed($answer), 'X-Authgear-User-Id') // 'nobody');
-}
-
-sub challenges { return join ' | ', sort map { $_->[1] } grep { lc $_->[0] eq 'www-authenticate' } @{ $_[0]{headers} } }
-
 # Bytes that no compression or text handling leaves alone by chance.
 my $mebibyte = join '', map { pack 'N', $_ * 2654435761 & 0xffffffff } 1 .. 262_144;
 my $sum = sha256_hex($mebibyte);
@@ -82,16 +73,6 @@ my $sum = sha256_hex($mebibyte);
 sub whole {
     my ($answer, $name) = @_;
     like(echoed($answer)->{body}, qr/\b1048576 bytes, sha256 $sum\b/, "$name: the body arrives whole");
-}
-
-sub chunked {
-    my ($text) = @_;
-    my $out = '';
-    for (my ($at, $size) = (0, 1); $at < length $text; $at += $size, $size = $size * 3 % 20_011 + 1) {
-        my $piece = substr $text, $at, $size;
-        $out .= sprintf "%x\r\n%s\r\n", length $piece, $piece;
-    }
-    return "${out}0\r\n\r\n";
 }
 
 # --- checks

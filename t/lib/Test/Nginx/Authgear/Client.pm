@@ -14,8 +14,9 @@ use Test::Nginx::Authgear ();
 use Test::Nginx::Util ();
 use Time::HiRes qw(time);
 
-our @EXPORT = qw(ask connection header header_lines echoed echoed_authgear recorder servroot port
+our @EXPORT = qw(ask connection header header_lines echoed echoed_authgear recorder held servroot port
     log_lines);
+our @EXPORT_OK = qw(verdict challenges chunked);
 
 my $patience = ($ENV{TEST_NGINX_USE_VALGRIND} ? 10 : 1) * 10;
 
@@ -187,6 +188,30 @@ sub echoed {
     };
 }
 
+# The status, and who the echo thinks it is.
+sub verdict {
+    my ($answer) = @_;
+    return $answer->{status} if $answer->{status} != 200;
+    return '200 ' . (header(echoed($answer), 'X-Authgear-User-Id') // 'nobody');
+}
+
+# What an answer asks for, in an order of no meaning.
+sub challenges {
+    my ($answer) = @_;
+    return join ' | ', sort map { $_->[1] } grep { lc $_->[0] eq 'www-authenticate' } @{ $answer->{headers} };
+}
+
+# A body in chunks of many sizes.
+sub chunked {
+    my ($text) = @_;
+    my $out = '';
+    for (my ($at, $size) = (0, 1); $at < length $text; $at += $size, $size = $size * 3 % 20_011 + 1) {
+        my $piece = substr $text, $at, $size;
+        $out .= sprintf "%x\r\n%s\r\n", length $piece, $piece;
+    }
+    return "${out}0\r\n\r\n";
+}
+
 # All headers that reached the echo under a name that a backend could read as
 # X-Authgear-Something, as sorted lines.
 sub echoed_authgear {
@@ -197,25 +222,33 @@ sub echoed_authgear {
 # A backend that remembers: recorder() returns its port and a function that
 # waits for so many requests and returns what each sent, like echoed().
 sub recorder {
+    my ($port, $next) = held();
+    my $take = sub {
+        my ($count) = @_;
+        return map {
+            my $peer = $next->();
+            $peer->send("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n");
+            $peer->{request};
+        } 1 .. $count;
+    };
+    return ($port, $take);
+}
+
+# A server that answers when the test does: held() returns its port and a function
+# that waits for the next connection. What it sent is its {request}, like echoed().
+sub held {
     my $listener = IO::Socket::INET->new(
         LocalAddr => '127.0.0.1', Proto => 'tcp', Listen => 16, ReuseAddr => 1)
         or die "cannot listen: $@\n";
-    my $take = sub {
-        my ($count) = @_;
-        my @requests;
-        my $select = IO::Select->new($listener);
-        while (@requests < $count) {
-            $select->can_read($patience) or die "the recorder got $#requests of $count requests\n";
-            my $socket = $listener->accept;
-            my $peer = bless { socket => $socket, buffer => '' }, __PACKAGE__;
-            $peer->read_until(qr/\r?\n\r?\n/);
-            push @requests, echoed({ body => $peer->{buffer} });
-            print {$socket} "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n";
-            close $socket;
-        }
-        return @requests;
+    my $next = sub {
+        IO::Select->new($listener)->can_read($patience) or die "nothing is asked within $patience s\n";
+        my $peer = bless { socket => scalar $listener->accept, buffer => '' }, __PACKAGE__;
+        $peer->read_until(qr/\r?\n\r?\n/);
+        $peer->{request} = echoed({ body => $peer->{buffer} });
+        $peer->{buffer} = '';
+        return $peer;
     };
-    return ($listener->sockport, $take);
+    return ($listener->sockport, $next);
 }
 
 1;

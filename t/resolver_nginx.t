@@ -1,0 +1,858 @@
+# Among nginx's own modules while the resolver is asked: what t/nginx_behaviour.t
+# shows of JWTs, of cookie sessions and opaque tokens.
+
+use Test::Nginx::Socket 'no_plan';
+use Test::Nginx::Authgear;
+use Test::Nginx::Authgear::Client qw(:DEFAULT verdict challenges chunked);
+use Test::Nginx::Authgear::Http2 qw(http2 http2_listen);
+use Test::Nginx::Authgear::Resolver;
+
+use strict;
+use warnings;
+
+use Digest::SHA qw(sha256_hex);
+use File::Temp qw(tempdir);
+use IO::Select;
+use MIME::Base64 qw(encode_base64);
+
+my $directory = tempdir(CLEANUP => 1);
+chmod 0755, $directory;
+open my $users, '>', "$directory/users" or die "cannot write: $!\n";
+print {$users} "eve:{PLAIN}secret\n";
+close $users;
+
+sub basic { return 'Authorization: Basic ' . encode_base64("eve:$_[0]", '') }
+my %session = map { $_ => cookie(session => session(user => $_)) } qw(alice bob carol);
+my $opaque = 'Authorization: Bearer ' . token(user => 'alice', kind => 'opaque');
+my $dead = cookie(session => 'dead');
+my %credential = (
+    none => [],
+    session => [$session{alice}],
+    opaque => [$opaque],
+    dead => [$dead],
+    'dead token' => ['Authorization: Bearer made-up'],
+    basic => [basic('secret')],
+    wrong => [basic('guessed')],
+    map {
+        my ($name, $password) = @$_;
+        ("$name and session" => [basic($password), $session{alice}], "$name and dead" => [basic($password), $dead])
+    } [basic => 'secret'], [wrong => 'guessed'],
+);
+
+my $bearer = 'Bearer realm="myapp"';
+my $invalid = qq{$bearer, error="invalid_token", error_description="the session is invalid"};
+my $eve = 'Basic realm="eve"';
+my $clear = 'session=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Secure; SameSite=Lax';
+my $mebibyte = join '', map { pack 'N', $_ * 2654435761 & 0xffffffff } 1 .. 262_144;
+
+# What mirror and auth_request send.
+my ($recorder_port, $take) = recorder();
+
+# A resolver that answers when it is told to.
+my ($held_port, $question) = held();
+
+# Says yes to a question.
+sub vouch {
+    my ($peer, $user, @headers) = @_;
+    $peer->send(join "\r\n", 'HTTP/1.1 200 OK', 'Connection: close', 'X-Authgear-Session-Valid: true',
+        "X-Authgear-User-Id: $user", @headers, '', '');
+    close $peer->{socket};
+}
+
+sub quiet {
+    my ($client, $name) = @_;
+    ok(!IO::Select->new($client->{socket})->can_read(0), "$name: no answer before the resolver's");
+}
+
+# An echoed body, or what the echo says of a long one.
+sub whole {
+    my ($answer, $body, $name) = @_;
+    my $size = length $body;
+    my $expected = $size < 1024 ? $body : "$size bytes, sha256 " . sha256_hex($body) . "\n";
+    is(echoed($answer)->{body}, $expected, "$name: the body arrives whole");
+}
+
+# --- checks
+
+sub satisfy {
+    my ($alice, $yes, $no) = ('200 alice', '200 nobody', $invalid);
+    my @rows = (
+        # location, credential, verdict, challenges, how often the resolver is asked
+        ['/all-allow', none => 401, $bearer, 0], ['/all-allow', session => $alice, '', 1],
+        ['/all-allow', opaque => $alice, '', 1], ['/all-allow', dead => 401, $no, 1],
+        ['/all-allow', 'dead token' => 401, $no, 1], ['/all-allow', down => 503, '', 1],
+        # Who is refused anyway costs no question.
+        ['/all-deny', none => 403, '', 0], ['/all-deny', session => 403, '', 0],
+        ['/all-deny', opaque => 403, '', 0], ['/all-deny', dead => 403, '', 0], ['/all-deny', down => 403, '', 0],
+        ['/all-basic', none => 401, $eve, 0], ['/all-basic', session => 401, $eve, 0],
+        ['/all-basic', opaque => 401, $eve, 0], ['/all-basic', dead => 401, $eve, 0],
+        ['/all-basic', basic => 401, $bearer, 0], ['/all-basic', wrong => 401, $eve, 0],
+        ['/all-basic', 'basic and session' => $alice, '', 1], ['/all-basic', 'basic and dead' => 401, $no, 1],
+        ['/all-basic', 'wrong and session' => 401, $eve, 0], ['/all-basic', 'wrong and dead' => 401, $eve, 0],
+        ['/all-basic', 'basic and down' => 503, '', 1],
+        ['/all-request', none => 401, $bearer, 0], ['/all-request', session => $alice, '', 1],
+        ['/all-request', opaque => $alice, '', 1], ['/all-request', dead => 401, $no, 1],
+        ['/all-request', down => 503, '', 1],
+        ['/all-request-no', none => 401, $bearer, 0], ['/all-request-no', session => 403, '', 1],
+        ['/all-request-no', opaque => 403, '', 1], ['/all-request-no', dead => 401, $no, 1],
+
+        # Who is let in anyway costs no question either.
+        ['/any-allow', none => $yes, '', 0], ['/any-allow', session => $yes, '', 0],
+        ['/any-allow', dead => $yes, '', 0], ['/any-allow', down => $yes, '', 0],
+        ['/any-deny', none => 401, $bearer, 0], ['/any-deny', session => $alice, '', 1],
+        ['/any-deny', opaque => $alice, '', 1], ['/any-deny', dead => 401, $no, 1],
+        ['/any-deny', 'dead token' => 401, $no, 1], ['/any-deny', down => 503, '', 1],
+        ['/any-deny-optional', none => 403, '', 0], ['/any-deny-optional', session => $alice, '', 1],
+        ['/any-deny-optional', dead => 401, $no, 1], ['/any-deny-optional', down => 503, '', 1],
+        ['/any-deny-observe', none => 403, '', 0], ['/any-deny-observe', session => 403, '', 1],
+        ['/any-deny-observe', dead => 403, '', 1], ['/any-deny-observe', down => 403, '', 1],
+        ['/any-basic', none => 401, "$eve | $bearer", 0], ['/any-basic', session => $alice, '', 1],
+        ['/any-basic', opaque => $alice, '', 1], ['/any-basic', dead => 401, "$eve | $no", 1],
+        ['/any-basic', 'dead token' => 401, "$eve | $no", 1], ['/any-basic', basic => $yes, '', 0],
+        ['/any-basic', wrong => 401, "$eve | $bearer", 0], ['/any-basic', 'basic and session' => $yes, '', 0],
+        ['/any-basic', 'basic and dead' => $yes, '', 0], ['/any-basic', 'basic and down' => $yes, '', 0],
+        ['/any-basic', 'wrong and session' => $alice, '', 1],
+        ['/any-basic', 'wrong and dead' => 401, "$eve | $no", 1],
+        # nginx leaves the challenge of auth_basic on whatever else becomes of the request.
+        ['/any-basic', down => 503, $eve, 1],
+        ['/any-request', none => $yes, '', 0], ['/any-request', session => $alice, '', 1],
+        ['/any-request', opaque => $alice, '', 1], ['/any-request', dead => $yes, '', 1],
+        # No verdict is no refusal: nobody else is asked.
+        ['/any-request', down => 503, '', 1],
+        ['/any-request-no', none => 401, $bearer, 0], ['/any-request-no', session => $alice, '', 1],
+        ['/any-request-no', opaque => $alice, '', 1], ['/any-request-no', dead => 401, $no, 1],
+        ['/any-request-no', down => 503, '', 1],
+    );
+    for my $row (@rows) {
+        my ($path, $which, $verdict, $challenges, $asked) = @$row;
+        my $down = $which =~ /down/;
+        fault(resolver => 'status') if $down;
+        reset_counts();
+        my $answer = ask("GET $path", @{ $credential{ $which =~ s/down/session/r } });
+        is(verdict($answer), $verdict, "satisfy $path, credential $which");
+        is(challenges($answer), $challenges, "satisfy $path, credential $which: the challenges");
+        is(header($answer, 'Retry-After'), $verdict eq '503' ? 1 : undef,
+            "satisfy $path, credential $which: Retry-After");
+        is(asked(), $asked, "satisfy $path, credential $which: the resolver is asked $asked times");
+        is(header($answer, 'Set-Cookie'), $asked && $which =~ /dead$/ ? $clear : undef,
+            "satisfy $path, credential $which: a dead session's cookie");
+        heal() if $down;
+    }
+}
+
+sub error_pages {
+    my %said = (none => 'no_credential', dead => 'session_invalid', 'dead token' => 'session_invalid');
+    for my $which (sort keys %said) {
+        my @headers = @{ $credential{$which} };
+        my $cookie = $which eq 'dead' ? $clear : undef;
+        my $challenge = $which eq 'none' ? $bearer : $invalid;
+        my @rows = (
+            # location, status, body or Location, challenges
+            ['/plain', 401, undef, $challenge],
+            ['/login-named', 200, "please log in: $said{$which}\n", $challenge],
+            ['/login-kept', 401, "no entry\n", $challenge],
+            ['/login-redirect', 302, "https://login.example.com/?reason=$said{$which}", $challenge],
+            ['/login-return', 303, 'https://login.example.com/', $challenge],
+            ['/login-proxied', 200, undef, $challenge],
+        );
+        for my $row (@rows) {
+            my ($path, $status, $text, $challenges) = @$row;
+            for my $method (qw(GET POST HEAD)) {
+                my $answer = ask("$method $path?a=b", @headers, $method eq 'POST' ? \$mebibyte : ());
+                my $name = "error_page 401: $method $path, credential $which";
+                is($answer->{status}, $status, $name);
+                is($status =~ /^3/ ? header($answer, 'Location') : $answer->{body}, $text, "$name: what it says")
+                    if defined $text and ($method ne 'HEAD' or $status =~ /^3/);
+                is($answer->{body}, '', "$name: no body") if $method eq 'HEAD';
+                is(challenges($answer), $challenges, "$name: the challenge");
+                is(header($answer, 'Set-Cookie'), $cookie, "$name: a dead session's cookie is cleared, once");
+            }
+        }
+        my $answer = ask('POST /login-proxied', @headers, \$mebibyte);
+        is(verdict($answer), '200 nobody', "error_page 401 to the backend, credential $which: as nobody");
+        whole($answer, $mebibyte, "error_page 401 to the backend, credential $which");
+    }
+    for my $path (qw(/plain /login-named /login-kept /login-redirect /login-return /login-proxied)) {
+        is(verdict(ask("GET $path", @{ $credential{$_} })), '200 alice', "error_page 401: $path, credential $_ passes")
+            for qw(session opaque);
+        fault(resolver => 'status');
+        my $answer = ask("GET $path", @{ $credential{session} });
+        is("$answer->{status} " . challenges($answer), '503 ', "error_page 401: $path is not for a 503");
+        heal();
+    }
+    # What a resolver that fails wants to set is not handed on: it has not said whose it is.
+    fault(resolver => 'status', headers => { 'Set-Cookie' => 'a=b' });
+    for my $row (['/plain', 503, undef], ['/down-named', 503, "back soon: resolver_unavailable\n"],
+        ['/down-open', 200, undef])
+    {
+        my ($path, $status, $text) = @$row;
+        my $answer = ask("GET $path", @{ $credential{session} });
+        is($answer->{status}, $status, "error_page 503: $path");
+        is($answer->{body}, $text, "error_page 503: $path: what it says") if defined $text;
+        is(header($answer, 'Retry-After'), 1, "error_page 503: $path: Retry-After stays");
+        is(header($answer, 'Set-Cookie'), undef, "error_page 503: $path: no cookie");
+    }
+    is(verdict(ask('GET /down-open', @{ $credential{session} })), '200 nobody',
+        'error_page 503 to an open location of the backend: nobody');
+    heal();
+
+    fault(resolver => 'slow', delay_ms => 1, headers => { 'Set-Cookie' => 'a=b; Path=/' });
+    for my $path (qw(/plain /static.txt)) {
+        my $answer = ask("GET $path", @{ $credential{session} });
+        is("$answer->{status} " . header($answer, 'Set-Cookie'), '200 a=b; Path=/', "$path: Set-Cookie with a 200");
+    }
+    my $answer = ask('GET /no-such-file.txt', @{ $credential{session} });
+    is("$answer->{status} " . header($answer, 'Set-Cookie'), '404 a=b; Path=/', 'and with a 404');
+    heal();
+}
+
+# The resolver gets nothing of a body, the backend every byte.
+sub bodies {
+    my %sent = map { length $_ => $_ } '', 'x', 'y' x 1023, substr($mebibyte, 0, 100_000), $mebibyte;
+    for my $which (qw(session opaque)) {
+        my @headers = @{ $credential{$which} };
+        # Bodies over 1k of /small-buffer go to a file.
+        for my $path (qw(/plain /small-buffer /in-file /unbuffered)) {
+            for my $size (sort { $a <=> $b } keys %sent) {
+                for my $form ([], ['Transfer-Encoding: chunked']) {
+                    my $name = join ' ', "POST $path, $size bytes,", @$form, $which;
+                    my $text = @$form ? chunked($sent{$size}) : $sent{$size};
+                    my $answer = ask("POST $path", @headers, @$form, \$text);
+                    is(verdict($answer), '200 alice', $name);
+                    whole($answer, $sent{$size}, $name);
+                }
+            }
+            my $client = connection();
+            $client->request("PUT $path", @headers, 'Expect: 100-continue', 'Content-Length: 1048576');
+            is($client->answer->{status}, 100, "$path, $which: Expect: 100-continue is told to go on");
+            push @{ $client->{asked} }, 'PUT';
+            $client->send($mebibyte);
+            my $answer = $client->answer;
+            is(verdict($answer), '200 alice', "$path, $which: and passes");
+            whole($answer, $mebibyte, "$path, $which: 1 MiB behind 100-continue");
+        }
+    }
+    my @forms = map {
+        grep {/^(?:content|transfer|expect)/} keys %{ $_->{headers} }
+    } asked_requests();
+    is_deeply(\@forms, [], 'no question says a word of a body');
+
+    # What is refused is read and thrown away, so that the connection can go on.
+    my $client = connection();
+    for my $which ('none', 'dead', 'dead token') {
+        for my $form ([], ['Transfer-Encoding: chunked']) {
+            my $text = @$form ? chunked($mebibyte) : $mebibyte;
+            $client->request('POST /plain', @{ $credential{$which} }, @$form, \$text);
+            is($client->answer->{status}, 401, join ' ', "POST of 1 MiB, credential $which: 401", @$form);
+            $client->request('GET /plain', $session{bob});
+            is(verdict($client->answer), '200 bob', 'and the next request on the connection passes');
+        }
+    }
+    fault(resolver => 'status');
+    $client->request('POST /plain', $session{bob}, \$mebibyte);
+    is($client->answer->{status}, 503, 'POST of 1 MiB without a verdict: 503');
+    heal();
+    $client->request('POST /plain', $session{bob}, \'after');
+    my $answer = $client->answer;
+    is(verdict($answer), '200 bob', 'and the next request on the connection passes');
+    whole($answer, 'after', 'and the next request on the connection');
+}
+
+# A body that comes while the resolver is being asked, and one that comes after it.
+sub late_bodies {
+    for my $path (qw(/held /held-unbuffered)) {
+        for my $form ('Content-Length: 1048576', 'Transfer-Encoding: chunked') {
+            my $text = $form =~ /chunked/ ? chunked($mebibyte) : $mebibyte;
+            for my $early (0, 1, 5_000, length $text) {
+                my $name = "$path, $form, $early bytes before the resolver answers";
+                my $client = connection();
+                $client->request("POST $path", $session{alice}, $form);
+                my $peer = $question->();
+                # More than the sockets hold cannot be sent before somebody reads it.
+                my $part = $early < 100_000 ? $early : 50_000;
+                $client->send(substr $text, 0, $part);
+                quiet($client, $name);
+                is_deeply([header_lines($peer->{request}, qr/^(?:content|transfer|expect)/i), $peer->{request}{body}],
+                    [''], "$name: nothing of it in the question");
+                vouch($peer, 'alice');
+                $client->send(substr $text, $part);
+                my $answer = $client->answer;
+                is(verdict($answer), '200 alice', $name);
+                whole($answer, $mebibyte, $name);
+            }
+        }
+        my $client = connection();
+        $client->request("POST $path", $session{alice}, 'Expect: 100-continue', 'Content-Length: 4');
+        my $peer = $question->();
+        quiet($client, "$path: Expect: 100-continue");
+        vouch($peer, 'alice');
+        is($client->answer->{status}, 100, "$path: the body is asked for after the resolver's answer");
+        push @{ $client->{asked} }, 'POST';
+        $client->send('body');
+        my $answer = $client->answer;
+        is(verdict($answer), '200 alice', "$path: and it passes");
+        whole($answer, 'body', "$path: behind 100-continue");
+    }
+}
+
+sub upgrades {
+    my @upgrade = ('Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13',
+        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==');
+    my $there_and_back = sub {
+        my ($client, $name) = @_;
+        for my $bytes ("\x81\x05hello", "\x00" x 1000, $mebibyte) {
+            my $back = '';
+            # Piece by piece, lest both sides wait for each other.
+            for (my $at = 0; $at < length $bytes; $at += 8192) {
+                my $piece = substr $bytes, $at, 8192;
+                $client->send($piece);
+                $back .= $client->read_bytes(length $piece);
+            }
+            ok($back eq $bytes, "$name: " . length($bytes) . ' bytes go there and back');
+        }
+    };
+    for my $which (qw(session opaque)) {
+        my $client = connection();
+        $client->request('GET /socket', @upgrade, @{ $credential{$which} }, 'X-Authgear-User-Id: forged');
+        my $answer = $client->answer;
+        is($answer->{status}, 101, "a WebSocket upgrade, credential $which: 101");
+        is(header($answer, 'Echo-X-Authgear-User-Id'), 'alice', "$which: and the backend knows who it is");
+        $there_and_back->($client, "a WebSocket, $which");
+    }
+    my ($seen) = asked_requests();
+    is_deeply([grep {/upgrade|websocket|connection/} keys %{ $seen->{headers} }], [],
+        'the resolver hears nothing of an upgrade');
+    for my $which ('none', 'dead', 'dead token') {
+        my $client = connection();
+        $client->request('GET /socket', @upgrade, @{ $credential{$which} });
+        is($client->answer->{status}, 401, "a WebSocket upgrade, credential $which: 401");
+        $client->request('GET /plain', $session{bob});
+        is(verdict($client->answer), '200 bob', "credential $which: and the connection goes on");
+    }
+    fault(resolver => 'status');
+    is(ask('GET /socket', @upgrade, $session{alice})->{status}, 503, 'a WebSocket upgrade without a verdict: 503');
+    heal();
+
+    # A client that does not wait for the 101 before it speaks.
+    my $client = connection();
+    $client->request('GET /held-socket', @upgrade, $session{alice});
+    $client->send('first');
+    my $peer = $question->();
+    $client->send(' words');
+    quiet($client, 'a WebSocket upgrade');
+    vouch($peer, 'alice');
+    is($client->answer->{status}, 101, 'a WebSocket upgrade after the wait: 101');
+    is($client->read_bytes(11), 'first words', 'and what came before it is not lost');
+    $there_and_back->($client, 'a WebSocket after the wait');
+}
+
+sub over_http2 {
+    my $client = http2(port(1));
+    my $get = sub { return $client->answer($client->request(@_)) };
+    is(verdict($get->('GET /plain', $session{alice}, 'X-Authgear-User-Id: forged')), '200 alice', 'HTTP/2: a session');
+    is(verdict($get->('GET /plain', $opaque)), '200 alice', 'HTTP/2: an opaque token');
+    is(verdict($get->('GET /plain', 'Cookie: a=b', $session{bob}, 'Cookie: c=d')), '200 bob',
+        'HTTP/2: cookies in fields of their own');
+    is(verdict($get->('GET /plain')), 401, 'HTTP/2: no credential');
+    is(verdict($get->('GET /plain', $dead)), 401, 'HTTP/2: a dead session');
+    is($get->('HEAD /plain', $session{alice})->{status}, 200, 'HTTP/2: HEAD');
+    is(verdict($get->('HEAD /plain', $dead)), 401, 'HTTP/2: HEAD with a dead session');
+    my $body = substr $mebibyte, 0, 16_000;
+    for my $path (qw(/plain /small-buffer /unbuffered)) {
+        my $answer = $get->("POST $path", $session{alice}, \$body);
+        is(verdict($answer), '200 alice', "HTTP/2: a body, $path");
+        whole($answer, $body, "HTTP/2: a body, $path");
+        is($get->("POST $path", $dead, \$body)->{status}, 401, "HTTP/2: a body, $path, a dead session");
+    }
+
+    # Streams of one connection that wait, and are answered in another order.
+    my %stream = map { $_ => $client->request('POST /held', $session{$_}, \$body) } qw(alice bob);
+    my @peers = ($question->(), $question->());
+    my $gone = $client->request('GET /held', $session{carol});
+    my $left = $question->();
+    $client->reset($gone);
+    is(verdict($get->('GET /plain', $session{carol})), '200 carol', 'HTTP/2: meanwhile another stream is served');
+    for my $peer (reverse @peers) {
+        my $cookie = 'Cookie: ' . header($peer->{request}, 'Cookie');
+        my ($user) = grep { $session{$_} eq $cookie } keys %stream;
+        vouch($peer, $user);
+        my $answer = $client->answer($stream{$user});
+        is(verdict($answer), "200 $user", "HTTP/2: a stream that waited: $user");
+        whole($answer, $body, "HTTP/2: a stream that waited: $user");
+    }
+    vouch($left, 'carol');
+    is(verdict($get->('GET /plain', $session{alice})), '200 alice',
+        'HTTP/2: the connection goes on after a stream that was given up');
+}
+
+# auth_request, mirror and the parts of a page beside it.
+sub beside {
+    my @forged = ('X-Authgear-User-Id: forged', 'X-Authgear-User-Roles: root');
+    my $expected = [
+        'X-Authgear-Session-Amr: pwd', 'X-Authgear-Session-Authenticated-At: 5', 'X-Authgear-Session-Valid: true',
+        'X-Authgear-User-Anonymous: false', 'X-Authgear-User-Can-Reauthenticate: true', 'X-Authgear-User-Id: dora',
+        'X-Authgear-User-Roles: a,b', 'X-Authgear-User-Verified: true',
+    ];
+    my $dora = cookie(session => session(user => { id => 'dora', roles => [qw(a b)] }, amr => ['pwd'], auth_time => 5));
+    my $told = sub { return [sort(header_lines($_[0], qr/^x[^a-z0-9]*authgear/i))] };
+
+    for my $path (qw(/mirrored /checked)) {
+        for my $text ('', 'body', $mebibyte) {
+            reset_counts();
+            my $client = connection();
+            $client->request("POST $path", $dora, @forged, \$text);
+            my ($copy) = $take->(1);
+            my $answer = $client->answer;
+            is(verdict($answer), '200 dora', "$path, " . length($text) . ' bytes');
+            whole($answer, $text, "$path, " . length($text) . ' bytes');
+            is_deeply(echoed_authgear($answer), $expected, "$path: the backend knows who it is");
+            is_deeply($told->($copy), $expected, "$path: so does the other");
+            is(asked(), 1, "$path: and the resolver is asked once");
+        }
+        for my $which ('none', 'dead', 'dead token') {
+            is(ask("POST $path", @{ $credential{$which} }, \'body')->{status}, 401, "$path, credential $which: 401");
+        }
+    }
+    my $client = connection();
+    $client->request('GET /checked', $dora);
+    is(header(($take->(1))[0], 'X-Authgear-User-Id'), 'dora', 'whoever is refused was copied and checked for nobody');
+    is(verdict($client->answer), '200 dora', 'and the next one passes');
+
+    # A page with parts from the backend: they are the user's of the page.
+    for my $user (qw(alice bob)) {
+        reset_counts();
+        my $answer = ask('GET /page.shtml', $session{$user}, @forged);
+        my @users = $answer->{body} =~ /^X-Authgear-User-Id: (.*?)\r?$/mg;
+        is_deeply(\@users, [$user, $user], "a page of two parts, both ${user}'s");
+        unlike($answer->{body}, qr/forged|root/, "a page of two parts: nothing that $user wrote");
+        is(asked(), 1, 'and the resolver is asked once');
+    }
+    is(ask('GET /page.shtml', @{ $credential{$_} })->{status}, 401, "a page of two parts, credential $_: 401")
+        for 'none', 'dead', 'dead token';
+}
+
+# A page is cached for its user.
+sub cached_pages {
+    my $page = sub {
+        my $answer = ask('GET /pages', @_);
+        return join ' ', verdict($answer), header($answer, 'X-Cache') // '-';
+    };
+    my $bobs = 'Authorization: Bearer ' . token(user => 'bob', kind => 'opaque');
+    is($page->($session{alice}), '200 alice MISS', 'proxy_cache_key with $authgear_user_id: the first page of alice');
+    is($page->($session{alice}), '200 alice HIT', 'the next comes from the cache');
+    is($page->($session{bob}), '200 bob MISS', 'bob does not get that of alice');
+    is($page->($session{bob}), '200 bob HIT', 'but his own');
+    is($page->($opaque), '200 alice HIT', 'whatever the credential, alice gets that of alice');
+    is($page->($bobs), '200 bob HIT', 'and bob that of bob');
+    is($page->(@{ $credential{$_} }), '401 -', "credential $_ gets none") for 'none', 'dead', 'dead token';
+    my $session = session(user => 'alice');
+    is($page->(cookie(session => $session)), '200 alice HIT', 'another session of alice');
+    control('POST', "/-/session/$session/revoke");
+    is($page->(cookie(session => $session)), '401 -', 'which gets nothing when it is revoked, cached or not');
+    fault(resolver => 'status');
+    is($page->($session{alice}), '503 -', 'nor does anybody without a verdict');
+    heal();
+}
+
+sub internal_redirects {
+    my @rows = (
+        # location, what it shows, how often the resolver is asked for a good credential and for a dead one
+        ['/try', 'try_files from a guarded location', 1, 1],
+        ['/try-to-guarded', 'try_files to a guarded one', 1, 1],
+        ['/try-both', 'try_files from a guarded location to another', 2, 1],
+        ['/try-named', 'try_files to a guarded named location', 1, 1],
+        ['/rewrite', 'rewrite last to a guarded location', 1, 1],
+        ['/not-found', 'error_page 404 from a guarded location', 1, 1],
+        ['/accel', 'X-Accel-Redirect from a guarded location', 1, 1],
+        ['/accel-to-guarded', 'X-Accel-Redirect to a guarded one', 1, 1],
+        ['/dir/', 'index in a guarded location', 2, 1],
+        ['/slash', 'error_page 401 to a guarded location', 0, 2],
+    );
+    for my $row (@rows) {
+        my ($path, $name, $good, $bad) = @$row;
+        for my $which ($good ? qw(session opaque) : ()) {
+            reset_counts();
+            my $answer = ask("GET $path", @{ $credential{$which} });
+            is("$answer->{status} $answer->{body}", "200 0123456789\n", "$name: $which passes");
+            is(header($answer, 'X-User'), 'alice', "$name: $which, as alice");
+            is(asked(), $good, "$name: $which is asked about $good times");
+        }
+        for my $which ('none', 'dead', 'dead token') {
+            reset_counts();
+            my $answer = ask("GET $path", @{ $credential{$which} });
+            is($answer->{status}, 401, "$name: $which does not");
+            # Each location that guards says it for itself, as with auth_basic.
+            my @times = 1 .. $bad;
+            is(challenges($answer), join(' | ', map { $which eq 'none' ? $bearer : $invalid } @times),
+                "$name: $which, the challenge");
+            is(header($answer, 'Set-Cookie'), $which eq 'dead' ? join(' | ', map {$clear} @times) : undef,
+                "$name: $which, a dead session's cookie is cleared");
+            is(asked(), $which eq 'none' ? 0 : $bad, "$name: $which is asked about");
+        }
+        fault(resolver => 'status');
+        is(ask("GET $path", $session{alice})->{status}, 503, "$name: no verdict");
+        heal();
+    }
+}
+
+sub one_connection {
+    my @rows = (
+        # Users of every kind on one connection, as a proxy in front of nginx makes it.
+        [$session{alice} => '200 alice'], [$session{bob} => '200 bob'], [undef, 401], [$opaque => '200 alice'],
+        [$dead => 401], [$session{carol} => '200 carol'], ['Authorization: Bearer made-up' => 401],
+        [bearer(user => 'jay') => '200 jay'], [$session{bob} => '200 bob'],
+    );
+    my $client = connection();
+    for my $row (@rows, @rows) {
+        $client->request('POST /plain', grep({defined} $row->[0]), \'body');
+        is(verdict($client->answer), $row->[1], 'one after the other: ' . ($row->[0] // 'nothing'));
+    }
+    $client = connection();
+    # All at once; nginx answers in their order.
+    $client->request('POST /plain', grep({defined} $_->[0]), \'body') for @rows, @rows;
+    is(verdict($client->answer), $_->[1], 'pipelined: ' . ($_->[0] // 'nothing')) for @rows, @rows;
+
+    $client = connection();
+    $client->request('GET /held', $session{alice});
+    my $peer = $question->();
+    $client->request('GET /plain', $session{bob});
+    $client->request('GET /plain');
+    $client->request('POST /held', $session{carol}, \'body');
+    quiet($client, 'pipelined behind one that waits');
+    vouch($peer, 'alice');
+    is(verdict($client->answer), $_, "pipelined behind one that waits: $_") for '200 alice', '200 bob', 401;
+    vouch($question->(), 'carol');
+    is(verdict($client->answer), '200 carol', 'and the last one, which waits, too');
+}
+
+sub leaving {
+    reset_counts();
+    for my $i (1 .. 3) {
+        my $client = connection();
+        $client->request('POST /held-left', $session{alice}, \'body');
+        my $peer = $question->();
+        close $client->{socket};
+        my @lines = log_lines('leaving.log', $i);
+        is($lines[-1], 'POST /held-left HTTP/1.1 499', 'a client that leaves while the resolver is asked');
+        ok($peer->closed, 'takes its question with it');
+    }
+    is(verdict(ask('GET /plain', $session{alice})), '200 alice', 'and others are served');
+
+    my $client = connection();
+    $client->request('GET /held', $session{alice});
+    close $question->()->{socket};
+    my $answer = $client->answer;
+    is($answer->{status}, 503, 'a resolver that leaves: 503');
+    $client->request('GET /held', $session{alice});
+    vouch($question->(), 'alice');
+    is(verdict($client->answer), '200 alice', 'and the connection goes on');
+}
+
+sub methods {
+    for my $method (qw(HEAD DELETE PATCH OPTIONS PROPFIND MADEUP)) {
+        reset_counts();
+        my $answer = ask("$method /plain", $session{alice});
+        is($answer->{status}, 200, "$method with a session");
+        like(echoed($answer)->{line}, qr/^$method /, "$method reaches the backend") if $method ne 'HEAD';
+        is((asked_requests())[0]{method}, 'HEAD', "$method: the resolver is asked by HEAD");
+        $answer = ask("$method /plain", $dead);
+        is("$answer->{status} " . challenges($answer), "401 $invalid", "$method with a dead session");
+        is(header($answer, 'Set-Cookie'), $clear, "$method: its cookie is cleared");
+    }
+    my $answer = ask('HEAD /static.txt', $session{alice});
+    is("$answer->{status} " . header($answer, 'Content-Length'), '200 11', 'HEAD of a file');
+    $answer = ask('GET /static.txt', $session{alice}, 'Range: bytes=2-4');
+    is("$answer->{status} $answer->{body}", '206 234', 'a range of a file');
+    my $modified = header($answer, 'Last-Modified');
+    is(ask('GET /static.txt', $session{alice}, "If-Modified-Since: $modified")->{status}, 304, 'not modified');
+    is(ask('GET /static.txt', $dead, "If-Modified-Since: $modified")->{status}, 401, 'with a dead session: 401');
+    is(verdict(ask('GET /plain HTTP/1.0', $session{alice})), '200 alice', 'HTTP/1.0');
+    is(ask('GET /no-such-file.txt', $session{alice})->{status}, 404, 'a file that is not there');
+    is(ask('GET /no-such-file.txt', $dead)->{status}, 401, 'with a dead session: 401');
+}
+
+# --- configuration
+
+my ($echo, $other) = (echo_origin(), 'http://127.0.0.1:' . port(2));
+my @satisfy = (
+    ['all-allow' => 'satisfy all; allow all; authgear_verify myapp;'],
+    ['all-deny' => 'satisfy all; deny all; authgear_verify myapp;'],
+    ['all-basic' => 'satisfy all; auth_basic eve; authgear_verify myapp;'],
+    ['all-request' => 'satisfy all; auth_request /yes; authgear_verify myapp;'],
+    ['all-request-no' => 'satisfy all; auth_request /no; authgear_verify myapp;'],
+    ['any-allow' => 'satisfy any; allow all; authgear_verify myapp;'],
+    ['any-deny' => 'satisfy any; deny all; authgear_verify myapp;'],
+    ['any-deny-optional' => 'satisfy any; deny all; authgear_verify myapp optional;'],
+    ['any-deny-observe' => 'satisfy any; deny all; authgear_verify myapp observe;'],
+    ['any-basic' => 'satisfy any; auth_basic eve; authgear_verify myapp;'],
+    ['any-request' => 'satisfy any; auth_request /yes; authgear_verify myapp;'],
+    ['any-request-no' => 'satisfy any; auth_request /no; authgear_verify myapp;'],
+);
+my $no_body = 'internal; proxy_pass_request_body off; proxy_set_header Content-Length "";';
+$ENV{TEST_NGINX_SATISFY} = join '', "auth_basic_user_file $directory/users;\n",
+    (map {"location = /$_->[0] { $_->[1] proxy_pass $echo; }\n"} @satisfy),
+    map {"location = /$_ { $no_body proxy_pass $other; }\n"} qw(yes no);
+
+$ENV{TEST_NGINX_RECORDER} = "http://127.0.0.1:$recorder_port";
+$ENV{TEST_NGINX_HELD} = "http://127.0.0.1:$held_port";
+$ENV{TEST_NGINX_OTHER} = $other;
+$ENV{TEST_NGINX_OTHER_PORT} = port(2);
+$ENV{TEST_NGINX_LISTEN_HTTP} = http2_listen(port(1));
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: among nginx's own modules
+--- check
+satisfy
+error_pages
+bodies
+late_bodies
+upgrades
+over_http2
+beside
+cached_pages
+internal_redirects
+one_connection
+leaving
+methods
+--- user_files
+>>> static.txt
+0123456789
+>>> dir/static.txt
+0123456789
+>>> page.shtml
+<!--# include virtual="/part" --><!--# include virtual="/guarded-part" -->
+--- http_config
+proxy_cache_path $TEST_NGINX_SERVER_ROOT/pages keys_zone=pages:1m;
+log_format leaving '$request $status';
+authgear_project myapp {
+    endpoint $TEST_NGINX_AUTHGEAR;
+    resolve_request /_authgear/resolve;
+}
+authgear_project held {
+    endpoint $TEST_NGINX_AUTHGEAR;
+    resolve_request /_held/resolve;
+}
+server {
+    listen 127.0.0.1:$TEST_NGINX_OTHER_PORT;
+    location / {
+        add_header X-Accel-Redirect $arg_to;
+        return 200;
+    }
+    location = /no {
+        return 403;
+    }
+}
+--- config
+$TEST_NGINX_LISTEN_HTTP
+proxy_http_version 1.1;
+include $TEST_NGINX_RESOLVER;
+$TEST_NGINX_SATISFY
+
+location = /_held/resolve {
+    internal;
+    proxy_pass $TEST_NGINX_HELD;
+    proxy_pass_request_body off;
+    proxy_set_header Content-Length "";
+}
+location = /held {
+    authgear_verify held;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location = /held-left {
+    authgear_verify held;
+    access_log logs/leaving.log leaving;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location = /held-unbuffered {
+    authgear_verify held;
+    proxy_request_buffering off;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location = /held-socket {
+    authgear_verify held;
+    proxy_set_header Upgrade $http_upgrade;
+    proxy_set_header Connection upgrade;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+
+location = /plain {
+    authgear_verify myapp;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location = /small-buffer {
+    authgear_verify myapp;
+    client_body_buffer_size 1k;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location = /in-file {
+    authgear_verify myapp;
+    client_body_in_file_only clean;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location = /unbuffered {
+    authgear_verify myapp;
+    proxy_request_buffering off;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location = /socket {
+    authgear_verify myapp;
+    proxy_set_header Upgrade $http_upgrade;
+    proxy_set_header Connection upgrade;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+
+location = /login-named {
+    authgear_verify myapp;
+    error_page 401 =200 @login;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location @login {
+    return 200 "please log in: $authgear_reason\n";
+}
+location = /login-kept {
+    authgear_verify myapp;
+    error_page 401 /no-entry.txt;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location = /no-entry.txt {
+    internal;
+    return 401 "no entry\n";
+}
+location = /login-redirect {
+    authgear_verify myapp;
+    error_page 401 =302 https://login.example.com/?reason=$authgear_reason;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location = /login-return {
+    authgear_verify myapp;
+    error_page 401 = @login-site;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location @login-site {
+    return 303 https://login.example.com/;
+}
+location = /login-proxied {
+    authgear_verify myapp;
+    error_page 401 =200 @open;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location = /down-named {
+    authgear_verify myapp;
+    error_page 503 @down;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location @down {
+    return 503 "back soon: $authgear_reason\n";
+}
+location = /down-open {
+    authgear_verify myapp;
+    error_page 503 =200 @open;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location @open {
+    proxy_pass $TEST_NGINX_ECHO;
+}
+
+location = /mirrored {
+    authgear_verify myapp;
+    mirror /copy;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location = /copy {
+    internal;
+    proxy_pass $TEST_NGINX_RECORDER;
+}
+location = /checked {
+    authgear_verify myapp;
+    auth_request /check;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location = /check {
+    internal;
+    proxy_pass_request_body off;
+    proxy_set_header Content-Length "";
+    proxy_pass $TEST_NGINX_RECORDER;
+}
+location = /page.shtml {
+    authgear_verify myapp;
+    ssi on;
+    ssi_types *;
+}
+location = /part {
+    internal;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location = /guarded-part {
+    internal;
+    authgear_verify myapp;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location = /pages {
+    authgear_verify myapp;
+    proxy_cache pages;
+    proxy_cache_key $uri|$authgear_user_id;
+    proxy_cache_valid 200 1h;
+    add_header X-Cache $upstream_cache_status always;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+
+add_header X-User $authgear_user_id always;
+location = /static.txt {
+    authgear_verify myapp;
+}
+location = /no-such-file.txt {
+    authgear_verify myapp;
+}
+location = /plain.txt {
+    internal;
+    alias html/static.txt;
+}
+location = /guarded.txt {
+    internal;
+    authgear_verify myapp;
+    alias html/static.txt;
+}
+location @guarded {
+    authgear_verify myapp;
+    rewrite ^ /static.txt break;
+}
+location = /try {
+    authgear_verify myapp;
+    try_files /no-such-file /plain.txt;
+}
+location = /try-to-guarded {
+    try_files /no-such-file /guarded.txt;
+}
+location = /try-both {
+    authgear_verify myapp;
+    try_files /no-such-file /guarded.txt;
+}
+location = /try-named {
+    try_files /no-such-file @guarded;
+}
+location = /rewrite {
+    rewrite ^ /guarded.txt last;
+}
+location = /not-found {
+    authgear_verify myapp;
+    error_page 404 =200 /plain.txt;
+    try_files /no-such-file =404;
+}
+location = /accel {
+    authgear_verify myapp;
+    proxy_pass $TEST_NGINX_OTHER/?to=/plain.txt;
+}
+location = /accel-to-guarded {
+    proxy_pass $TEST_NGINX_OTHER/?to=/guarded.txt;
+}
+location /dir/ {
+    authgear_verify myapp;
+    index static.txt;
+}
+location = /slash {
+    authgear_verify myapp;
+    error_page 401 /guarded.txt;
+}
