@@ -120,7 +120,7 @@ authgear_project a {
     endpoint https://;
 }
 --- emerg
-authgear: "endpoint" has an invalid value "https://": has no host in nginx.conf:2
+authgear: "endpoint" has an invalid value "https://": has no host, write one after :// in nginx.conf:2
 
 === endpoint: a port that cannot be
 authgear_project a {

@@ -52,7 +52,7 @@ pub enum OriginError {
     #[error("has a fragment, leave out # and what follows")]
     Fragment,
     /// No host.
-    #[error("has no host")]
+    #[error("has no host, write one after ://")]
     NoHost,
     /// A host that is neither a name nor an address.
     #[error("has a host that is neither a domain name, nor an IPv4 address, nor an IPv6 address in brackets")]

@@ -96,7 +96,30 @@ pub fn save(folder: &Path, id: &[u8; 32], document: &[u8], unique: u64) -> io::R
     };
     write().inspect_err(|_| {
         let _ = fs::remove_file(&draft);
-    })
+    })?;
+    remove_strays(folder, &path);
+    Ok(())
+}
+
+/// How old a draft is whose writer was killed: no fetch, and so no writer, lives as long.
+const STRAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Removes drafts of this file that their writers left behind. One that cannot be removed does no
+/// harm, so nothing is said of it.
+fn remove_strays(folder: &Path, path: &Path) {
+    let Some(stem) = path.file_stem() else { return };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let draft = entry.path();
+        let is_draft = draft.extension().is_some_and(|end| end == "tmp")
+            && Path::new(draft.file_stem().unwrap_or_default()).file_stem() == Some(stem);
+        let is_old = || {
+            let written = entry.metadata().and_then(|data| data.modified()).ok()?;
+            Some(written.elapsed().ok()? > STRAY)
+        };
+        if is_draft && is_old().unwrap_or(false) {
+            let _ = fs::remove_file(draft);
+        }
+    }
 }
 
 fn file(folder: &Path, id: &[u8; 32]) -> PathBuf {
@@ -138,6 +161,29 @@ mod tests {
         assert_eq!(names, [file(&folder, &ID)], "no draft is left behind");
         let mode = fs::metadata(&names[0]).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_draft_of_a_writer_that_was_killed_is_removed_by_a_later_one() {
+        let folder = folder("stray");
+        let draft = |id: &[u8; 32], unique: u64| {
+            let draft = file(&folder, id).with_extension(format!("{unique:x}.tmp"));
+            fs::write(&draft, b"half").unwrap();
+            draft
+        };
+        let old = |draft: PathBuf| {
+            let file = OpenOptions::new().write(true).open(&draft).unwrap();
+            file.set_modified(SystemTime::now() - STRAY - Duration::from_secs(60))
+                .unwrap();
+            draft
+        };
+        let (stray, current) = (old(draft(&ID, 1)), draft(&ID, 2));
+        let of_another = old(draft(&[0xcd; 32], 1));
+        save(&folder, &ID, SET, 3).unwrap();
+        assert!(!stray.exists());
+        assert!(current.exists() && of_another.exists());
+        assert_eq!(fs::read(file(&folder, &ID)).unwrap(), SET);
         fs::remove_dir_all(folder).unwrap();
     }
 
