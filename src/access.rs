@@ -115,7 +115,7 @@ pub fn preview(r: &Request) -> Outcome {
     }
     match Credential::find(r, &project.cookies, project.resolve_request.is_some()) {
         Credential::Jwt { token, .. } => match verdict(r, project, token) {
-            Step::Done(Outcome::Verified(token)) if !resolver::denied(project, &token) => {
+            Step::Done(Outcome::Verified(token)) if !resolver::denied(r, project, &token) => {
                 Outcome::Verified(token)
             }
             _ => Outcome::Unknown,
@@ -216,7 +216,7 @@ fn sessions(r: &Request, project: &Project) -> Result<(), Reason> {
         return Ok(());
     };
     let audience = r.location().audience().unwrap_or(&tenant.audience);
-    judge_session(&project.rules, &tenant.own_audience, audience)
+    judge_session(&project.rules, &tenant.origin, audience)
 }
 
 /// What the JWT itself says.

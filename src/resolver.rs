@@ -67,6 +67,10 @@ pub fn resolve(r: &Request, context: &Context, project: &Project) -> Step {
             Some((Verdict::Yes(session), at)) if now.saturating_sub(at) < keep => {
                 return Step::Done(Outcome::Resolved(session, From::Cache));
             }
+            // Nobody's answer is of use to others: all ask at the same time, not in turn.
+            Some((Verdict::TooLarge, at)) if now.saturating_sub(at) < keep => {
+                return Step::AskResolver;
+            }
             Some((Verdict::No, at)) if now.saturating_sub(at) < keep.min(KEEP_NO) => {
                 return Step::Done(Outcome::Refused(Reason::SessionInvalid));
             }
@@ -101,12 +105,11 @@ pub fn cached(r: &Request, project: &Project) -> Option<Rc<Session>> {
 }
 
 /// Whether the resolver has said no to a token that verifies.
-pub fn denied(project: &Project, token: &VerifiedToken) -> bool {
-    let denied = project.recheck.and_then(|recheck| {
-        let digest = token_digest(project, token)?;
-        worker::with_verdicts(|table, now| match table.look_up(&digest, now).verdict {
-            Some((Verdict::No, at)) => now.saturating_sub(at) < recheck.interval,
-            _ => false,
+pub fn denied(r: &Request, project: &Project, token: &VerifiedToken) -> bool {
+    let denied = project.recheck.and_then(|_| {
+        let digest = token_digest(r, project, token)?;
+        worker::with_verdicts(|table, now| {
+            matches!(table.look_up(&digest, now).verdict, Some((Verdict::No, _)))
         })
     });
     denied.unwrap_or(false)
@@ -121,7 +124,7 @@ pub fn confirm(
     token: Rc<VerifiedToken>,
 ) -> Step {
     let stands = |token| Step::Done(Outcome::Verified(token));
-    let Some(digest) = token_digest(project, &token) else {
+    let Some(digest) = token_digest(r, project, &token) else {
         return stands(token);
     };
     enum Next {
@@ -132,21 +135,25 @@ pub fn confirm(
     }
     let next = worker::with_verdicts(|table, now| {
         let known = table.look_up(&digest, now);
+        let age = |at| now.saturating_sub(at);
         match known.verdict {
-            Some((Verdict::Confirmed, at)) if now.saturating_sub(at) < recheck.interval => {
-                Next::Stands
-            }
-            Some((Verdict::No, at)) if now.saturating_sub(at) < recheck.interval => Next::Refused,
+            Some((Verdict::Confirmed, at)) if age(at) < recheck.interval => Next::Stands,
+            Some((Verdict::No, at)) if age(at) < recheck.interval => Next::Refused,
             // It was refused: it does not stand again before the resolver says so.
             Some((Verdict::No, _)) if known.is_asked => Next::Refused,
             Some((Verdict::No, _)) => {
                 Next::Wait(lease(table, context, digest, now, Step::AskResolver))
             }
-            // The first request with a token may have to wait.
-            None if recheck.strict => {
+            Some((Verdict::Failed, at)) if age(at) < FAILED_PAUSE => Next::Stands,
+            // A token that is new, or comes back after a pause, has to wait for the answer.
+            verdict
+                if recheck.strict
+                    && verdict
+                        .as_ref()
+                        .is_none_or(|(_, at)| age(*at) / 2 >= recheck.interval) =>
+            {
                 Next::Wait(lease(table, context, digest, now, Step::AskResolver))
             }
-            Some((Verdict::Failed, at)) if now.saturating_sub(at) < FAILED_PAUSE => Next::Stands,
             _ if !known.is_asked && table.try_lease(&digest, now + LEASE, now) => Next::Background,
             _ => Next::Stands,
         }
@@ -353,7 +360,7 @@ pub fn answer(r: &Request, context: &Context, project: &Project) -> Step {
             table.store(
                 &digest,
                 &verdict,
-                life.map_or(u64::MAX, |life| now + life),
+                life.map_or(u64::MAX, |life| now.saturating_add(life)),
                 now,
             );
         });
@@ -479,24 +486,18 @@ fn credentials_digest(r: &Request, project: &Project) -> Option<Digest> {
     let mut parts: Vec<&[u8]> = vec![
         b"credentials",
         project.name.as_bytes(),
-        tenant.issuer.as_bytes(),
+        tenant.origin.as_bytes(),
     ];
-    for header in r.headers() {
-        match header_parts(header) {
-            (b"authorization", value) => parts.extend([&b"authorization"[..], value]),
-            // Whatever could be read as one of the three cookies, however it is written.
-            (b"cookie", value) => {
-                let names = &project.cookies;
-                let names = [&names.app_session, &names.app_access_token, &names.session];
-                let pairs = value.split(|&byte| byte == b';').filter(|pair| {
-                    names
-                        .iter()
-                        .any(|name| pair.windows(name.len()).any(|part| part == &***name))
-                });
-                parts.extend(pairs.flat_map(|pair| [&b"cookie"[..], pair]));
-            }
-            _ => {}
-        }
+    let named = |wanted: &'static [u8]| {
+        r.headers()
+            .map(header_parts)
+            .filter_map(move |(name, value)| (name == wanted).then_some(value))
+    };
+    for value in named(b"authorization") {
+        parts.extend([&b"authorization"[..], value]);
+    }
+    for pair in project.cookies.pairs(named(b"cookie")) {
+        parts.extend([&b"cookie"[..], pair]);
     }
     // The resolver sees it if its location hands it on.
     if let Some(token) = configured_token(r) {
@@ -505,12 +506,13 @@ fn credentials_digest(r: &Request, project: &Project) -> Option<Digest> {
     worker::digest(&parts)
 }
 
-fn token_digest(project: &Project, token: &VerifiedToken) -> Option<Digest> {
-    let key = token.key_id().as_bytes();
+fn token_digest(r: &Request, project: &Project, token: &VerifiedToken) -> Option<Digest> {
+    let tenant = project.tenant(r).ok()?;
     worker::digest(&[
         b"token",
         project.name.as_bytes(),
-        key,
+        tenant.origin.as_bytes(),
+        token.key_id().as_bytes(),
         token.claims_json().as_bytes(),
     ])
 }

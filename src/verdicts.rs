@@ -16,7 +16,7 @@ pub type Digest = [u8; 32];
 
 /// Slots of one set.
 const WAYS: usize = 8;
-/// Bytes for a session's texts. A session that needs more is not kept.
+/// Bytes for a session's texts. Of a session that needs more only that is kept.
 const TEXTS: usize = 400;
 /// Projects whose failures are told apart in the log.
 const PROJECTS: usize = 64;
@@ -52,6 +52,8 @@ enum State {
     /// Nothing is known yet.
     Asked,
     Yes,
+    /// A session that has no room here.
+    TooLarge,
     /// The token was confirmed; the session is the token's own.
     Confirmed,
     No,
@@ -64,6 +66,8 @@ enum State {
 pub enum Verdict {
     /// The session is valid.
     Yes(Rc<Session>),
+    /// The session is valid, but too large to be kept: whoever needs it asks.
+    TooLarge,
     /// The token that the digest is of still stands.
     Confirmed,
     /// It is not.
@@ -177,8 +181,7 @@ impl Table {
         }
     }
 
-    /// Keeps what the resolver said, and ends the lease. A session too large for a slot is
-    /// forgotten.
+    /// Keeps what the resolver said, and ends the lease.
     pub fn store(&mut self, digest: &Digest, verdict: &Verdict, not_after: u64, now: u64) {
         let Some(slot) = self.slot(digest) else {
             return;
@@ -186,7 +189,7 @@ impl Table {
         slot.state = State::Empty;
         let state = match verdict {
             Verdict::Yes(session) if slot.write(session) => State::Yes,
-            Verdict::Yes(_) => State::Empty,
+            Verdict::Yes(_) | Verdict::TooLarge => State::TooLarge,
             Verdict::Confirmed => State::Confirmed,
             Verdict::No => State::No,
             Verdict::Failed => State::Failed,
@@ -224,6 +227,7 @@ impl Slot {
             State::Yes if now < self.not_after => {
                 self.read().map(|session| Verdict::Yes(Rc::new(session)))
             }
+            State::TooLarge => Some(Verdict::TooLarge),
             State::Confirmed => Some(Verdict::Confirmed),
             State::No => Some(Verdict::No),
             State::Failed => Some(Verdict::Failed),

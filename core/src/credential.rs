@@ -144,6 +144,34 @@ impl CookieNames {
             session: name("session"),
         })
     }
+
+    /// The pairs of a request's `Cookie` headers that could be read as one of the three, however
+    /// they are written: what a key must hold so that requests which Authgear's server can tell
+    /// apart never share it.
+    ///
+    /// Blanks around pairs and the order of different cookies do not matter. Pairs of one name
+    /// stay in their order, because the first of them counts.
+    pub fn pairs<'a>(&self, headers: impl IntoIterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
+        let names = [&self.app_session, &self.app_access_token, &self.session];
+        let is_ours = |pair: &&[u8]| {
+            let holds = |name: &[u8]| pair.windows(name.len()).any(|part| part == name);
+            names.iter().any(|name| holds(name))
+        };
+        let pairs = headers
+            .into_iter()
+            .flat_map(|header| header.split(|&b| b == b';'));
+        let mut pairs: Vec<&[u8]> = pairs.map(trim_blanks).filter(is_ours).collect();
+        pairs.sort_by_key(|pair| split_pair(pair).0);
+        pairs
+    }
+}
+
+/// A cookie's name and value, from a pair without blanks around it.
+fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
+    match pair.iter().position(|&b| b == b'=') {
+        Some(at) => (trim_blanks(&pair[..at]), &pair[at + 1..]),
+        None => (pair, &pair[pair.len()..]),
+    }
 }
 
 /// `token` of RFC 9110, section 5.6.2.
@@ -160,11 +188,7 @@ fn is_token_char(byte: u8) -> bool {
 /// (space and comma are let through).
 pub fn cookie<'a>(header: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let value = header.split(|&b| b == b';').find_map(|pair| {
-        let pair = trim_blanks(pair);
-        let (found, value) = match pair.iter().position(|&b| b == b'=') {
-            Some(at) => (trim_blanks(&pair[..at]), &pair[at + 1..]),
-            None => (pair, &pair[pair.len()..]),
-        };
+        let (found, value) = split_pair(trim_blanks(pair));
         (found == name)
             .then(|| unquote(value))
             .filter(|value| value.iter().all(|&b| is_cookie_char(b)))
@@ -342,5 +366,70 @@ mod tests {
                 "{header:?}"
             );
         }
+    }
+
+    fn pairs(prefix: &str, headers: &[&str]) -> Vec<String> {
+        let names = CookieNames::new(prefix).unwrap();
+        let headers = headers.iter().map(|header| header.as_bytes());
+        let pairs = names.pairs(headers).into_iter();
+        pairs
+            .map(|pair| String::from_utf8(pair.to_vec()).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn pairs_of_the_same_credentials_are_the_same() {
+        let same = ["app_access_token=b", "app_session=a", "session=c"];
+        for headers in [
+            &["app_session=a; app_access_token=b; session=c"][..],
+            &["session=c; app_access_token=b; app_session=a"],
+            &[" session=c\t;app_session=a ;;  app_access_token=b;"],
+            &["theme=dark; session=c; app_access_token=b; lang=en; app_session=a"],
+            &["session=c", "app_session=a; app_access_token=b"],
+            &["Session=x; session=c; app_session=a; app_access_token=b"],
+        ] {
+            assert_eq!(pairs("", headers), same, "{headers:?}");
+        }
+        assert_eq!(pairs("", &["theme=dark; sessio=n", "", ";"]), [""; 0]);
+    }
+
+    #[test]
+    fn pairs_that_can_be_told_apart_are_different() {
+        let lists = [
+            "session=a",
+            "session=b",
+            "session= a",
+            "session =a",
+            "session=a=",
+            "session=\"a\"",
+            "session",
+            "session=",
+            "app_session=a",
+            "app_access_token=a",
+            "session=a; session=b",
+            "session=b; session=a",
+            "session=a; session=a",
+            "session; session=a",
+            "session=a; session",
+            "session=a, session=b",
+            "a=\"; session=b\"",
+            "session=b; app_session=a",
+            "session=a; app_session=b",
+        ];
+        for (at, one) in lists.iter().enumerate() {
+            for other in &lists[at + 1..] {
+                assert_ne!(
+                    pairs("", &[one]),
+                    pairs("", &[other]),
+                    "{one:?} and {other:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn pairs_carry_the_prefix() {
+        let headers = ["session=a; my-session=b; my-app_session=c; their-session=d"];
+        assert_eq!(pairs("my-", &headers), ["my-app_session=c", "my-session=b"]);
     }
 }

@@ -75,12 +75,13 @@ struct Template {
 /// A project at one endpoint.
 #[derive(Debug)]
 pub struct Tenant {
+    /// The endpoint's origin, or the issuer without an endpoint: what a token for the project
+    /// itself names as its audience.
+    pub origin: Box<str>,
     /// What `iss` must be.
     pub issuer: Box<str>,
     /// Any of them must be in `aud`.
     pub audience: Vec<Box<str>>,
-    /// The audience of the project itself: its endpoint, or its issuer if it has none.
-    pub own_audience: Box<str>,
     /// Where the keys come from.
     pub keys: Keys,
 }
@@ -186,14 +187,14 @@ impl Template {
             }
         };
         let issuer = self.issuer.clone().or(origin.clone()).unwrap_or_default();
-        let own_audience = origin.unwrap_or(issuer.clone());
+        let origin = origin.unwrap_or(issuer.clone());
         Tenant {
             audience: match self.audience.is_empty() {
-                true => vec![own_audience.clone()],
+                true => vec![origin.clone()],
                 false => self.audience.clone(),
             },
+            origin,
             issuer,
-            own_audience,
             keys,
         }
     }

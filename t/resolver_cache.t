@@ -1,0 +1,521 @@
+# resolve_cache: what the resolver said of credentials serves other requests with
+# the same ones, and no others.
+
+use strict;
+use warnings;
+
+use JSON::PP ();
+use Test::More;
+use Test::Nginx::Authgear args => ['--tenants'];
+use Test::Nginx::Authgear::Resolver;
+use Test::Nginx::Authgear::Server;
+use Time::HiRes qw(sleep);
+
+my $location = <<'END';
+include $TEST_NGINX_RESOLVER;
+add_header X-Source $authgear_source always;
+END
+my $resolver = 'resolve_request /_authgear/resolve;';
+my $endpoint = 'endpoint ' . resolver_origin() . ';';
+my ($host) = resolver_origin() =~ m{//(.*)};
+my $nginx;
+
+sub start {
+    my ($project, %option) = @_;
+    heal();
+    my $more = delete $option{server} // '';
+    $nginx = Test::Nginx::Authgear::Server->start(
+        workers => 1,
+        project => "$resolver $project",
+        server => "$location $more",
+        %option,
+    );
+    reset_counts();
+    return;
+}
+
+sub stop {
+    my (%option) = @_;
+    heal();
+    ok($nginx->stop, 'nginx ends');
+    $nginx->was_sound(%option);
+    return;
+}
+
+sub source { return $_[0]{headers} && $_[0]{headers} =~ /^X-Source: (.*?)\r?$/m ? $1 : '-' }
+
+sub told {
+    my ($answer) = @_;
+    return $answer->{error} // join ' ', map { defined && length ? $_ : '-' } @$answer{qw(status reason user)},
+        source($answer);
+}
+
+# A request's status, reason, user and source, and how often the resolver was asked.
+sub outcome {
+    my ($headers, %more) = @_;
+    my $before = asked();
+    my $answer = $nginx->ask(headers => $headers, %more);
+    return told($answer) . ' asked ' . (asked() - $before);
+}
+
+sub authorization { return "Authorization: Bearer $_[0]" }
+
+my $users = 0;
+
+# A value of each credential, all of different users, whose name it begins with.
+sub credentials {
+    my $n = ++$users;
+    return (
+        bearer => token(user => "bearer-$n", kind => 'opaque'),
+        app_session => session(user => "app-session-$n", kind => 'app'),
+        app_access_token => token(user => "app-access-token-$n", kind => 'opaque'),
+        session => session(user => "session-$n"),
+        n => $n,
+    );
+}
+
+my @kinds = qw(bearer app_session app_access_token session);
+
+# The headers that carry some of them.
+sub headers_of {
+    my (%of) = @_;
+    my @cookies = map {"$_=$of{$_}"} grep { defined $of{$_} } @kinds[1 .. 3];
+    return join "\r\n", defined $of{bearer} ? authorization($of{bearer}) : (),
+        @cookies ? 'Cookie: ' . join('; ', @cookies) : ();
+}
+
+my $unavailable = '503 resolver_unavailable - -';
+my $no = '401 session_invalid - none';
+
+subtest 'it is off unless it is asked for' => sub {
+    for my $project ('', 'resolve_cache off;') {
+        start($project);
+        my $cookie = cookie(session => session(user => 'alice'));
+        is(outcome($cookie), '200 ok alice resolver asked 1', "each request asks, '$project'") for 1 .. 3;
+        stop();
+    }
+};
+
+subtest 'a yes serves later requests with the same credential' => sub {
+    start('resolve_cache 10m;', workers => 4);
+    my %of = credentials();
+    my %to = $nginx->connection_to_each;
+    for my $kind (@kinds) {
+        my $headers = headers_of($kind => $of{$kind});
+        my $user = ($kind =~ tr/_/-/r) . "-$of{n}";
+        is(outcome($headers), "200 ok $user resolver asked 1", "$kind: the first request asks");
+        is(outcome($headers, on => $to{$_}), "200 ok $user resolver_cache asked 0", "$kind: others do not, in any worker")
+            for sort keys %to;
+    }
+    stop();
+};
+
+subtest 'a reload keeps what is known' => sub {
+    start('resolve_cache 10m;', workers => 2);
+    my $cookie = cookie(session => session(user => 'alice'));
+    is(outcome($cookie), '200 ok alice resolver asked 1', 'before');
+    ok($nginx->reload, 'a reload');
+    is(outcome($cookie), '200 ok alice resolver_cache asked 0', 'after');
+    stop();
+};
+
+subtest 'the backend receives the same from the cache, byte for byte' => sub {
+    start('resolve_cache 10m;', server => 'location /echo { authgear_verify myapp; proxy_pass $TEST_NGINX_ECHO; }');
+    for my $fields (
+        { id => 'plain' },
+        { id => 'full', roles => [qw(editor staff), 'r' x 200], anonymous => JSON::PP::true, verified => JSON::PP::false },
+        { id => "\x{e9}\x{4e2d}" },
+    ) {
+        for my $amr ([], [qw(pwd otp)]) {
+            my $headers = cookie(session => session(user => $fields, amr => $amr, auth_time => 1_700_000_000));
+            my @answers = map { $nginx->ask(path => '/echo', headers => $headers) } 1 .. 2;
+            is_deeply([map { source($_) } @answers], [qw(resolver resolver_cache)], 'asked, then kept');
+            my @received = map { join "\n", sort grep {/^X-Authgear-/i} split /\r?\n/, $_->{body} } @answers;
+            like($received[0], qr/^X-Authgear-User-Id: ./m, 'there is a user');
+            is($received[1], $received[0], 'the same headers');
+            is($answers[1]{user}, $answers[0]{user}, 'the same variable');
+        }
+    }
+    stop();
+};
+
+subtest 'two requests that differ in one credential share nothing' => sub {
+    start('resolve_cache 10m;');
+    for my $differs (@kinds) {
+        my (%one, %other) = ();
+        %one = credentials();
+        %other = credentials();
+        is(outcome(headers_of($differs => $_->{$differs})),
+            '200 ok ' . ($differs =~ tr/_/-/r) . "-$_->{n} resolver asked 1", "$differs alone")
+            for \%one, \%other;
+        # Beside three others of the same value, valid or dead: the answer can depend on each.
+        for my $beside ('live', 'dead') {
+            my %rest = credentials();
+            %rest = map { $_ => "dead-$rest{n}" } keys %rest if $beside eq 'dead';
+            for my $of (\%one, \%other) {
+                my $headers = headers_of(%rest, $differs => $of->{$differs});
+                like(outcome($headers), qr/^200 ok \S+ resolver asked 1$/, "$differs beside $beside ones is asked");
+                my $first = told($nginx->ask(headers => $headers));
+                my ($winner) = $beside eq 'dead' ? ($differs) : (grep { $_ eq $differs || $_ eq 'bearer' } @kinds)[0];
+                my $n = $winner eq $differs ? $of->{n} : $rest{n};
+                is($first, '200 ok ' . ($winner =~ tr/_/-/r) . "-$n resolver_cache", 'and kept for itself');
+            }
+        }
+        # With and without it.
+        my %all = credentials();
+        is(outcome(headers_of(%all)), "200 ok bearer-$all{n} resolver asked 1", 'all four');
+        my $without = headers_of(%all, $differs => undef);
+        like(outcome($without), qr/^200 ok \S+ resolver asked 1$/, "without $differs it is another request");
+    }
+    stop();
+};
+
+subtest 'a value under another name is another credential' => sub {
+    start('resolve_cache 10m;');
+    my $value = session(user => 'alice');
+    is(outcome(cookie(session => $value)), '200 ok alice resolver asked 1', 'session');
+    is(outcome(cookie(app_session => $value)), "$no asked 1", 'app_session');
+    is(outcome(cookie(app_access_token => $value)), "$no asked 1", 'app_access_token');
+    is(outcome(authorization($value)), "$no asked 1", 'the Authorization header');
+    is(outcome(cookie(session => $value)), '200 ok alice resolver_cache asked 0', 'session again');
+    stop();
+};
+
+subtest 'blanks, order and foreign cookies make no other key' => sub {
+    start('resolve_cache 10m;');
+    my %of = credentials();
+    my ($app, $token, $session) = map {"$_=$of{$_}"} @kinds[1 .. 3];
+    my $known = "200 ok app-session-$of{n} resolver_cache asked 0";
+    is(outcome("Cookie: $app; $token; $session"), "200 ok app-session-$of{n} resolver asked 1", 'the first');
+    is(outcome("Cookie: $session; $app; $token"), $known, 'another order');
+    is(outcome("Cookie:  $app;$token ;\t$session ;"), $known, 'other blanks');
+    is(outcome("Cookie: theme=dark; $app; a=b; $token; $session; c"), $known, "cookies of others");
+    is(outcome("Cookie: $session\r\nCookie: $token; $app"), $known, 'two Cookie headers');
+    stop();
+};
+
+subtest 'cookies of one name in another order are other credentials' => sub {
+    start('resolve_cache 10m;');
+    my %session = map { $_ => session(user => $_) } qw(alice bob);
+    my @both = map { cookie(session => $session{ $_->[0] }, session => $session{ $_->[1] }) } [qw(alice bob)], [qw(bob alice)];
+    is(outcome($both[0]), '200 ok alice resolver asked 1', 'the first counts');
+    is(outcome($both[1]), '200 ok bob resolver asked 1', 'in the other order the other is first');
+    is(outcome($both[0]), '200 ok alice resolver_cache asked 0', 'each is kept');
+    is(outcome($both[1]), '200 ok bob resolver_cache asked 0', 'for itself');
+    stop();
+};
+
+# The same value is a session of different users in different projects.
+subtest 'another project, another prefix' => sub {
+    my $other = start_standin('--cookie-prefix', 'my-');
+    my ($other_host) = $other->{http} =~ m{//(.*)};
+    start('resolve_cache 10m;',
+        http => "authgear_project twin { $endpoint $resolver resolve_cache 10m; }
+            authgear_project prefixed { endpoint $other->{http}; cookie_prefix my-;
+                resolve_request /_other/resolve; resolve_cache 10m; }",
+        server => "location /twin { authgear_verify twin; empty_gif; }
+            location /prefixed { authgear_verify prefixed; empty_gif; }
+            location = /_other/resolve { internal; proxy_method HEAD; proxy_pass_request_body off;
+                proxy_set_header Content-Length ''; proxy_set_header Host $other_host;
+                proxy_pass $other->{http}/_resolver/resolve; }");
+    my $value = session(user => 'alice');
+    my $cookie = cookie(session => $value);
+    is(outcome($cookie), '200 ok alice resolver asked 1', 'one project');
+    is(outcome($cookie, path => '/twin'), '200 ok alice resolver asked 1', 'another one asks for itself');
+    is(outcome($cookie, path => '/twin'), '200 ok alice resolver_cache asked 0', 'and keeps for itself');
+    is(outcome($cookie, path => '/prefixed'), '401 no_credential - none asked 0', 'without the prefix: no credential');
+
+    my $asked_other = sub { return control('GET', '/-/counts', undef, $other)->{resolver} };
+    my %of = map { $_ => control('POST', '/-/session', { user => $_ }, $other) } qw(carol dave);
+    my $get = sub { return told($nginx->ask(path => '/prefixed', headers => "Cookie: $_[0]")) };
+    is($get->("my-session=$of{carol}"), '200 ok carol resolver', 'with the prefix');
+    is($get->("my-session=$of{dave}"), '200 ok dave resolver', 'of another user');
+    is($get->("session=$value; my-session=$of{carol}"), '200 ok carol resolver_cache',
+        'a cookie without the prefix is not the resolver\'s');
+    is($get->("my-session=$of{dave}"), '200 ok dave resolver_cache', 'the other user again');
+    is($asked_other->(), 2, 'two questions');
+    stop();
+};
+
+subtest 'another tenant, though all have one issuer' => sub {
+    my $tenants = 'endpoint https://$arg_t.example.com; internal_endpoint $TEST_NGINX_AUTHGEAR;
+        issuer https://one.issuer.example; audience api; resolve_request /_tenant/resolve; resolve_cache 10m;';
+    heal();
+    $nginx = Test::Nginx::Authgear::Server->start(
+        workers => 1,
+        project => $tenants,
+        server => 'add_header X-Source $authgear_source always;
+            location = /_tenant/resolve { internal; proxy_method HEAD; proxy_pass_request_body off;
+                proxy_set_header Content-Length ""; proxy_set_header X-Forwarded-Proto https;
+                proxy_set_header Host $tenant.example.com; proxy_pass $TEST_NGINX_AUTHGEAR/_resolver/resolve; }',
+        # A subrequest has no arguments of its own.
+        location => 'set $tenant $arg_t;',
+    );
+    my %value = map { $_ => control('POST', "/-/session?project=https://$_.example.com", { user => $_ }) } qw(one two);
+    my $get = sub { return told($nginx->ask(path => "/?t=$_[0]", headers => cookie(session => $value{ $_[1] }))) };
+    is($get->('one', 'one'), '200 ok one resolver', 'a session at its own tenant');
+    is($get->('two', 'one'), $no, 'is none at another');
+    is($get->('one', 'one'), '200 ok one resolver_cache', 'it is kept for its own');
+    is($get->('two', 'two'), '200 ok two resolver', "the other tenant's session");
+    stop();
+};
+
+subtest 'a request without a credential asks nobody' => sub {
+    start('resolve_cache 10m;', server => 'location /optional { authgear_verify myapp optional; empty_gif; }');
+    for my $headers ('', 'Cookie: theme=dark', 'Authorization: Basic dTpw', 'Cookie: session=', 'Cookie: sessions=a') {
+        for (1 .. 2) {
+            is(outcome($headers), '401 no_credential - none asked 0', "'$headers'");
+            is(outcome($headers, path => '/optional'), '200 no_credential - none asked 0', "'$headers', optional");
+        }
+    }
+    stop();
+};
+
+subtest 'a yes is asked for again after its time' => sub {
+    start('resolve_cache 1s;');
+    my $cookie = cookie(session => session(user => 'alice'));
+    is(outcome($cookie), '200 ok alice resolver asked 1', 'asked');
+    sleep 1.1;
+    is(outcome($cookie), '200 ok alice resolver asked 1', 'asked again');
+    control('POST', '/-/users/alice/disable');
+    soon { outcome($cookie) =~ /^401 session_invalid/ } 'a disabled user is out';
+    control('POST', '/-/users/alice/enable');
+    soon { outcome($cookie) =~ /^200 ok alice/ } 'and in again once enabled';
+    stop();
+};
+
+subtest 'a no is kept for a second at most' => sub {
+    start('resolve_cache 10m;');
+    control('POST', '/-/users', { id => 'late' });
+    my $cookie = cookie(session => session(user => 'late'));
+    control('POST', '/-/users/late/disable');
+    is(outcome($cookie), "$no asked 1", 'a no');
+    control('POST', '/-/users/late/enable');
+    sleep 1.1;
+    is(outcome($cookie), '200 ok late resolver asked 1', 'after a second the resolver is asked again');
+
+    fault(resolver => 'slow', delay_ms => 1000);
+    reset_counts();
+    my @answers = $nginx->receive(map { $nginx->send(headers => cookie(session => 'made-up')) } 1 .. 40);
+    is_deeply($nginx->tally(@answers), { '401 session_invalid' => 40 }, 'forty requests with one dead session');
+    # One question serves them all, but for those that find its answer too old.
+    cmp_ok(asked(), '<', 10, 'share a question');
+    stop();
+};
+
+subtest 'a failure is not kept' => sub {
+    start('resolve_cache 10m;');
+    my %of = credentials();
+    my $cookie = cookie(session => $of{session});
+    for my $case (
+        ['500' => 'status', status => 500],
+        ['403 that says true' => 'status', status => 403,
+            headers => { 'X-Authgear-Session-Valid' => 'true', 'X-Authgear-User-Id' => 'u' }],
+        ['a closed connection' => 'close'],
+        ['garbage' => 'garbage'],
+    ) {
+        my ($name, @fault) = @$case;
+        fault(resolver => @fault);
+        is(outcome($cookie), "$unavailable asked 1", "$name: each request asks") for 1 .. 3;
+    }
+    heal();
+    control('POST', '/-/gone');
+    is(outcome($cookie), "$unavailable asked 0", 'nobody listens');
+    control('POST', '/-/back');
+    is(outcome($cookie), "200 ok session-$of{n} resolver asked 1", 'it works again, at once');
+    fault(resolver => 'status');
+    is(outcome($cookie), "200 ok session-$of{n} resolver_cache asked 0", 'a yes outlives a failure');
+    stop();
+};
+
+subtest 'who waits for a question that fails is told so' => sub {
+    start('resolve_cache 10m;', workers => 4);
+    my %of = credentials();
+    my $cookie = cookie(session => $of{session});
+    fault(resolver => 'hang');
+    my @answers = $nginx->receive(map { $nginx->send(headers => $cookie) } 1 .. 40);
+    is_deeply($nginx->tally(@answers), { '503 resolver_unavailable' => 40 }, 'no answer in time: forty times 503');
+    is((grep { ($_->{retry_after} // '') =~ /^[1-9]/ } @answers), 40, 'with Retry-After');
+    is(asked(), 1, 'after one question');
+    heal();
+    is(outcome($cookie), "200 ok session-$of{n} resolver asked 1", 'the time-out is not kept');
+    stop();
+};
+
+subtest 'simultaneous requests with one credential make one question' => sub {
+    start('resolve_cache 10m;', workers => 4);
+    for my $kind (@kinds) {
+        my %of = credentials();
+        my $headers = headers_of($kind => $of{$kind});
+        reset_counts();
+        fault(resolver => 'slow', delay_ms => 1000);
+        my @answers = $nginx->receive(map { $nginx->send(headers => $headers) } 1 .. 100);
+        heal();
+        is_deeply($nginx->tally(@answers), { '200 ok' => 100 }, "$kind: a hundred requests are let in");
+        my %worker = map { $_->{worker} => 1 } @answers;
+        is(keys %worker, 4, "$kind: by four workers");
+        is((grep { $_->{user} =~ /^\w.*-$of{n}$/ } @answers), 100, "$kind: each knows its user");
+        is(asked(), 1, "$kind: after one question");
+        my %from;
+        $from{ source($_) }++ for @answers;
+        is_deeply(\%from, { resolver => 1, resolver_cache => 99 }, "$kind: of one of them");
+    }
+    stop();
+};
+
+subtest 'simultaneous requests of many users are not mixed up' => sub {
+    start('resolve_cache 10m;', workers => 4);
+    my @names = map {"user-$_"} 1 .. 50;
+    my %session = map { $_ => session(user => $_) } @names;
+    fault(resolver => 'slow', delay_ms => 500);
+    my @asking = (@names, reverse(@names), @names, @names);
+    my @answers = $nginx->receive(map { $nginx->send(headers => cookie(session => $session{$_})) } @asking);
+    is_deeply([map { $_->{user} // $_->{error} } @answers], \@asking, 'each is who it is');
+    is(asked(), 50, 'one question for each session');
+    stop();
+};
+
+subtest 'a session too large to be kept is asked for by each request, side by side' => sub {
+    start('resolve_cache 10m;');
+    my $cookie = cookie(session => session(user => { id => 'large', roles => [map {"role-$_"} 1 .. 100] }));
+    is(outcome($cookie), '200 ok large resolver asked 1', "$_: asked") for qw(first second);
+    reset_counts();
+    fault(resolver => 'hang');
+    my @sent = map { $nginx->send(headers => $cookie) } 1 .. 10;
+    soon { asked() == 10 } 'ten requests ask before one is answered';
+    $nginx->leave(@sent);
+    stop();
+};
+
+subtest 'whoever asks and leaves hands the question on' => sub {
+    start('resolve_cache 10m;', workers => 2);
+    my $cookie = cookie(session => session(user => 'alice'));
+    my %to = $nginx->connection_to_each;
+    my ($one, $other) = map { $to{$_} } sort keys %to;
+    fault(resolver => 'hang', times => 1);
+    my $asking = $nginx->send(headers => $cookie, on => $one);
+    soon { asked() == 1 } 'one asks';
+    my @waiting = ($nginx->send(headers => $cookie, on => $other), map { $nginx->send(headers => $cookie) } 1 .. 20);
+    is($nginx->ask(path => '/free')->{status}, 200, 'others are served');
+    is(asked(), 1, 'the others wait');
+    $nginx->leave($asking);
+    my @answers = $nginx->receive(@waiting);
+    is_deeply($nginx->tally(@answers), { '200 ok' => 21 }, 'all that stay are let in');
+    is(asked(), 2, 'after one more question');
+    stop();
+};
+
+subtest 'who leaves while it waits leaves nothing behind' => sub {
+    start('resolve_cache 10m;', workers => 2);
+    my %to = $nginx->connection_to_each;
+    my $descriptors = sub {
+        my $sum = 0;
+        $sum += Test::Nginx::Authgear::Server::descriptors($_) for $nginx->workers;
+        return $sum;
+    };
+    my $before = $descriptors->();
+    for my $round (1 .. 3) {
+        my $cookie = cookie(session => session(user => 'alice'));
+        reset_counts();
+        fault(resolver => 'slow', delay_ms => 1500);
+        my $asking = $nginx->send(headers => $cookie);
+        soon { asked() == 1 } 'one asks';
+        my @leaving = map { $nginx->send(headers => $cookie) } 1 .. 200;
+        my @staying = map { $nginx->send(headers => $cookie) } 1 .. 5;
+        $nginx->leave(@leaving);
+        is_deeply($nginx->tally($nginx->receive($asking, @staying)), { '200 ok' => 6 }, 'who stays is let in');
+        is(asked(), 1, 'after one question');
+    }
+    # The connections to the resolver may stay open.
+    soon { $descriptors->() <= $before + 4 } 'no descriptor is left behind';
+
+    fault(resolver => 'hang');
+    reset_counts();
+    my $cookie = cookie(session => session(user => 'bob'));
+    my @sent = map { $nginx->send(headers => $cookie) } 1 .. 20;
+    soon { asked() } 'a question hangs';
+    $nginx->leave(@sent);
+    soon { $descriptors->() <= $before + 4 } 'when all have left, nobody waits';
+    heal();
+    is(told($nginx->ask(headers => $cookie)), '200 ok bob resolver', 'and the next request asks at once');
+    stop();
+};
+
+subtest 'a worker killed while it asks blocks others for ten seconds, not for ever' => sub {
+    start('resolve_cache 10m;', workers => 2);
+    my $cookie = cookie(session => session(user => 'alice'));
+    my %to = $nginx->connection_to_each;
+    my ($killed, $other) = sort keys %to;
+    fault(resolver => 'hang', times => 1);
+    my $asking = $nginx->send(headers => $cookie, on => $to{$killed});
+    soon { asked() == 1 } 'one asks';
+    kill KILL => $killed;
+    is(($nginx->receive($asking))[0]{error}, 'closed', 'its worker dies');
+    my @answers = $nginx->receive(map({ $nginx->send(headers => $cookie) } 1 .. 20),
+        $nginx->send(headers => $cookie, on => $to{$other}), 60);
+    is_deeply($nginx->tally(@answers), { '200 ok' => 21 }, 'the others are let in');
+    is(asked(), 2, 'after one more question');
+    stop(killed => 1);
+};
+
+subtest 'a table that is full forgets the least recently used' => sub {
+    start('resolve_cache 1h;', http => 'authgear_shared_zone zone=authgear:512k;', workers => 2);
+    # The table is a quarter of the zone: fewer than 300 verdicts.
+    my $count = 1200;
+    my $hot = cookie(session => session(user => 'hot'));
+    my @cookies = map { cookie(session => session(user => "u-$_")) } 1 .. $count;
+    reset_counts();
+    $nginx->ask(headers => $hot);
+    my ($wrong, $at) = (0, 0);
+    while ($at < $count) {
+        my @batch = ($at .. $at + 9);
+        my @answers = $nginx->receive(map { $nginx->send(headers => $cookies[$_]) } @batch);
+        $wrong += grep { ($answers[$_]{user} // '') ne 'u-' . ($batch[$_] + 1) } 0 .. 9;
+        $wrong += told($nginx->ask(headers => $hot)) ne '200 ok hot resolver_cache';
+        $at += 10;
+    }
+    is($wrong, 0, "$count sessions: each its own user, and one that is in use stays");
+    is(asked(), $count + 1, 'each was asked for once');
+
+    reset_counts();
+    $wrong = grep { ($nginx->ask(headers => $cookies[$_])->{user} // '') ne 'u-' . ($_ + 1) } 0 .. 99;
+    is($wrong, 0, 'the oldest again: each its own user');
+    is(asked(), 100, 'asked for anew');
+    is(told($nginx->ask(headers => $hot)), '200 ok hot resolver_cache', 'the one in use stays');
+    stop();
+};
+
+subtest 'a yes is not kept past the exp of a token beside it' => sub {
+    start('resolve_cache 1h;');
+    my $session = session(user => 'alice', kind => 'app');
+    my $alone = cookie(app_session => $session);
+    my $limited = cookie(app_session => $session, app_access_token => token(user => 'alice', expires_in => 4));
+    # Not signed by anybody, and not to be counted with.
+    my $far = cookie(app_session => $session, app_access_token => token(user => 'alice', key => 'stranger',
+        claims => { exp => 1e300 }));
+    $nginx->ask(headers => $_) for $alone, $limited, $far;
+    is(asked(), 3, 'three keys');
+    my $from_cache = 0;
+    soon {
+        my $before = asked();
+        my $source = source($nginx->ask(headers => $limited));
+        $from_cache++ if $source eq 'resolver_cache';
+        $source eq 'resolver' && asked() == $before + 1;
+    } 'when the token beside it expires it is asked again', 20;
+    cmp_ok($from_cache, '>', 0, 'until then it was kept');
+    is(outcome($alone), '200 ok alice resolver_cache asked 0', 'a session alone is kept on');
+    is(outcome($far), '200 ok alice resolver_cache asked 0', 'so is one beside a token without end');
+    is(outcome($limited), '200 ok alice resolver_cache asked 0', 'an expired token limits nothing');
+    stop();
+};
+
+subtest 'a token that the resolver vouched for is not let in past its exp' => sub {
+    # Nobody listens there.
+    start('resolve_cache 1h; jwks_uri http://127.0.0.1:1/jwks;');
+    my $jwt = authorization(token(user => 'alice', expires_in => 4));
+    is(outcome($jwt), '200 ok alice resolver asked 1', 'without keys the resolver judges');
+    soon { outcome($jwt) =~ /^401 / } 'it is out when it has expired', 20;
+    stop();
+};
+
+done_testing();
