@@ -595,6 +595,7 @@ $ENV{TEST_NGINX_SATISFY} = join '', "auth_basic_user_file $directory/users;\n",
 
 $ENV{TEST_NGINX_RECORDER} = "http://127.0.0.1:$recorder_port";
 $ENV{TEST_NGINX_HELD} = "http://127.0.0.1:$held_port";
+$ENV{TEST_NGINX_PAGES} = "$directory/pages";
 $ENV{TEST_NGINX_OTHER} = $other;
 $ENV{TEST_NGINX_OTHER_PORT} = port(2);
 $ENV{TEST_NGINX_LISTEN_HTTP} = http2_listen(port(1));
@@ -625,7 +626,7 @@ methods
 >>> page.shtml
 <!--# include virtual="/part" --><!--# include virtual="/guarded-part" -->
 --- http_config
-proxy_cache_path $TEST_NGINX_SERVER_ROOT/pages keys_zone=pages:1m;
+proxy_cache_path $TEST_NGINX_PAGES keys_zone=pages:1m;
 log_format leaving '$request $status';
 authgear_project myapp {
     endpoint $TEST_NGINX_AUTHGEAR;

@@ -1,0 +1,477 @@
+# Authgear's documented set-up, auth_request to the resolver, and this module side
+# by side: the same Authgear, backend and requests. Where they differ, both sides
+# are shown.
+
+use Test::Nginx::Socket 'no_plan';
+use Test::Nginx::Authgear;
+use Test::Nginx::Authgear::Client qw(:DEFAULT challenges);
+use Test::Nginx::Authgear::Resolver;
+
+use strict;
+use warnings;
+
+use File::Temp qw(tempdir);
+
+my $directory = tempdir(CLEANUP => 1);
+chmod 0755, $directory;
+my $origin = resolver_origin();
+my ($host) = $origin =~ m{//(.*)};
+# Another Authgear, whose project has a cookie prefix.
+my $prefixed = start_standin('--cookie-prefix', 'my_');
+my $clear = 'session=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Secure; SameSite=Lax';
+
+# All that the backend can read as X-Authgear-*: `name: value` without the prefix,
+# in the order of the names.
+sub told {
+    my ($answer) = @_;
+    return $answer->{status} if $answer->{status} != 200;
+    return [sort map {s/^x.authgear.//r} map { s/^([^:]*)/\L$1/r } @{ echoed_authgear($answer) }];
+}
+
+# A user as the backend should be told.
+sub identity {
+    my ($user, $login) = @_;
+    my $flag = sub { exists $user->{ $_[0] } ? (${ $user->{ $_[0] } } ? 'true' : 'false') : $_[1] };
+    my %header = (
+        'session-valid' => 'true',
+        'session-amr' => join(' ', @{ $login->{amr} }),
+        'session-authenticated-at' => $login->{auth_time},
+        'user-id' => $user->{id},
+        'user-anonymous' => $flag->(anonymous => 'false'),
+        'user-verified' => $flag->(verified => 'true'),
+        'user-can-reauthenticate' => $flag->(can_reauthenticate => 'true'),
+        'user-roles' => join(',', @{ $user->{roles} || [] }),
+    );
+    return [sort map {"$_: $header{$_}"} grep { length($header{$_} // '') } keys %header];
+}
+
+sub without_roles { return [grep { !/^user-roles/ } @{ $_[0] }] }
+
+# The same request to two locations, or to all that are named.
+sub both {
+    my ($name, $expected, @headers) = @_;
+    for my $where (sort keys %$expected) {
+        is_deeply(told(ask("GET /$where", @headers)), $expected->{$where}, "$name: $where");
+    }
+}
+
+sub opaque { return 'Authorization: Bearer ' . token(@_, kind => 'opaque') }
+
+# Somebody as both tell of a plain user.
+sub plain {
+    my ($id) = @_;
+    return identity({ id => $id }, { amr => ['pwd'], auth_time => 5 });
+}
+my @plain = (amr => ['pwd'], auth_time => 5);
+
+# --- checks
+
+# Every user by every credential: the same headers but for the roles, which the
+# documented set-up does not know.
+sub same_users {
+    my @people = (
+        ['a plain user', { id => 'plain' }, {}],
+        ['one role', { id => 'one', roles => ['admin'] }, {}],
+        ['roles in an order of their own', { id => 'many', roles => [qw(b:writer a_reader c.admin)] }, {}],
+        ['an anonymous user', { id => 'anon', anonymous => \1, verified => \0, can_reauthenticate => \0 }, { amr => [] }],
+        ['an unverified user', { id => 'unverified', verified => \0 }, { amr => ['otp'] }],
+        ['one who cannot reauthenticate', { id => 'stuck', can_reauthenticate => \0 }, {}],
+        ['several amr', { id => 'mfa' }, { amr => [qw(pwd mfa x_primary)], auth_time => 1_000_000_000 }],
+        ['no amr', { id => 'no-amr' }, { amr => [], auth_time => 1 }],
+        ['a UUID', { id => '1d3bd5f6-7c1e-4e3a-9d53-0d8f4ce0b7b1', roles => ['x'] }, {}],
+        ['punctuation in the id', { id => q{a, "b" c=d} }, {}],
+    );
+    for my $case (@people) {
+        my ($name, $user, $login) = @$case;
+        my %login = (amr => ['pwd'], auth_time => 1_700_000_000, %$login);
+        my %same = (user => $user, %login);
+        my $all = identity($user, \%login);
+        my %by = (
+            'session' => cookie(session => session(%same)),
+            'app_session' => cookie(app_session => session(%same, kind => 'app')),
+            'a JWT' => bearer(%same),
+            'a JWT in app_access_token' => cookie(app_access_token => token(%same)),
+            'an opaque token' => opaque(%same),
+            'an opaque app_access_token' => cookie(app_access_token => token(%same, kind => 'opaque')),
+            'an expired JWT beside a session' =>
+                bearer(user => 'other', expires_in => -1) . "\r\n" . cookie(session => session(%same)),
+        );
+        for my $how (sort keys %by) {
+            both("$name, $how",
+                { documented => without_roles($all), required => $all, optional => $all, observe => $all }, $by{$how});
+        }
+    }
+}
+
+# The resolver's 200 lets everybody in: behind auth_request the backend refuses.
+sub who_is_let_in {
+    my $no = ['session-valid: false'];
+    both('nobody', { documented => [], observe => [], optional => [], required => 401 });
+    for my $case (
+        ['a dead session', cookie(session => 'dead')],
+        ['a made-up token', 'Authorization: Bearer made-up'],
+        ['an expired JWT', bearer(expires_in => -1)],
+        ['a JWT of somebody else', bearer(key => 'stranger')],
+    ) {
+        my ($name, $header) = @$case;
+        both($name, { documented => $no, observe => $no, optional => 401, required => 401 }, $header);
+    }
+    my $user = user(id => 'disabled');
+    my $session = cookie(session => session(user => 'disabled'));
+    control('POST', '/-/users/disabled/disable');
+    both('a disabled user', { documented => $no, observe => $no, optional => 401, required => 401 }, $session);
+}
+
+sub roles {
+    my %same = (user => { id => 'editor', roles => [qw(editor staff)] }, @plain);
+    for my $header (cookie(session => session(%same)), bearer(%same)) {
+        my ($how) = $header =~ /^(\w+)/;
+        both("the roles header is missing, $how", {
+            documented => plain('editor'),
+            required => [sort @{ plain('editor') }, 'user-roles: editor,staff'],
+        }, $header);
+    }
+}
+
+sub own_headers {
+    my $alice = cookie(session => session(user => 'alice', @plain));
+    my $alices = plain('alice');
+    for my $case (
+        # what a client writes, and what of it reaches the backend
+        ['a role', 'X-Authgear-User-Roles: admin', 'user-roles: admin'],
+        ['a header of tomorrow', 'X-Authgear-User-Plan: gold', 'user-plan: gold'],
+        ['an id with underscores', 'X_Authgear_User_Id: root', 'user_id: root'],
+        ['a yes with underscores', 'x_authgear_session_valid: true', 'session_valid: true'],
+        ['an id with dots', 'X.Authgear.User.Id: root', 'user.id: root'],
+    ) {
+        my ($name, $header, $passed) = @$case;
+        both("clients' own headers are passed: $name", {
+            documented => [sort @$alices, $passed],
+            required => $alices, optional => $alices, observe => $alices,
+        }, $alice, $header);
+        both("clients' own headers are passed: $name, of nobody",
+            { documented => [$passed], optional => [], observe => [] }, $header);
+    }
+    # Where the administrator forgot none, both are right.
+    both('the names that the documented set-up knows', { documented => $alices, required => $alices }, $alice,
+        'X-Authgear-User-Id: root', 'X-Authgear-User-Verified: true', 'X-Authgear-Session-Acr: high');
+}
+
+# The documented key, "$cookie_session|$http_authorization", knows neither
+# app_session nor app_access_token: to it they are all the same.
+sub cached_for_another {
+    my %of = (
+        app_session => sub { cookie(app_session => session(user => $_[0], @plain, kind => 'app')) },
+        'an opaque app_access_token' =>
+            sub { cookie(app_access_token => token(user => $_[0], @plain, kind => 'opaque')) },
+        'a JWT in app_access_token' => sub { cookie(app_access_token => token(user => $_[0], @plain)) },
+    );
+    my $n = 0;
+    for my $how (sort keys %of) {
+        # A cache of its own for each.
+        my $documented = 'documented-cached-' . ++$n;
+        both("a cached answer is served to another, $how: first alice",
+            { $documented => plain('alice'), 'required-cached' => plain('alice') }, $of{$how}->('alice'));
+        both("a cached answer is served to another, $how: then bob",
+            { $documented => plain('alice'), 'required-cached' => plain('bob') }, $of{$how}->('bob'));
+        both("a cached answer is served to another, $how: then nobody",
+            { $documented => plain('alice'), 'optional-cached' => [], 'required-cached' => 401 });
+        both("a cached answer is served to another, $how: then a dead one",
+            { $documented => plain('alice'), 'required-cached' => 401 },
+            cookie($how =~ /(app_\w+)/ ? $1 : die, 'dead'));
+    }
+    # Whoever logs in after somebody who had not.
+    both('a cached answer is served to another: first nobody', { 'documented-cached-4' => [], 'optional-cached' => [] });
+    both('a cached answer is served to another: then a user who has logged in',
+        { 'documented-cached-4' => [], 'optional-cached' => plain('carol') }, $of{app_session}->('carol'));
+
+    # app_session goes before session, but the key tells sessions alone.
+    my $session = session(user => 'idp', @plain);
+    my $app_session = session(user => 'app', @plain, kind => 'app');
+    both('a cached answer is served to another: an app_session beside a session',
+        { 'documented-cached-4' => plain('app'), 'required-cached' => plain('app') },
+        cookie(app_session => $app_session, session => $session));
+    both('a cached answer is served to another: then the session alone',
+        { 'documented-cached-4' => plain('app'), 'required-cached' => plain('idp') }, cookie(session => $session));
+
+    # What the key tells apart, both tell apart.
+    for my $user (qw(dora emil)) {
+        for my $header (cookie(session => session(user => $user, @plain)), opaque(user => $user, @plain)) {
+            my ($how) = $header =~ /^(\w+)/;
+            my %expected = map { $_ => plain($user) } qw(documented-cached-4 required-cached);
+            both("sessions and bearer tokens are told apart: $user, $how", \%expected, $header) for 1 .. 2;
+        }
+    }
+}
+
+# With a prefix the key knows no cookie at all.
+sub cached_with_prefix {
+    for my $user (qw(alice bob)) {
+        my $value = control('POST', '/-/session', { user => $user, @plain }, $prefixed) =~ s/\s+\z//r;
+        both("a cached answer is served to another, session with a prefix: $user",
+            { 'documented-cached' => plain('alice'), 'required-cached' => plain($user) },
+            cookie(my_session => $value));
+    }
+}
+
+sub cached_too_long {
+    my ($revoked, $gone) = (session(user => 'alice', @plain), session(user => 'gone', @plain));
+    my %before = map { $_ => plain('alice') } qw(documented-cached-5 required);
+    both('a cached answer outlives its session: before', \%before, cookie(session => $revoked));
+    control('POST', "/-/session/$revoked/revoke");
+    both('a cached answer outlives its session: after', { 'documented-cached-5' => plain('alice'), required => 401 },
+        cookie(session => $revoked));
+
+    # A token that is good for one answer: the next one is minted if it was late.
+    my ($header, $found);
+    wait_for {
+        $header = bearer(user => 'alice', @plain, expires_in => 2);
+        $found = told(ask('GET /documented-cached-5', $header));
+        @$found > 1;
+    } 30;
+    is_deeply($found, plain('alice'), 'a cached answer outlives its token: before');
+    ok(wait_for { ask('GET /required', $header)->{status} == 401 }, 'the token expires');
+    both('a cached answer outlives its token: after',
+        { 'documented-cached-5' => plain('alice'), required => 401, 'required-cached' => 401 }, $header);
+}
+
+sub clearing_cookie {
+    my %cookie = map { $_ => header(ask("GET /$_", cookie(session => 'dead')), 'Set-Cookie') }
+        qw(documented observe optional required);
+    is_deeply(\%cookie, { documented => undef, observe => $clear, optional => $clear, required => $clear },
+        'the cookie that clears a dead session is lost');
+}
+
+sub questions {
+    my $jwt = bearer(user => 'alice', @plain);
+    for my $case ([documented => 5], [required => 0], ['required-cached' => 0]) {
+        my ($where, $count) = @$case;
+        reset_counts();
+        ask("GET /$where", $jwt) for 1 .. 5;
+        is(asked(), $count, "every JWT costs a subrequest: five requests, $where");
+    }
+    for my $case ([documented => 5], [required => 0]) {
+        my ($where, $count) = @$case;
+        reset_counts();
+        ask("GET /$where") for 1 .. 5;
+        is(asked(), $count, "nobody costs a subrequest: five requests, $where");
+    }
+}
+
+# What of a client's request can change the resolver's mind.
+sub what_the_resolver_receives {
+    my $session = session(user => 'alice');
+    my @headers = (cookie(session => $session), 'X-Forwarded-Host: evil.example', 'X-Forwarded-Proto: gopher',
+        'X-Forwarded-For: 10.1.2.3', 'X-Authgear-User-Id: root', 'Forwarded: host=evil.example');
+    for my $case (
+        [
+            documented => {
+                'x-forwarded-host' => 'evil.example', 'x-forwarded-proto' => 'gopher', 'x-forwarded-for' => '10.1.2.3',
+                forwarded => 'host=evil.example', 'x-authgear-user-id' => 'root',
+            }
+        ],
+        [required => { 'x-forwarded-proto' => 'https', 'x-forwarded-for' => '127.0.0.1' }],
+    ) {
+        my ($where, $expected) = @$case;
+        reset_counts();
+        ask("POST /$where", @headers, \'body');
+        my ($seen) = asked_requests();
+        my %got = map { $_ => $seen->{headers}{$_}[0] } grep {/^(?:x-|forwarded)/} keys %{ $seen->{headers} };
+        is_deeply(\%got, $expected, "the client's X-Forwarded-Host reaches the resolver: $where");
+        is_deeply([$seen->{headers}{host}, $seen->{headers}{cookie}], [[$host], ["session=$session"]],
+            "$where: Host and cookie");
+    }
+}
+
+# Nothing but a 200 is a verdict.
+sub no_verdict {
+    my @says_yes = (headers => { 'X-Authgear-Session-Valid' => 'true' });
+    for my $case (
+        ['the resolver fails', 500, undef, 'status', status => 500],
+        ['the resolver refuses to serve', 500, undef, 'status', status => 429],
+        ['a firewall says 401', 401, undef, 'status', status => 401],
+        ['a firewall says 403', 403, undef, 'status', status => 403],
+        ['a redirect', 500, undef, 'redirect'],
+        ['no answer', 500, undef, 'close'],
+        ['a yes without a user', 200, ['session-valid: true'], 'body', @says_yes],
+        ['a 204', 200, [], 'status', status => 204],
+    ) {
+        my ($name, $status, $told, @fault) = @$case;
+        fault(resolver => @fault);
+        my $session = cookie(session => session(user => 'alice'));
+        my $documented = ask('GET /documented', $session);
+        is($documented->{status}, $status, "no verdict, $name: documented");
+        is_deeply(told($documented), $told, "no verdict, $name: documented, what the backend is told") if $told;
+        for my $where (qw(required optional)) {
+            my $answer = ask("GET /$where", $session);
+            is(join(' ', $answer->{status}, header($answer, 'Retry-After') // '-', challenges($answer)), '503 1 ',
+                "no verdict, $name: $where");
+        }
+        heal();
+    }
+}
+
+sub machines {
+    my $token = bearer(kind => 'm2m', client_id => 'robot', audience => [$origin]);
+    both("a client's token is not known to the resolver",
+        { documented => ['session-valid: false'], any => ['session-valid: true'], required => 401 }, $token);
+}
+
+# --- README's chapter "From auth_request to this module"
+
+my %visitor = (
+    nobody => [],
+    session => [cookie(session => session(user => { id => 'greta', roles => ['r'] }, @plain))],
+    opaque => [opaque(user => 'greta', @plain)],
+    jwt => [bearer(user => 'greta', @plain)],
+    dead => [cookie(session => 'dead')],
+    expired => [bearer(user => 'greta', @plain, expires_in => -1)],
+);
+my @logged_in = qw(session opaque jwt);
+my $greta = identity({ id => 'greta', roles => ['r'] }, {@plain});
+my $no = ['session-valid: false'];
+
+# What the backend is told of each visitor, and the module's reason.
+sub visits {
+    my ($step, %expected) = @_;
+    for my $who (sort keys %visitor) {
+        my $answer = ask('GET /api/', @{ $visitor{$who} }, 'X-Authgear-User-Plan: gold');
+        my ($told, $reason) = @{ $expected{$who} };
+        is_deeply([told($answer), header($answer, 'X-Reason')], [$told, $reason], "$step: $who");
+    }
+}
+
+sub move_documented {
+    my $plan = 'user-plan: gold';
+    visits('before',
+        nobody => [[$plan]], dead => [[@$no, $plan]], expired => [[@$no, $plan]],
+        map { $_ => [[sort @{ without_roles($greta) }, $plan]] } @logged_in);
+}
+
+# Nobody is refused yet.
+my @watched = (nobody => [[], 'no_credential'], dead => [$no, 'session_invalid'], expired => [$no, 'expired'],
+    map { $_ => [$greta, 'ok'] } @logged_in);
+
+sub move_watch { visits('watched beside auth_request', @watched) }
+
+sub move_alone { visits('auth_request removed', @watched) }
+
+my @refused = (dead => [401, 'session_invalid'], expired => [401, 'expired'], map { $_ => [$greta, 'ok'] } @logged_in);
+
+sub move_required { visits('required', nobody => [401, 'no_credential'], @refused) }
+
+sub move_optional { visits('optional', nobody => [[], 'no_credential'], @refused) }
+
+# --- configuration
+
+# The documented set-up, by its eight headers.
+my @eight = qw(session_valid user_id user_anonymous user_verified session_acr session_amr session_authenticated_at
+    user_can_reauthenticate);
+my $copied = join "\n",
+    (map {"auth_request_set \$x_authgear_$_ \$upstream_http_x_authgear_$_;"} @eight),
+    map { 'proxy_set_header x-authgear-' . tr/_/-/r . " \$x_authgear_$_;" } @eight;
+my $to_echo = 'proxy_pass ' . echo_origin() . ';';
+
+sub documented {
+    my ($path, $auth, $more) = @_;
+    $more //= '';
+    return "location $path { auth_request $auth;\n$copied\n$more $to_echo }\n";
+}
+
+sub asks {
+    my ($path, $server, $more) = @_;
+    my ($name) = $server =~ m{//(.*)};
+    $more //= '';
+    return "location = $path { internal; proxy_pass $server/_resolver/resolve; proxy_set_header Host $name;
+        proxy_pass_request_body off; proxy_set_header Content-Length ''; $more }\n";
+}
+
+sub verified {
+    my ($path, $verify) = @_;
+    return "location = $path { authgear_verify $verify; $to_echo }\n";
+}
+
+sub cache_of {
+    my ($name) = @_;
+    return qq{proxy_cache $name; proxy_cache_key "\$cookie_session|\$http_authorization"; proxy_cache_valid 200 10m;};
+}
+
+my $project = "endpoint $origin; resolve_request /_authgear/resolve;";
+# Several caches, so that no case meets what another one left.
+my %cache = map { $_ => "auth_cache_$_" } 1 .. 5;
+$ENV{TEST_NGINX_PROJECTS} = join "\n",
+    # A client's headers as a backend may read them, not as nginx would drop them.
+    'underscores_in_headers on; ignore_invalid_headers off;',
+    "authgear_project myapp { $project }",
+    "authgear_project cached { $project resolve_cache 10m; }",
+    "authgear_project any { $project token_type any; }",
+    map {"proxy_cache_path $directory/$_ keys_zone=$_:1m;"} values %cache;
+$ENV{TEST_NGINX_LOCATIONS} = join '',
+    "include $ENV{TEST_NGINX_RESOLVER};\n",
+    documented('= /documented', '/_auth'), asks('/_auth', $origin),
+    (map { (documented("= /documented-cached-$_", "/_auth_$_"), asks("/_auth_$_", $origin, cache_of($cache{$_}))) } keys %cache),
+    verified('/required', 'myapp'), verified('/optional', 'myapp optional'), verified('/observe', 'myapp observe'),
+    verified('/required-cached', 'cached'), verified('/optional-cached', 'cached optional'), verified('/any', 'any');
+
+$ENV{TEST_NGINX_PREFIXED_PROJECT} = "proxy_cache_path $directory/prefixed keys_zone=prefixed:1m;
+    authgear_project prefixed { endpoint $prefixed->{http}; cookie_prefix my_; resolve_request /_resolve; resolve_cache 10m; }";
+$ENV{TEST_NGINX_PREFIXED} = join '',
+    documented('= /documented-cached', '/_auth'), asks('/_auth', $prefixed->{http}, cache_of('prefixed')),
+    verified('/required-cached', 'prefixed'), asks('/_resolve', $prefixed->{http});
+
+my $module = "include $ENV{TEST_NGINX_RESOLVER}; add_header X-Reason \$authgear_reason always;";
+my $auth = asks('/_auth', $origin);
+$ENV{TEST_NGINX_MOVING} = "authgear_project myapp { $project }";
+$ENV{TEST_NGINX_MOVE_DOCUMENTED} = documented('/api/', '/_auth') . $auth;
+$ENV{TEST_NGINX_MOVE_WATCH} = $module . documented('/api/', '/_auth', 'authgear_verify myapp observe;') . $auth;
+$ENV{ 'TEST_NGINX_MOVE_' . uc $_->[0] } = "$module location /api/ { authgear_verify myapp $_->[1]; $to_echo }"
+    for [alone => 'observe'], [required => ''], [optional => 'optional'];
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: side by side
+--- check
+same_users
+who_is_let_in
+roles
+own_headers
+cached_for_another
+cached_too_long
+clearing_cookie
+questions
+what_the_resolver_receives
+no_verdict
+machines
+--- http_config: $TEST_NGINX_PROJECTS
+--- config: $TEST_NGINX_LOCATIONS
+
+=== TEST 2: a project with a cookie prefix
+--- check: cached_with_prefix
+--- http_config: $TEST_NGINX_PREFIXED_PROJECT
+--- config: $TEST_NGINX_PREFIXED
+
+=== TEST 3: README's move: before
+--- check: move_documented
+--- config: $TEST_NGINX_MOVE_DOCUMENTED
+
+=== TEST 4: README's move: authgear_verify observe beside auth_request
+--- check: move_watch
+--- http_config: $TEST_NGINX_MOVING
+--- config: $TEST_NGINX_MOVE_WATCH
+
+=== TEST 5: README's move: auth_request removed
+--- check: move_alone
+--- http_config: $TEST_NGINX_MOVING
+--- config: $TEST_NGINX_MOVE_ALONE
+
+=== TEST 6: README's move: observe dropped
+--- check: move_required
+--- http_config: $TEST_NGINX_MOVING
+--- config: $TEST_NGINX_MOVE_REQUIRED
+
+=== TEST 7: README's move: optional in its place
+--- check: move_optional
+--- http_config: $TEST_NGINX_MOVING
+--- config: $TEST_NGINX_MOVE_OPTIONAL
