@@ -56,7 +56,9 @@ for my $text (read_file("$root/README.md") =~ /^ *```nginx\n(.*?)^ *```$/msg) {
     $text = "server {\n$text\n}\n" if $text =~ /\A\s*(?:#.*\n\s*)*location /;
     $text .= "authgear_project myapp { endpoint https://myapp.authgear.cloud; }\n"
         if $text !~ /^\s*authgear_project myapp /m;
-    $text .= "upstream backend { server 127.0.0.1:9000; }\nupstream resolver { server 127.0.0.1:3001; }\n";
+    $text =~ s/include (authgear_resolver\.conf);/read_file("$prefix\/$1")/e;
+    $text .= "upstream $_->[0] { server 127.0.0.1:$_->[1]; }\n"
+        for [backend => 9000], [resolver => 3001], ['auth.example.com' => 443];
     passes($name, config_output($text));
 }
 ok($number, 'the README shows configurations');

@@ -98,27 +98,41 @@ sub wrong_ca {
     is(asked(), 0, 'and no cookie is sent');
 }
 
-my @browser = 'Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8';
+my @old_browser = 'Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8';
+my @browser = (@old_browser, 'Sec-Fetch-Mode: navigate', 'Sec-Fetch-Dest: document');
 
 sub login {
     for my $case (
         ['a browser without a session', @browser],
+        ['one that does not say that it navigates', @old_browser],
         ['one with a dead session', @browser, cookie(session => 'dead')],
-        ['one with an expired token', @browser, bearer(expires_in => -1)],
+        ['one with an expired token in a cookie', @browser, cookie(app_access_token => token(expires_in => -1))],
+        ['one with a password for something else', @browser, 'Authorization: Basic eA=='],
+        ['one that names nothing but text/html', 'Accept: text/html'],
+        ['one that names it last, in capitals', 'Accept: image/png, */*;q=0.1 , TEXT/HTML ;q=0.5'],
     ) {
         my ($name, @headers) = @$case;
-        my $answer = get('/page?a=b', @headers);
-        is($answer->{status}, 302, "$name is redirected");
-        like(header($answer, 'Location'),
-            qr{^https://auth\.example\.com/oauth2/authorize\?client_id=CLIENT_ID&response_type=none&scope=openid&redirect_uri=https%3A%2F%2Fwww\.example\.com%2F$},
-            "$name: to Authgear's login");
-        is(!!header($answer, 'Set-Cookie'), !!($name =~ /dead/), "$name: a dead session's cookie is cleared");
+        # What the client writes into its request is no part of where it is sent.
+        for my $uri ('/page?a=b', '//evil.example/%2e%2e', '/?redirect_uri=https://evil.example/&x=%0d%0aA:b') {
+            my $answer = get($uri, @headers, 'X-Forwarded-Host: evil.example', 'Host: evil.example');
+            is($answer->{status}, 302, "$name is redirected from $uri");
+            is(header($answer, 'Location'),
+                'https://auth.example.com/oauth2/authorize?client_id=CLIENT_ID&response_type=none&scope=openid&redirect_uri=https%3A%2F%2Fwww.example.com%2F',
+                "$name: to Authgear's login");
+            is(!!header($answer, 'Set-Cookie'), !!($name =~ /dead/), "$name: a dead session's cookie is cleared");
+        }
     }
     for my $case (
         ['a program', 'GET /', 'Accept: application/json'],
         ['one that accepts anything', 'GET /', 'Accept: */*'],
         ['one that does not say', 'GET /'],
+        ['one that accepts what only looks like HTML', 'GET /', 'Accept: text/html-fragment, x-text/html, text/htmlx'],
         ['a form', 'POST /', @browser, \'a=b'],
+        ['HEAD', 'HEAD /', @browser],
+        ['a preflight', 'OPTIONS /', @browser, 'Origin: https://other.example', 'Access-Control-Request-Method: GET'],
+        ['a script of a page', 'GET /', @old_browser, 'Sec-Fetch-Mode: cors'],
+        ['one that gets a part of the page', 'GET /', @old_browser, 'Sec-Fetch-Mode: same-origin'],
+        ['a WebSocket', 'GET /', 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-Fetch-Mode: websocket'],
     ) {
         my ($name, $line, @rest) = @$case;
         my $answer = ask($line, { port => port(1) }, @rest);
@@ -126,10 +140,15 @@ sub login {
         is(header($answer, 'WWW-Authenticate'), 'Bearer realm="myapp"', "$name: with the challenge");
         is(header($answer, 'Location'), undef, "$name: and no redirect");
     }
-    my $answer = get('/', 'Accept: application/json', bearer(expires_in => -1));
-    like(header($answer, 'WWW-Authenticate'), qr/error="invalid_token"/,
-        'a program is told what is wrong with its token');
-    $answer = get('/', @browser, cookie(session => $session));
+    for my $accept ('application/json', $old_browser[0] =~ s/^Accept: //r) {
+        for my $header (bearer(expires_in => -1), 'Authorization: bearer made-up') {
+            my $answer = get('/', "Accept: $accept", $header);
+            is($answer->{status}, 401, "a program with a bad token gets a 401, whatever it accepts: $accept");
+            like(header($answer, 'WWW-Authenticate'), qr/error="invalid_token"/, 'and is told what is wrong with it');
+            is(header($answer, 'Location'), undef, 'and no redirect');
+        }
+    }
+    my $answer = get('/', @browser, cookie(session => $session));
     is($answer->{status}, 200, 'a browser with a session is let in');
     fault(resolver => 'status');
     is(get('/', @browser, cookie(session => $session))->{status}, 503, 'a failure is no reason to log in again');

@@ -362,6 +362,24 @@ sub move_required { visits('required', nobody => [401, 'no_credential'], @refuse
 
 sub move_optional { visits('optional', nobody => [[], 'no_credential'], @refused) }
 
+# nginx-conf/observe.conf, but for where things are: the documented set-up tells
+# the backend all, and the log says what the module would have told it.
+sub observe_conf {
+    my %expected = (
+        jwt => [['session-valid: true', 'user-id: greta'], 'resolver=greta module=greta reason=ok'],
+        expired => [$no, 'resolver= module= reason=expired'],
+        nobody => [[], 'resolver= module= reason=no_credential'],
+    );
+    my $count = 0;
+    for my $who (sort keys %expected) {
+        my ($told, $line) = @{ $expected{$who} };
+        my $answer = ask('GET /api/', { port => port(1) }, @{ $visitor{$who} }, 'X-Authgear-User-Plan: gold');
+        is_deeply(told($answer), $told, "observe.conf, $who: the backend is told what the resolver says");
+        like((log_lines('authgear.log', ++$count))[-1], qr/ 200 "GET \/api\/ HTTP\/1\.1" \Q$line\E$/,
+            "observe.conf, $who: the log tells both");
+    }
+}
+
 # --- configuration
 
 # The documented set-up, by its eight headers.
@@ -401,7 +419,7 @@ my $project = "endpoint $origin; resolve_request /_authgear/resolve;";
 my %cache = map { $_ => "auth_cache_$_" } 1 .. 5;
 $ENV{TEST_NGINX_PROJECTS} = join "\n",
     # A client's headers as a backend may read them, not as nginx would drop them.
-    'underscores_in_headers on; ignore_invalid_headers off;',
+    'variables_hash_max_size 2048; underscores_in_headers on; ignore_invalid_headers off;',
     "authgear_project myapp { $project }",
     "authgear_project cached { $project resolve_cache 10m; }",
     "authgear_project any { $project token_type any; }",
@@ -413,7 +431,7 @@ $ENV{TEST_NGINX_LOCATIONS} = join '',
     verified('/required', 'myapp'), verified('/optional', 'myapp optional'), verified('/observe', 'myapp observe'),
     verified('/required-cached', 'cached'), verified('/optional-cached', 'cached optional'), verified('/any', 'any');
 
-$ENV{TEST_NGINX_PREFIXED_PROJECT} = "proxy_cache_path $directory/prefixed keys_zone=prefixed:1m;
+$ENV{TEST_NGINX_PREFIXED_PROJECT} = "variables_hash_max_size 2048; proxy_cache_path $directory/prefixed keys_zone=prefixed:1m;
     authgear_project prefixed { endpoint $prefixed->{http}; cookie_prefix my_; resolve_request /_resolve; resolve_cache 10m; }";
 $ENV{TEST_NGINX_PREFIXED} = join '',
     documented('= /documented-cached', '/_auth'), asks('/_auth', $prefixed->{http}, cache_of('prefixed')),
@@ -421,11 +439,21 @@ $ENV{TEST_NGINX_PREFIXED} = join '',
 
 my $module = "include $ENV{TEST_NGINX_RESOLVER}; add_header X-Reason \$authgear_reason always;";
 my $auth = asks('/_auth', $origin);
-$ENV{TEST_NGINX_MOVING} = "authgear_project myapp { $project }";
+$ENV{TEST_NGINX_MOVING} = "variables_hash_max_size 2048; authgear_project myapp { $project }";
 $ENV{TEST_NGINX_MOVE_DOCUMENTED} = documented('/api/', '/_auth') . $auth;
 $ENV{TEST_NGINX_MOVE_WATCH} = $module . documented('/api/', '/_auth', 'authgear_verify myapp observe;') . $auth;
 $ENV{ 'TEST_NGINX_MOVE_' . uc $_->[0] } = "$module location /api/ { authgear_verify myapp $_->[1]; $to_echo }"
     for [alone => 'observe'], [required => ''], [optional => 'optional'];
+
+$ENV{TEST_NGINX_OBSERVE_CONF} = shipped(
+    'observe.conf',
+    'endpoint https://myapp.authgear.cloud;' => "endpoint $origin;",
+    'Host myapp.authgear.cloud;' => "Host $host;",
+    'server 127.0.0.1:3001;' => "server $host;",
+    'server 127.0.0.1:9000;' => 'server ' . (echo_origin() =~ s{^http://}{}r) . ';',
+    'listen 8080;' => 'listen 127.0.0.1:' . port(1) . ';',
+    '/var/log/nginx/' => 'logs/',
+) =~ s/.*^http \{\n//msr =~ s/^\}\s*\z//mr;
 
 run_tests();
 
@@ -454,6 +482,7 @@ machines
 
 === TEST 3: README's move: before
 --- check: move_documented
+--- http_config: variables_hash_max_size 2048;
 --- config: $TEST_NGINX_MOVE_DOCUMENTED
 
 === TEST 4: README's move: authgear_verify observe beside auth_request
@@ -475,3 +504,8 @@ machines
 --- check: move_optional
 --- http_config: $TEST_NGINX_MOVING
 --- config: $TEST_NGINX_MOVE_OPTIONAL
+
+=== TEST 8: observe.conf
+--- check: observe_conf
+--- http_config: $TEST_NGINX_OBSERVE_CONF
+--- config
