@@ -5,38 +5,17 @@ use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear;
 use Test::Nginx::Authgear::Client qw(:DEFAULT verdict challenges chunked);
 use Test::Nginx::Authgear::Http2 qw(http2_listen);
+use Test::Nginx::Authgear::Neighbours;
 
 use strict;
 use warnings;
 
-use Digest::SHA qw(sha256_hex);
 use File::Temp qw(tempdir);
 use IO::Select;
-use MIME::Base64 qw(encode_base64);
 
 my $directory = tempdir(CLEANUP => 1);
 chmod 0755, $directory;
-$ENV{TEST_NGINX_USERS} = "$directory/users";
 $ENV{TEST_NGINX_LISTEN_HTTP} = http2_listen(port(1));
-$ENV{TEST_NGINX_OTHER_PORT} = port(2);
-my ($echo, $other) = (echo_origin(), 'http://127.0.0.1:' . port(2));
-$ENV{TEST_NGINX_SATISFY} = join '', map {"location = /$_->[0] { $_->[1] proxy_pass $echo; }\n"} (
-    ['all-allow' => 'satisfy all; allow all; authgear_verify myapp;'],
-    ['all-deny' => 'satisfy all; deny all; authgear_verify myapp;'],
-    ['all-basic' => 'satisfy all; auth_basic eve; authgear_verify myapp;'],
-    ['all-request' => 'satisfy all; auth_request /yes; authgear_verify myapp;'],
-    ['all-request-no' => 'satisfy all; auth_request /no; authgear_verify myapp;'],
-    ['any-allow' => 'satisfy any; allow all; authgear_verify myapp;'],
-    ['any-deny' => 'satisfy any; deny all; authgear_verify myapp;'],
-    ['any-deny-optional' => 'satisfy any; deny all; authgear_verify myapp optional;'],
-    ['any-deny-observe' => 'satisfy any; deny all; authgear_verify myapp observe;'],
-    ['any-basic' => 'satisfy any; auth_basic eve; authgear_verify myapp;'],
-    ['any-request' => 'satisfy any; auth_request /yes; authgear_verify myapp;'],
-    ['any-request-no' => 'satisfy any; auth_request /no; authgear_verify myapp;'],
-);
-$ENV{TEST_NGINX_SATISFY} .= "location = /$_ { internal; proxy_pass $other; proxy_pass_request_body off; "
-    . 'proxy_set_header Content-Length ""; }'
-    for qw(yes no);
 sub spill {
     my ($name, $text) = @_;
     open my $out, '>', "$directory/$name" or die "cannot write $directory/$name: $!\n";
@@ -45,10 +24,8 @@ sub spill {
     close $out;
     return "$directory/$name";
 }
-spill(users => "eve:{PLAIN}secret\n");
 
 my ($alice, $expired) = (token(user => 'alice'), token(user => 'mallory', expires_in => -1));
-sub basic { return 'Authorization: Basic ' . encode_base64("eve:$_[0]", '') }
 my %credential = (
     none => [],
     good => ["Authorization: Bearer $alice"],
@@ -66,14 +43,7 @@ my $bearer = 'Bearer realm="myapp"';
 my $invalid = "$bearer, error=\"invalid_token\", error_description=\"the access token expired\"";
 my $eve = 'Basic realm="eve"';
 
-# Bytes that no compression or text handling leaves alone by chance.
-my $mebibyte = join '', map { pack 'N', $_ * 2654435761 & 0xffffffff } 1 .. 262_144;
-my $sum = sha256_hex($mebibyte);
-
-sub whole {
-    my ($answer, $name) = @_;
-    like(echoed($answer)->{body}, qr/\b1048576 bytes, sha256 $sum\b/, "$name: the body arrives whole");
-}
+my $mebibyte = mebibyte();
 
 # --- checks
 
@@ -147,22 +117,22 @@ sub bodies {
     my @good = @{ $credential{good} };
     my $answer = ask('POST /required', @good, \$mebibyte);
     is(verdict($answer), '200 alice', 'POST of 1 MiB');
-    whole($answer, 'POST of 1 MiB');
+    whole($answer, $mebibyte, 'POST of 1 MiB');
 
     $answer = ask('POST /required', @good, 'Transfer-Encoding: chunked', \chunked($mebibyte));
     is(verdict($answer), '200 alice', 'chunked POST of 1 MiB');
-    whole($answer, 'chunked POST of 1 MiB');
+    whole($answer, $mebibyte, 'chunked POST of 1 MiB');
 
     $answer = ask('PUT /unbuffered', @good, \$mebibyte);
     is(verdict($answer), '200 alice', 'PUT of 1 MiB, unbuffered');
-    whole($answer, 'PUT of 1 MiB, unbuffered');
+    whole($answer, $mebibyte, 'PUT of 1 MiB, unbuffered');
 
     my $client = connection();
     $client->request('POST /required', @good, 'Expect: 100-continue', 'Content-Length: 1048576');
     is($client->answer->{status}, 100, 'Expect: 100-continue is told to go on');
     push @{ $client->{asked} }, 'POST';
     $client->send($mebibyte);
-    whole($client->answer, 'POST of 1 MiB behind 100-continue');
+    whole($client->answer, $mebibyte, 'POST of 1 MiB behind 100-continue');
 
     # What is refused is read and thrown away, so that the connection can go on.
     $client = connection();
@@ -173,31 +143,19 @@ sub bodies {
         is(verdict($client->answer), '200 alice', 'and the next request on the connection passes');
     }
 
-    $answer = ask('POST /post-named', \$mebibyte);
+    $answer = ask('POST /login-proxied', \$mebibyte);
     is(verdict($answer), '200 nobody', 'POST of 1 MiB that error_page 401 sends to a named location');
-    whole($answer, 'POST to a named location');
+    whole($answer, $mebibyte, 'POST to a named location');
     like(echoed($answer)->{line}, qr/^POST /, 'and its method stays');
 }
 
 sub upgrades {
-    my @upgrade = ('Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13',
-        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==');
     my $client = connection();
     $client->request('GET /socket', @upgrade, @{ $credential{good} }, 'X-Authgear-User-Id: forged');
     my $answer = $client->answer;
     is($answer->{status}, 101, 'a WebSocket upgrade with a valid token: 101');
     is(header($answer, 'Echo-X-Authgear-User-Id'), 'alice', 'and the backend knows who it is');
-    for my $bytes ("\x81\x05hello", "\x00" x 1000, $mebibyte) {
-        # Both directions at once, lest both sides wait for each other.
-        for (my $at = 0; $at < length $bytes; $at += 8192) {
-            my $piece = substr $bytes, $at, 8192;
-            $client->send($piece);
-            my $back = $client->read_bytes(length $piece);
-            is(length $back, length $piece, 'bytes are lost on the way back') if $back ne $piece;
-            last if $back ne $piece;
-        }
-        pass(length($bytes) . ' bytes go there and back');
-    }
+    there_and_back($client, 'a WebSocket');
 
     for my $which (qw(none bad)) {
         $client = connection();
@@ -224,7 +182,7 @@ sub http2 {
     is(verdict($ask->('/required', map { ('--header', $_) } @{ $credential{bad} })), 401, 'HTTP/2: a bad one');
     my $answer = $ask->('/required', @good, '--data-binary', "\@$body");
     is(verdict($answer), '200 alice', 'HTTP/2: a body of 1 MiB');
-    whole($answer, 'HTTP/2: a body of 1 MiB');
+    whole($answer, $mebibyte, 'HTTP/2: a body of 1 MiB');
     # nginx resets what is left of a body that it does not want, which curl takes amiss.
     my $client = Test::Nginx::Authgear::Http2::http2(port(1));
     for my $which (qw(none bad)) {
@@ -344,7 +302,7 @@ sub while_waiting {
         is(verdict($answer), $expected, "after the wait: $line, credential $which");
         is(challenges($answer), '', "after the wait: $line, credential $which: no challenge is left over")
             if $answer->{status} == 200;
-        whole($answer, "after the wait: $line") if $body;
+        whole($answer, $mebibyte, "after the wait: $line") if $body;
     }
 }
 
@@ -387,19 +345,11 @@ server {
         proxy_pass $TEST_NGINX_ECHO;
     }
 }
-server {
-    listen 127.0.0.1:$TEST_NGINX_OTHER_PORT;
-    location / {
-        add_header X-Accel-Redirect $arg_to;
-        return 200;
-    }
-    location = /no {
-        return 403;
-    }
-}
+$TEST_NGINX_OTHER
 --- config
-auth_basic_user_file $TEST_NGINX_USERS;
 $TEST_NGINX_SATISFY
+$TEST_NGINX_ERROR_PAGES
+$TEST_NGINX_REDIRECTS
 
 location = /required {
     authgear_verify myapp;
@@ -422,58 +372,16 @@ location = /socket {
     proxy_pass $TEST_NGINX_ECHO;
 }
 
-location = /login-named {
-    authgear_verify myapp;
-    error_page 401 =200 @login;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location @login {
-    return 200 "please log in: $authgear_reason\n";
-}
-location = /login-kept {
-    authgear_verify myapp;
-    error_page 401 /no-entry.txt;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /no-entry.txt {
-    internal;
-    return 401 "no entry\n";
-}
-location = /login-redirect {
-    authgear_verify myapp;
-    error_page 401 =302 https://login.example.com/?reason=$authgear_reason;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /login-return {
-    authgear_verify myapp;
-    error_page 401 = @login-site;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location @login-site {
-    return 303 https://login.example.com/;
-}
 location = /down-named {
     authgear_verify down;
     error_page 503 @down;
     proxy_pass $TEST_NGINX_ECHO;
-}
-location @down {
-    return 503 "back soon: $authgear_reason\n";
 }
 location = /down-open {
     authgear_verify down;
     error_page 503 =200 @open;
     proxy_pass $TEST_NGINX_ECHO;
 }
-location = /post-named {
-    authgear_verify myapp;
-    error_page 401 =200 @open;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location @open {
-    proxy_pass $TEST_NGINX_ECHO;
-}
-
 location = /returned {
     authgear_verify myapp;
     return 200 "returned to anybody\n";
@@ -483,61 +391,9 @@ location = /rewritten-away {
     rewrite ^ /elsewhere permanent;
 }
 
-location = /static.txt {
-    authgear_verify myapp;
-}
-location = /no-such-file.txt {
-    authgear_verify myapp;
-}
 location = /internal.txt {
     internal;
     authgear_verify myapp;
-}
-location = /plain.txt {
-    internal;
-    alias html/static.txt;
-}
-location = /guarded.txt {
-    internal;
-    authgear_verify myapp;
-    alias html/static.txt;
-}
-location @guarded {
-    authgear_verify myapp;
-    rewrite ^ /static.txt break;
-}
-location = /try {
-    authgear_verify myapp;
-    try_files /no-such-file /plain.txt;
-}
-location = /try-to-guarded {
-    try_files /no-such-file /guarded.txt;
-}
-location = /try-named {
-    try_files /no-such-file @guarded;
-}
-location = /rewrite {
-    rewrite ^ /guarded.txt last;
-}
-location = /not-found {
-    authgear_verify myapp;
-    error_page 404 =200 /plain.txt;
-    try_files /no-such-file =404;
-}
-location = /accel {
-    authgear_verify myapp;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_OTHER_PORT/?to=/plain.txt;
-}
-location = /accel-to-guarded {
-    proxy_pass http://127.0.0.1:$TEST_NGINX_OTHER_PORT/?to=/guarded.txt;
-}
-location /dir/ {
-    authgear_verify myapp;
-    index static.txt;
-}
-location = /slash {
-    authgear_verify myapp;
-    error_page 401 /guarded.txt;
 }
 
 === TEST 2: access phases that wait for keys
@@ -548,17 +404,8 @@ PUT /-/fault/jwks {"mode": "slow", "delay_ms": 1000}
 authgear_project myapp {
     endpoint $TEST_NGINX_AUTHGEAR;
 }
-server {
-    listen 127.0.0.1:$TEST_NGINX_OTHER_PORT;
-    location = /yes {
-        return 200;
-    }
-    location = /no {
-        return 403;
-    }
-}
+$TEST_NGINX_OTHER
 --- config
-auth_basic_user_file $TEST_NGINX_USERS;
 $TEST_NGINX_SATISFY
 location = /unbuffered {
     authgear_verify myapp;

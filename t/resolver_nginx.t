@@ -5,23 +5,17 @@ use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear;
 use Test::Nginx::Authgear::Client qw(:DEFAULT verdict challenges chunked);
 use Test::Nginx::Authgear::Http2 qw(http2 http2_listen);
+use Test::Nginx::Authgear::Neighbours;
 use Test::Nginx::Authgear::Resolver;
 
 use strict;
 use warnings;
 
-use Digest::SHA qw(sha256_hex);
 use File::Temp qw(tempdir);
 use IO::Select;
-use MIME::Base64 qw(encode_base64);
 
 my $directory = tempdir(CLEANUP => 1);
 chmod 0755, $directory;
-open my $users, '>', "$directory/users" or die "cannot write: $!\n";
-print {$users} "eve:{PLAIN}secret\n";
-close $users;
-
-sub basic { return 'Authorization: Basic ' . encode_base64("eve:$_[0]", '') }
 my %session = map { $_ => cookie(session => session(user => $_)) } qw(alice bob carol);
 my $opaque = 'Authorization: Bearer ' . token(user => 'alice', kind => 'opaque');
 my $dead = cookie(session => 'dead');
@@ -43,7 +37,7 @@ my $bearer = 'Bearer realm="myapp"';
 my $invalid = qq{$bearer, error="invalid_token", error_description="the session is invalid"};
 my $eve = 'Basic realm="eve"';
 my $clear = 'session=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Secure; SameSite=Lax';
-my $mebibyte = join '', map { pack 'N', $_ * 2654435761 & 0xffffffff } 1 .. 262_144;
+my $mebibyte = mebibyte();
 
 # What mirror and auth_request send.
 my ($recorder_port, $take) = recorder();
@@ -62,14 +56,6 @@ sub vouch {
 sub quiet {
     my ($client, $name) = @_;
     ok(!IO::Select->new($client->{socket})->can_read(0), "$name: no answer before the resolver's");
-}
-
-# An echoed body, or what the echo says of a long one.
-sub whole {
-    my ($answer, $body, $name) = @_;
-    my $size = length $body;
-    my $expected = $size < 1024 ? $body : "$size bytes, sha256 " . sha256_hex($body) . "\n";
-    is(echoed($answer)->{body}, $expected, "$name: the body arrives whole");
 }
 
 # --- checks
@@ -296,28 +282,13 @@ sub late_bodies {
 }
 
 sub upgrades {
-    my @upgrade = ('Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13',
-        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==');
-    my $there_and_back = sub {
-        my ($client, $name) = @_;
-        for my $bytes ("\x81\x05hello", "\x00" x 1000, $mebibyte) {
-            my $back = '';
-            # Piece by piece, lest both sides wait for each other.
-            for (my $at = 0; $at < length $bytes; $at += 8192) {
-                my $piece = substr $bytes, $at, 8192;
-                $client->send($piece);
-                $back .= $client->read_bytes(length $piece);
-            }
-            ok($back eq $bytes, "$name: " . length($bytes) . ' bytes go there and back');
-        }
-    };
     for my $which (qw(session opaque)) {
         my $client = connection();
         $client->request('GET /socket', @upgrade, @{ $credential{$which} }, 'X-Authgear-User-Id: forged');
         my $answer = $client->answer;
         is($answer->{status}, 101, "a WebSocket upgrade, credential $which: 101");
         is(header($answer, 'Echo-X-Authgear-User-Id'), 'alice', "$which: and the backend knows who it is");
-        $there_and_back->($client, "a WebSocket, $which");
+        there_and_back($client, "a WebSocket, $which");
     }
     my ($seen) = asked_requests();
     is_deeply([grep {/upgrade|websocket|connection/} keys %{ $seen->{headers} }], [],
@@ -343,7 +314,7 @@ sub upgrades {
     vouch($peer, 'alice');
     is($client->answer->{status}, 101, 'a WebSocket upgrade after the wait: 101');
     is($client->read_bytes(11), 'first words', 'and what came before it is not lost');
-    $there_and_back->($client, 'a WebSocket after the wait');
+    there_and_back($client, 'a WebSocket after the wait');
 }
 
 sub over_http2 {
@@ -573,31 +544,9 @@ sub methods {
 
 # --- configuration
 
-my ($echo, $other) = (echo_origin(), 'http://127.0.0.1:' . port(2));
-my @satisfy = (
-    ['all-allow' => 'satisfy all; allow all; authgear_verify myapp;'],
-    ['all-deny' => 'satisfy all; deny all; authgear_verify myapp;'],
-    ['all-basic' => 'satisfy all; auth_basic eve; authgear_verify myapp;'],
-    ['all-request' => 'satisfy all; auth_request /yes; authgear_verify myapp;'],
-    ['all-request-no' => 'satisfy all; auth_request /no; authgear_verify myapp;'],
-    ['any-allow' => 'satisfy any; allow all; authgear_verify myapp;'],
-    ['any-deny' => 'satisfy any; deny all; authgear_verify myapp;'],
-    ['any-deny-optional' => 'satisfy any; deny all; authgear_verify myapp optional;'],
-    ['any-deny-observe' => 'satisfy any; deny all; authgear_verify myapp observe;'],
-    ['any-basic' => 'satisfy any; auth_basic eve; authgear_verify myapp;'],
-    ['any-request' => 'satisfy any; auth_request /yes; authgear_verify myapp;'],
-    ['any-request-no' => 'satisfy any; auth_request /no; authgear_verify myapp;'],
-);
-my $no_body = 'internal; proxy_pass_request_body off; proxy_set_header Content-Length "";';
-$ENV{TEST_NGINX_SATISFY} = join '', "auth_basic_user_file $directory/users;\n",
-    (map {"location = /$_->[0] { $_->[1] proxy_pass $echo; }\n"} @satisfy),
-    map {"location = /$_ { $no_body proxy_pass $other; }\n"} qw(yes no);
-
 $ENV{TEST_NGINX_RECORDER} = "http://127.0.0.1:$recorder_port";
 $ENV{TEST_NGINX_HELD} = "http://127.0.0.1:$held_port";
 $ENV{TEST_NGINX_PAGES} = "$directory/pages";
-$ENV{TEST_NGINX_OTHER} = $other;
-$ENV{TEST_NGINX_OTHER_PORT} = port(2);
 $ENV{TEST_NGINX_LISTEN_HTTP} = http2_listen(port(1));
 
 run_tests();
@@ -636,21 +585,15 @@ authgear_project held {
     endpoint $TEST_NGINX_AUTHGEAR;
     resolve_request /_held/resolve;
 }
-server {
-    listen 127.0.0.1:$TEST_NGINX_OTHER_PORT;
-    location / {
-        add_header X-Accel-Redirect $arg_to;
-        return 200;
-    }
-    location = /no {
-        return 403;
-    }
-}
+$TEST_NGINX_OTHER
 --- config
 $TEST_NGINX_LISTEN_HTTP
+add_header X-User $authgear_user_id always;
 proxy_http_version 1.1;
 include $TEST_NGINX_RESOLVER;
 $TEST_NGINX_SATISFY
+$TEST_NGINX_ERROR_PAGES
+$TEST_NGINX_REDIRECTS
 
 location = /_held/resolve {
     internal;
@@ -705,58 +648,16 @@ location = /socket {
     proxy_pass $TEST_NGINX_ECHO;
 }
 
-location = /login-named {
-    authgear_verify myapp;
-    error_page 401 =200 @login;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location @login {
-    return 200 "please log in: $authgear_reason\n";
-}
-location = /login-kept {
-    authgear_verify myapp;
-    error_page 401 /no-entry.txt;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /no-entry.txt {
-    internal;
-    return 401 "no entry\n";
-}
-location = /login-redirect {
-    authgear_verify myapp;
-    error_page 401 =302 https://login.example.com/?reason=$authgear_reason;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /login-return {
-    authgear_verify myapp;
-    error_page 401 = @login-site;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location @login-site {
-    return 303 https://login.example.com/;
-}
-location = /login-proxied {
-    authgear_verify myapp;
-    error_page 401 =200 @open;
-    proxy_pass $TEST_NGINX_ECHO;
-}
 location = /down-named {
     authgear_verify myapp;
     error_page 503 @down;
     proxy_pass $TEST_NGINX_ECHO;
-}
-location @down {
-    return 503 "back soon: $authgear_reason\n";
 }
 location = /down-open {
     authgear_verify myapp;
     error_page 503 =200 @open;
     proxy_pass $TEST_NGINX_ECHO;
 }
-location @open {
-    proxy_pass $TEST_NGINX_ECHO;
-}
-
 location = /mirrored {
     authgear_verify myapp;
     mirror /copy;
@@ -798,62 +699,4 @@ location = /pages {
     proxy_cache_valid 200 1h;
     add_header X-Cache $upstream_cache_status always;
     proxy_pass $TEST_NGINX_ECHO;
-}
-
-add_header X-User $authgear_user_id always;
-location = /static.txt {
-    authgear_verify myapp;
-}
-location = /no-such-file.txt {
-    authgear_verify myapp;
-}
-location = /plain.txt {
-    internal;
-    alias html/static.txt;
-}
-location = /guarded.txt {
-    internal;
-    authgear_verify myapp;
-    alias html/static.txt;
-}
-location @guarded {
-    authgear_verify myapp;
-    rewrite ^ /static.txt break;
-}
-location = /try {
-    authgear_verify myapp;
-    try_files /no-such-file /plain.txt;
-}
-location = /try-to-guarded {
-    try_files /no-such-file /guarded.txt;
-}
-location = /try-both {
-    authgear_verify myapp;
-    try_files /no-such-file /guarded.txt;
-}
-location = /try-named {
-    try_files /no-such-file @guarded;
-}
-location = /rewrite {
-    rewrite ^ /guarded.txt last;
-}
-location = /not-found {
-    authgear_verify myapp;
-    error_page 404 =200 /plain.txt;
-    try_files /no-such-file =404;
-}
-location = /accel {
-    authgear_verify myapp;
-    proxy_pass $TEST_NGINX_OTHER/?to=/plain.txt;
-}
-location = /accel-to-guarded {
-    proxy_pass $TEST_NGINX_OTHER/?to=/guarded.txt;
-}
-location /dir/ {
-    authgear_verify myapp;
-    index static.txt;
-}
-location = /slash {
-    authgear_verify myapp;
-    error_page 401 /guarded.txt;
 }
