@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
-use hyper::header::HOST;
+use hyper::header::{HeaderValue, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::value::{to_raw_value, RawValue};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 /// What to mint, and where.
 #[derive(Clone, Debug, clap::Args)]
@@ -29,6 +30,9 @@ pub struct TokenOptions {
     /// The rest of the request, as POST /-/token takes it
     #[arg(long, value_name = "OBJECT", default_value = "{}")]
     pub json: String,
+    /// How many tokens, each with a `jti` of its own
+    #[arg(long, default_value_t = 1)]
+    pub count: usize,
 }
 
 /// Why a request to the control API failed.
@@ -54,12 +58,12 @@ pub enum Error {
     Refused(StatusCode, String),
 }
 
-/// Mints a token.
+/// Mints tokens, all over one connection, and hands over each as it comes.
 ///
 /// # Errors
 ///
 /// [`Error`], with the stand-in's own words when it refuses.
-pub async fn token(options: &TokenOptions) -> Result<String, Error> {
+pub async fn tokens(options: &TokenOptions, mut each: impl FnMut(String)) -> Result<(), Error> {
     let mut body: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&options.json)?;
     for (name, value) in [("kind", &options.kind), ("user", &options.user)] {
         if let Some(value) = value {
@@ -70,13 +74,13 @@ pub async fn token(options: &TokenOptions) -> Result<String, Error> {
         Some(project) => format!("/-/token?project={project}"),
         None => "/-/token".to_owned(),
     };
-    request(
-        &options.control,
-        Method::POST,
-        &path,
-        serde_json::to_string(&body)?,
-    )
-    .await
+    let body = serde_json::to_string(&body)?;
+    let mut connection = Connection::open(&options.control).await?;
+    for _ in 0..options.count {
+        let request = Request::post(&path).body(body.clone())?;
+        each(good(connection.send(request).await?)?);
+    }
+    Ok(())
 }
 
 /// Sends one request over plain HTTP and returns the body of a good answer.
@@ -91,7 +95,11 @@ pub async fn request(
     body: String,
 ) -> Result<String, Error> {
     let request = Request::builder().method(method).uri(path).body(body)?;
-    let response = exchange(base, request).await?;
+    good(exchange(base, request).await?)
+}
+
+/// The body of a good answer.
+fn good(response: Response<Bytes>) -> Result<String, Error> {
     let status = response.status();
     let text = String::from_utf8_lossy(response.body()).into_owned();
     if status.is_success() {
@@ -108,19 +116,38 @@ pub async fn request(
 ///
 /// [`Error`] when there is no answer.
 pub async fn exchange(base: &str, request: Request<String>) -> Result<Response<Bytes>, Error> {
-    let host = base.strip_prefix("http://");
-    let host = host.ok_or_else(|| Error::Url(base.to_owned()))?;
-    let host = host.trim_end_matches('/');
-    let mut request = request.map(|body| Full::new(Bytes::from(body)));
-    if !request.headers().contains_key(HOST) {
-        let value = host.parse().map_err(|_| Error::Url(base.to_owned()))?;
-        request.headers_mut().insert(HOST, value);
+    Connection::open(base).await?.send(request).await
+}
+
+/// A connection that is closed when it is dropped.
+struct Connection {
+    host: HeaderValue,
+    sender: http1::SendRequest<Full<Bytes>>,
+    _driver: JoinSet<hyper::Result<()>>,
+}
+
+impl Connection {
+    async fn open(base: &str) -> Result<Self, Error> {
+        let url = || Error::Url(base.to_owned());
+        let host = base.strip_prefix("http://").ok_or_else(url)?;
+        let host = host.trim_end_matches('/');
+        let stream = TokioIo::new(TcpStream::connect(host).await?);
+        let (sender, driver) = http1::handshake(stream).await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver);
+        Ok(Self {
+            host: host.parse().map_err(|_| url())?,
+            sender,
+            _driver: tasks,
+        })
     }
-    let stream = TokioIo::new(TcpStream::connect(host).await?);
-    let (mut sender, connection) = http1::handshake(stream).await?;
-    let connection = tokio::spawn(connection);
-    let (head, body) = sender.send_request(request).await?.into_parts();
-    let body = body.collect().await?.to_bytes();
-    connection.abort();
-    Ok(Response::from_parts(head, body))
+
+    async fn send(&mut self, request: Request<String>) -> Result<Response<Bytes>, Error> {
+        let mut request = request.map(|body| Full::new(Bytes::from(body)));
+        let headers = request.headers_mut();
+        headers.entry(HOST).or_insert_with(|| self.host.clone());
+        self.sender.ready().await?;
+        let (head, body) = self.sender.send_request(request).await?.into_parts();
+        Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
+    }
 }

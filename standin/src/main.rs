@@ -33,7 +33,7 @@ enum Command {
         #[command(flatten)]
         life: Life,
     },
-    /// Mint a token over the control API and print it
+    /// Mint tokens over the control API and print them, one a line
     Token(client::TokenOptions),
 }
 
@@ -78,7 +78,9 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
                     () = end => {}
                 }
             }
-            Command::Token(options) => println!("{}", client::token(&options).await?),
+            Command::Token(options) => {
+                client::tokens(&options, |token| println!("{token}")).await?;
+            }
         }
         Ok(())
     })
