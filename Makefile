@@ -17,7 +17,7 @@ else
 TEST_TARGETS := suite
 endif
 
-MISSING := $(addprefix missing-,build demo test source valgrind asan)
+MISSING := $(addprefix missing-,build demo test source valgrind asan bench)
 MODULES := $(addprefix module-,debian source asan)
 NGINXES := $(addprefix nginx-,debian source asan)
 
@@ -25,7 +25,7 @@ NGINXES := $(addprefix nginx-,debian source asan)
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-valgrind test-asan \
-	stress unit lint fmt doc check-so install clean $(MISSING) $(MODULES) $(NGINXES)
+	stress bench unit lint fmt doc check-so install clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,7 @@ help: ## List the targets
 	@echo "  TESTS='t/a.t t/b.t'        only these files, for suite and test-…"
 	@echo "  MINUTES=3 SEED=n           how long to stress, and which random choices"
 	@echo "  JOBS=N                     so many test files side by side (all cores)"
+	@echo "  ROUNDS=5 REQUESTS=20000    how much to measure; more in bench/README.md"
 
 demo: missing-demo module-debian standin ## Show the module at work, until Ctrl-C
 	@tools/demo.sh
@@ -56,6 +57,11 @@ test-asan: missing-test missing-asan module-asan standin ## Run the suite with n
 
 stress: missing-test module-$(NGINX) standin ## Mix all that can happen to keys at random for some minutes
 	@tools/stress.sh $(NGINX)
+
+bench: missing-bench module-$(NGINX) ## Measure CPU time per request, beside auth_request
+	@cargo build --release --package authgear-standin --package authgear-core \
+		--bin authgear-standin --example rs256_floor
+	@bench/run.sh $(NGINX) $(if $(MARKDOWN),--markdown)
 
 unit: missing-build nginx-debian ## Run the tests of the crates that know no nginx
 	@tools/unit.sh

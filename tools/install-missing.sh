@@ -2,7 +2,7 @@
 # Installs what the given tasks need and this machine lacks, with apt and
 # rustup; where nothing is missing it touches neither.
 #
-#   tools/install-missing.sh build|demo|test|source|valgrind|asan …
+#   tools/install-missing.sh build|demo|test|source|valgrind|asan|bench …
 set -euo pipefail
 
 build="libc6-dev libclang-dev libpcre2-dev libssl-dev nginx nginx-dev zlib1g-dev"
@@ -11,6 +11,7 @@ test="binutils curl libcrypt-jwt-perl perl procps psmisc"
 source="libpcre2-dev libssl-dev zlib1g-dev"
 valgrind="valgrind"
 asan="libasan8"
+bench="curl perl util-linux wrk"
 
 installed() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
@@ -84,8 +85,9 @@ for task in "$@"; do
     source) wanted+=($source) ;;
     valgrind) wanted+=($valgrind) ;;
     asan) wanted+=($asan) ;;
+    bench) wanted+=($build $bench) ;;
     *)
-        echo "usage: $0 build|demo|test|source|valgrind|asan …" >&2
+        echo "usage: $0 build|demo|test|source|valgrind|asan|bench …" >&2
         exit 2
         ;;
     esac

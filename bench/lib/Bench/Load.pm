@@ -1,0 +1,117 @@
+package Bench::Load;
+
+# What is sent: tokens and sessions of the stand-in, by wrk.
+
+use strict;
+use warnings;
+
+use Bench::Processes qw($directory off_core);
+use Exporter qw(import);
+use HTTP::Tiny;
+use JSON::PP;
+use Time::HiRes qw(sleep);
+
+our @EXPORT_OK = qw(check_user mint send_requests sessions settle write_lines);
+
+my $user = '3b7f4a52-7c07-4a0e-9d5e-0f6f3a1c2b4d';
+
+# Enough to keep the worker busy.
+my $connections = 16;
+# Tokens are good for that many days, and taken by later runs for half of them.
+my $days = 30;
+
+my $http = HTTP::Tiny->new(timeout => 10);
+
+# The answer to one request; it must be 200.
+sub ask {
+    my ($method, $url, %option) = @_;
+    my $answer = $http->request($method, $url, \%option);
+    die "$method $url: $answer->{status} $answer->{content}\n" if !$answer->{success};
+    return $answer;
+}
+
+# So many tokens, all different: made now, or by an earlier run with the same key.
+sub mint {
+    my ($standin, $count) = @_;
+    my %user = (id => $user, roles => ['admin', 'editor']);
+    # The resolver has to know the user of tokens that another run made.
+    ask('POST', "http://$standin->{control}/-/users", content => encode_json(\%user));
+
+    my $file = 'build/bench/state/tokens';
+    my @tokens = -e $file && -M $file < $days / 2 ? read_lines($file) : ();
+    if (@tokens < $count) {
+        print "minting $count tokens, for later runs too\n";
+        my @command = ($ENV{BENCH_STANDIN}, 'token', '--control', "http://$standin->{control}",
+            '--count', $count, '--json', encode_json({ user => \%user, expires_in => $days * 86400 }));
+        open my $minted, '-|', @command or die "cannot mint: $!\n";
+        chomp(@tokens = <$minted>);
+        close $minted or die "minting failed\n";
+        write_lines($file, @tokens);
+    }
+    return @tokens[0 .. $count - 1];
+}
+
+sub sessions {
+    my ($standin, $count) = @_;
+    return map {
+        ask('POST', "http://$standin->{control}/-/session", content => encode_json({ user => $user }))->{content}
+    } 1 .. $count;
+}
+
+# How many questions the resolver has been asked, once it is being asked no more.
+sub settle {
+    my ($standin) = @_;
+    my ($asked, $before) = (questions($standin), -1);
+    while ($asked != $before) {
+        sleep 0.05;
+        ($before, $asked) = ($asked, questions($standin));
+    }
+    return $asked;
+}
+
+sub questions {
+    my ($standin) = @_;
+    return decode_json(ask('GET', "http://$standin->{control}/-/counts")->{content})->{resolver};
+}
+
+# The backend must be told whom a request is from.
+sub check_user {
+    my ($url, $line) = @_;
+    my ($name, $value) = split /: /, $line, 2;
+    my $answer = ask('GET', "$url/whoami", headers => { $name => $value })->{content};
+    die "$url: the backend is told that the user is $answer\n" if $answer ne "$user\n";
+}
+
+# Sends so many requests, or for so many seconds, each with the next of the
+# header lines; all must be answered 200. Returns their number, and median and
+# 99th percentile of their latency in microseconds.
+sub send_requests {
+    my ($url, $lines, %option) = @_;
+    my $file = "$directory/lines";
+    write_lines($file, @$lines);
+    my @command = off_core('wrk', '-t1', '-c' . ($option{connections} // $connections),
+        '-d' . ($option{seconds} // 600), '--timeout', '30s', '-s', 'bench/load.lua', $url, '--',
+        $file, $option{requests} // 0);
+    open my $wrk, '-|', @command or die "cannot run wrk: $!\n";
+    my $output = join '', <$wrk>;
+    my ($requests, $failed, $median, $p99) = $output =~ /^result\t(\d+)\t(\d+)\t(\S+)\t(\S+)/m
+        or die "wrk failed: $output\n";
+    die "$url: $failed of $requests requests failed\n$output\n" if $failed;
+    return ($requests, $median, $p99);
+}
+
+sub read_lines {
+    my ($file) = @_;
+    open my $in, '<', $file or die "cannot read $file: $!\n";
+    chomp(my @lines = <$in>);
+    return @lines;
+}
+
+sub write_lines {
+    my ($file, @lines) = @_;
+    open my $out, '>', $file or die "cannot write $file: $!\n";
+    print {$out} map { "$_\n" } @lines;
+    close $out or die "cannot write $file: $!\n";
+}
+
+1;

@@ -1,0 +1,122 @@
+package Bench::Report;
+
+# Prints what was measured.
+
+use strict;
+use warnings;
+use utf8;
+
+use Exporter qw(import);
+use List::Util qw(max min);
+
+our @EXPORT_OK = qw(report);
+
+sub report {
+    my ($rows, $measured, $side, $markdown) = @_;
+    binmode STDOUT, ':utf8';
+    my $print = $markdown ? \&print_markdown : \&print_text;
+
+    my %cost = (floor => median(@{ $measured->{floor} }));
+    my %over;
+    for my $row (@$rows) {
+        my $over = $over{ $row->{name} } = over($row, $measured);
+        $cost{ $row->{name} } = median(@$over);
+    }
+    my @table = ['', 'nginx, µs', 'lowest to highest', '× keep-alive', '× cache hit', 'resolver, µs', 'at most'];
+    for my $row (@$rows) {
+        my $cost = $cost{ $row->{name} };
+        push @table, [
+            $row->{name},
+            $row->{base} ? number($cost) : signed($cost),
+            spread(@{ $over{ $row->{name} } }),
+            map({ $row->{base} ? '' : ratio($cost, $cost{"auth_request, $_"}) } 'keep-alive', 'proxy_cache hit'),
+            ($row->{asks} // 1) ? number(median(@{ $measured->{ $row->{name} }{resolver} })) : '',
+            join('; ', map { bound($_, $cost, \%cost) } @{ $row->{bound} || [] }),
+        ];
+    }
+    push @table, ['RS256 in aws-lc, parsed key kept', number($cost{floor}), spread(@{ $measured->{floor} }), ('') x 4];
+    $print->(@table);
+
+    my ($memory, $latency) = @$side{qw(memory latency)};
+    my ($off, $on) = map { $memory->{$_}[-1] } qw(off on);
+    my $each = ($on - $off) / $memory->{remembered};
+    print "\n";
+    $print->(
+        ["A worker's own memory, MiB", "after $memory->{half} tokens", "after $memory->{tokens}"],
+        ['authgear_token_cache off', map { number($_ / 2**20) } @{ $memory->{off} }],
+        ["authgear_token_cache $memory->{remembered}", map { number($_ / 2**20) } @{ $memory->{on} }],
+        ['bytes for each cached token', '', sprintf('%.0f', $each) . '; at most 2048: ' . verdict($each <= 2048)],
+    );
+
+    print "\n";
+    my ($quiet, $fetching) = map { median(@{ $latency->{$_}[1] }) } qw(quiet fetching);
+    $print->(
+        ['Latency, µs', 'median', '99th percentile', 'of each round'],
+        map({
+            my ($name, $of) = @$_;
+            [$name, map({ number(median(@$_)) } @$of), spread(@{ $of->[1] })]
+        } ['no fetch', $latency->{quiet}], ['keys being fetched from an endpoint that hangs', $latency->{fetching}]),
+    );
+    print 'The 99th percentile does not leave the range without a fetch: ',
+        verdict($fetching <= max @{ $latency->{quiet}[1] }), "\n";
+}
+
+# What a row took more than the bare server in the same round.
+sub over {
+    my ($row, $measured) = @_;
+    my $cpu = $measured->{ $row->{name} }{cpu};
+    return $cpu if $row->{base};
+    my $bare = $measured->{ $row->{send} eq 'sessions' ? 'bare server, cookie' : 'bare server' }{cpu};
+    return [map { $cpu->[$_] - $bare->[$_] } 0 .. $#$cpu];
+}
+
+# A limit may depend on a row that was left out.
+sub bound {
+    my ($bound, $cost, $costs) = @_;
+    my ($text, $limit) = @$bound;
+    my $most = $limit->($costs) or return "$text: not measured";
+    $text .= ' = ' . number($most) if $text !~ /^[\d.]+ µs$/;
+    return "$text: " . verdict($cost <= $most);
+}
+
+sub verdict { return $_[0] ? 'met' : 'NOT MET' }
+
+sub median {
+    my @sorted = sort { $a <=> $b } @_;
+    return ($sorted[$#sorted / 2] + $sorted[@sorted / 2]) / 2;
+}
+
+sub number { return sprintf abs $_[0] < 100 ? '%.1f' : '%.0f', $_[0] }
+
+sub signed { return ($_[0] < 0 ? '' : '+') . number($_[0]) }
+
+sub spread { return number(min @_) . ' to ' . number(max @_) }
+
+sub ratio {
+    my ($cost, $other) = @_;
+    return $other ? sprintf '%.2f', $cost / $other : '';
+}
+
+sub print_text {
+    my @rows = @_;
+    my @widths = map { my $column = $_; max map { length $_->[$column] } @rows } 0 .. $#{ $rows[0] };
+    for my $row (@rows) {
+        my $line = join '  ', map {
+            my $text = $row->[$_];
+            my $pad = ' ' x ($widths[$_] - length $text);
+            $_ && $_ < $#widths ? $pad . $text : $text . $pad;
+        } 0 .. $#widths;
+        print $line =~ s/ +\z//r, "\n";
+    }
+}
+
+sub print_markdown {
+    my ($head, @rows) = @_;
+    print_line(@$head);
+    print_line('---', map { '--:' } 2 .. @$head);
+    print_line(@$_) for @rows;
+}
+
+sub print_line { print '| ', join(' | ', @_), " |\n" }
+
+1;

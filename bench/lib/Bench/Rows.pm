@@ -1,0 +1,67 @@
+package Bench::Rows;
+
+# The rows of the report.
+
+use strict;
+use warnings;
+use utf8;
+
+use Exporter qw(import);
+
+our @EXPORT_OK = qw(rows);
+
+# name       what the report calls it
+# path       its location in conf/rows.conf
+# send       `seen` tokens in rotation, `one` of them, `unseen` ones, or `sessions`
+# asks       questions to the resolver per request
+# base       what the others are compared with
+# auth       whether the backend is told the user
+# bound      what the cost may be at most: each a text, and the limit in
+#            microseconds by the costs of all rows
+my @rows = (
+    { name => 'bare server', path => '/bare', send => 'seen', asks => 0, base => 1 },
+    { name => 'bare server, cookie', path => '/bare', send => 'sessions', asks => 0, base => 1 },
+    { name => 'bare server, module not loaded', path => '/bare', send => 'seen', asks => 0, server => 'plain' },
+
+    { name => 'JWT, always the same', path => '/jwt', send => 'one', asks => 0, auth => 1 },
+    {
+        name => 'JWT, 10,000 in rotation', path => '/jwt', send => 'seen', asks => 0, auth => 1,
+        bound => [
+            ['2 µs', sub { 2 }],
+            ['1/10 of the proxy_cache hit', sub { $_[0]{'auth_request, proxy_cache hit'} / 10 }],
+        ],
+    },
+    {
+        name => 'JWT, never seen', path => '/jwt', send => 'unseen', asks => 0, auth => 1,
+        bound => [['1.25 × aws-lc', sub { 1.25 * $_[0]{floor} }]],
+    },
+    {
+        name => 'JWT, recheck 30s, 10,000 in rotation', path => '/recheck', send => 'seen', auth => 1,
+        # Longer than the interval: each token is confirmed once.
+        seconds => $ENV{RECHECK_SECONDS} || 31,
+        bound => [['3 µs', sub { 3 }]],
+    },
+    {
+        name => 'cookie, resolve_cache', path => '/cookie_cached', send => 'sessions', asks => 0, auth => 1,
+        bound => [['2 µs', sub { 2 }]],
+    },
+    {
+        name => 'cookie, subrequest', path => '/cookie', send => 'sessions', asks => 1, auth => 1,
+        bound => [['auth_request, keep-alive, cookie', sub { $_[0]{'auth_request, keep-alive, cookie'} }]],
+    },
+
+    { name => 'auth_request', path => '/documented', send => 'seen', asks => 1, auth => 1 },
+    { name => 'auth_request, keep-alive', path => '/keepalive', send => 'seen', asks => 1, auth => 1 },
+    { name => 'auth_request, keep-alive, cookie', path => '/keepalive', send => 'sessions', asks => 1, auth => 1 },
+    { name => 'auth_request, proxy_cache hit', path => '/cache_hit', send => 'seen', asks => 0, auth => 1 },
+    { name => 'auth_request, proxy_cache miss', path => '/cache_miss', send => 'unseen', asks => 1, auth => 1 },
+);
+
+# Those whose name matches, and what they are compared with.
+sub rows {
+    my ($only) = @_;
+    return @rows if !defined $only;
+    return grep { $_->{base} || $_->{name} =~ /$only/ } @rows;
+}
+
+1;
