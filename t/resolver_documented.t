@@ -230,7 +230,7 @@ sub cached_too_long {
         @$found > 1;
     } 30;
     is_deeply($found, plain('alice'), 'a cached answer outlives its token: before');
-    ok(wait_for { ask('GET /required', $header)->{status} == 401 }, 'the token expires');
+    ok(wait_for(sub { ask('GET /required', $header)->{status} == 401 }, 30), 'the token expires');
     both('a cached answer outlives its token: after',
         { 'documented-cached-5' => plain('alice'), required => 401, 'required-cached' => 401 }, $header);
 }
