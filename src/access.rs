@@ -216,7 +216,7 @@ fn sessions(r: &Request, project: &Project) -> Result<(), Reason> {
         return Ok(());
     };
     let audience = r.location().audience().unwrap_or(&tenant.audience);
-    judge_session(&project.rules, &tenant.origin, audience)
+    judge_session(&project.rules, [&tenant.origin, &tenant.issuer], audience)
 }
 
 /// What the JWT itself says.

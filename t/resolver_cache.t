@@ -239,7 +239,7 @@ subtest 'another project, another prefix' => sub {
 
 subtest 'another tenant, though all have one issuer' => sub {
     my $tenants = 'endpoint https://$arg_t.example.com; internal_endpoint $TEST_NGINX_AUTHGEAR;
-        issuer https://one.issuer.example; audience api; resolve_request /_tenant/resolve; resolve_cache 10m;';
+        issuer https://one.issuer.example; audience https://one.issuer.example; resolve_request /_tenant/resolve; resolve_cache 10m;';
     heal();
     $nginx = Test::Nginx::Authgear::Server->start(
         workers => 1,

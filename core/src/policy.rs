@@ -100,16 +100,20 @@ pub fn judge(
 
 /// Judges a session that the resolver vouches for by the rules that are made for tokens.
 ///
-/// The resolver tells neither client nor audience. A session is meant for its project, whose own
-/// audience is `own`: Authgear's endpoint, the `aud` of every user's token
+/// The resolver tells neither client nor audience. A session is meant for its project, which goes
+/// by the names `own`: its endpoint and its issuer, one of which is the `aud` of every user's token
 /// (`pkg/lib/oauth/token_encoding.go`).
 ///
 /// # Errors
 ///
 /// [`Reason::BadAudience`] when only other audiences are wanted; [`Reason::BadClient`] when a client
 /// is, since nobody says which one it is.
-pub fn judge_session(rules: &Rules, own: &str, audience: &[impl AsRef<str>]) -> Result<(), Reason> {
-    if !audience.iter().any(|wanted| wanted.as_ref() == own) {
+pub fn judge_session(
+    rules: &Rules,
+    own: [&str; 2],
+    audience: &[impl AsRef<str>],
+) -> Result<(), Reason> {
+    if !audience.iter().any(|wanted| own.contains(&wanted.as_ref())) {
         return Err(Reason::BadAudience);
     }
     match rules.client_ids.is_empty() {

@@ -287,25 +287,24 @@ fn the_first_broken_rule_counts() {
 }
 
 #[test]
-fn a_session_of_the_resolver_is_for_the_projects_own_audience_and_for_no_client_in_particular() {
+fn a_session_of_the_resolver_is_for_the_project_itself_and_for_no_client_in_particular() {
     let any = Rules::default();
     let of_app = Rules {
         client_ids: vec!["app".into()],
         ..Rules::default()
     };
-    let api = "https://api.example.com";
-    assert_eq!(judge_session(&any, ISSUER, &[ISSUER]), Ok(()));
-    assert_eq!(judge_session(&any, ISSUER, &[api, ISSUER]), Ok(()));
+    let (api, inside) = ("https://api.example.com", "https://inside.example.com");
+    for (wanted, verdict) in [
+        (&[ISSUER][..], Ok(())),
+        (&[inside], Ok(())),
+        (&[api, ISSUER], Ok(())),
+        (&[api], Err(Reason::BadAudience)),
+        (&[], Err(Reason::BadAudience)),
+    ] {
+        assert_eq!(judge_session(&any, [inside, ISSUER], wanted), verdict);
+    }
     assert_eq!(
-        judge_session(&any, ISSUER, &[api]),
-        Err(Reason::BadAudience)
-    );
-    assert_eq!(
-        judge_session(&any, ISSUER, &[] as &[&str]),
-        Err(Reason::BadAudience)
-    );
-    assert_eq!(
-        judge_session(&of_app, ISSUER, &[ISSUER]),
+        judge_session(&of_app, [ISSUER, ISSUER], &[ISSUER]),
         Err(Reason::BadClient)
     );
 }
