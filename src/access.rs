@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use authgear_core::keys::freshness::Need;
 use authgear_core::policy::{judge, judge_session, TokenKind};
-use authgear_core::token::{verify, UnverifiedToken};
+use authgear_core::token::{verify, TokenDigest, UnverifiedToken, VerifiedToken};
 use authgear_core::Reason;
 use nginx_sys::{
     ngx_int_t, NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_HTTP_BAD_REQUEST,
@@ -103,7 +103,7 @@ fn advance(
 }
 
 /// An early verdict for whoever asks before the access phase: from what is at hand, or none.
-pub fn preview(r: &Request) -> Outcome {
+pub fn preview(r: &Request, context: &Context) -> Outcome {
     let Some((gate, _)) = r.location().gate() else {
         return Outcome::Unknown;
     };
@@ -114,9 +114,9 @@ pub fn preview(r: &Request) -> Outcome {
         return Outcome::Unknown;
     }
     match Credential::find(r, &project.cookies, project.resolve_request.is_some()) {
-        Credential::Jwt { token, .. } => match verdict(r, project, token) {
-            Step::Done(Outcome::Verified(token)) if !resolver::denied(r, project, &token) => {
-                Outcome::Verified(token)
+        Credential::Jwt { token, .. } => match verdict(r, context, project, token) {
+            Step::Done(Outcome::Verified(token, from)) if !resolver::denied(r, project, &token) => {
+                Outcome::Verified(token, from)
             }
             _ => Outcome::Unknown,
         },
@@ -187,9 +187,11 @@ fn weigh(r: &Request, context: &Context, project: &Project) -> Step {
         Credential::Ambiguous => return Step::Done(Outcome::BadRequest),
         Credential::Unknown => return Step::Done(Outcome::Unknown),
     };
-    let step = match (verdict(r, project, token), project.recheck) {
-        (Step::Done(Outcome::Verified(token)), Some(recheck)) if !token.claims().is_client() => {
-            resolver::confirm(r, context, project, recheck, token)
+    let step = match (verdict(r, context, project, token), project.recheck) {
+        (Step::Done(Outcome::Verified(token, from)), Some(recheck))
+            if !token.claims().is_client() =>
+        {
+            resolver::confirm(r, context, project, recheck, token, from)
         }
         (step, _) => step,
     };
@@ -220,7 +222,17 @@ fn sessions(r: &Request, project: &Project) -> Result<(), Reason> {
 }
 
 /// What the JWT itself says.
-fn verdict(r: &Request, project: &Project, token: &[u8]) -> Step {
+fn verdict(r: &Request, context: &Context, project: &Project, token: &[u8]) -> Step {
+    let tenant = project.tenant(r);
+    let digest = match &tenant {
+        Ok(tenant) => worker::with_tokens(r, |cache| cache.digest(&tenant.id, token)),
+        Err(_) => None,
+    };
+    if let (Ok(tenant), Some(digest)) = (&tenant, &digest) {
+        if let Some((token, from)) = remembered(r, context, project, tenant, digest) {
+            return Step::Done(outcome(r, project, tenant, Ok(token), from));
+        }
+    }
     let token = match UnverifiedToken::parse(token) {
         Ok(token) => token,
         Err(reason) => return Step::Done(Outcome::Refused(reason)),
@@ -228,7 +240,7 @@ fn verdict(r: &Request, project: &Project, token: &[u8]) -> Step {
     if !project.algorithms.contains(token.algorithm()) {
         return Step::Done(Outcome::Refused(Reason::UnsupportedAlgorithm));
     }
-    let tenant = match project.tenant(r) {
+    let tenant = match tenant {
         Ok(tenant) => tenant,
         Err(error) => {
             ngx_log_error!(
@@ -240,29 +252,66 @@ fn verdict(r: &Request, project: &Project, token: &[u8]) -> Step {
             return Step::Done(unavailable(1));
         }
     };
-    let remote = match &tenant.keys {
-        Keys::File(keys) => {
-            let verified = verify(&token, keys, project.algorithms);
-            return Step::Done(outcome(r, project, &tenant, verified));
+    let verified = match &tenant.keys {
+        Keys::File(keys) => verify(&token, keys, project.algorithms),
+        Keys::Remote(remote) => {
+            let keys = match worker::ask(remote, Need::Keys) {
+                Answer::Keys(keys) => keys,
+                Answer::Wait => return Step::WaitForKeys(remote.clone()),
+                Answer::Unavailable(seconds) => return Step::Done(unavailable(seconds)),
+                Answer::Unknown => return Step::Done(Outcome::Refused(Reason::UnknownKey)),
+            };
+            let verified = verify(&token, &keys, project.algorithms);
+            if matches!(verified, Err(Reason::UnknownKey)) && token.kid().is_some() {
+                // Authgear may have rotated its keys since the last fetch.
+                return match worker::ask(remote, Need::NewKey) {
+                    Answer::Wait => Step::WaitForKeys(remote.clone()),
+                    Answer::Unavailable(seconds) => Step::Done(unavailable(seconds)),
+                    Answer::Keys(_) | Answer::Unknown => {
+                        Step::Done(Outcome::Refused(Reason::UnknownKey))
+                    }
+                };
+            }
+            verified
         }
-        Keys::Remote(remote) => remote,
     };
-    let keys = match worker::ask(remote, Need::Keys) {
-        Answer::Keys(keys) => keys,
-        Answer::Wait => return Step::WaitForKeys(remote.clone()),
-        Answer::Unavailable(seconds) => return Step::Done(unavailable(seconds)),
-        Answer::Unknown => return Step::Done(Outcome::Refused(Reason::UnknownKey)),
+    let verified = verified.map(|token| {
+        let token = Rc::new(token);
+        if let Some(digest) = digest {
+            worker::with_tokens(r, |cache| cache.put(digest, Rc::clone(&token), r.now()));
+        }
+        *context.own_token.borrow_mut() = Some(Rc::clone(&token));
+        token
+    });
+    Step::Done(outcome(r, project, &tenant, verified, From::Request))
+}
+
+/// A token that was verified before, with keys that are still at hand.
+fn remembered(
+    r: &Request,
+    context: &Context,
+    project: &Project,
+    tenant: &Tenant,
+    digest: &TokenDigest,
+) -> Option<(Rc<VerifiedToken>, From)> {
+    let token = worker::with_tokens(r, |cache| cache.get(digest))??;
+    let is_backed = match &tenant.keys {
+        Keys::File(keys) => token.is_backed_by(keys, project.algorithms),
+        Keys::Remote(remote) => match worker::ask(remote, Need::Keys) {
+            Answer::Keys(keys) => token.is_backed_by(&keys, project.algorithms),
+            _ => return None,
+        },
     };
-    let verified = verify(&token, &keys, project.algorithms);
-    if !matches!(verified, Err(Reason::UnknownKey)) || token.kid().is_none() {
-        return Step::Done(outcome(r, project, &tenant, verified));
+    if !is_backed {
+        worker::with_tokens(r, |cache| cache.forget_key(token.key_id()));
+        return None;
     }
-    // Authgear may have rotated its keys since the last fetch.
-    match worker::ask(remote, Need::NewKey) {
-        Answer::Wait => Step::WaitForKeys(remote.clone()),
-        Answer::Unavailable(seconds) => Step::Done(unavailable(seconds)),
-        Answer::Keys(_) | Answer::Unknown => Step::Done(Outcome::Refused(Reason::UnknownKey)),
-    }
+    let is_own = |own: &Rc<VerifiedToken>| Rc::ptr_eq(own, &token);
+    let from = match context.own_token.borrow().as_ref().is_some_and(is_own) {
+        true => From::Request,
+        false => From::Cache,
+    };
+    Some((token, from))
 }
 
 fn unavailable(seconds: u64) -> Outcome {
@@ -274,14 +323,15 @@ fn outcome(
     r: &Request,
     project: &Project,
     tenant: &Tenant,
-    verified: Result<authgear_core::token::VerifiedToken, Reason>,
+    verified: Result<Rc<VerifiedToken>, Reason>,
+    from: From,
 ) -> Outcome {
     let audience = r.location().audience().unwrap_or(&tenant.audience);
     let judged = verified.and_then(|token| {
         judge(&token, &project.rules, &tenant.issuer, audience, r.now()).map(|()| token)
     });
     match judged {
-        Ok(token) => Outcome::Verified(Rc::new(token)),
+        Ok(token) => Outcome::Verified(token, from),
         Err(reason) => Outcome::Refused(reason),
     }
 }
@@ -298,7 +348,7 @@ fn answer(
     let unmet = unmet.filter(|_| !observed);
     if unmet.is_none() && r.location().pass_headers() {
         match outcome {
-            Outcome::Verified(token) => upstream::hand_over(r, token.session())?,
+            Outcome::Verified(token, _) => upstream::hand_over(r, token.session())?,
             Outcome::Resolved(session, _) => upstream::hand_over(r, session)?,
             Outcome::Refused(_) | Outcome::BadRequest if observed => upstream::hand_over_no(r)?,
             _ => {}
@@ -307,8 +357,8 @@ fn answer(
     let unauthorized = NGX_HTTP_UNAUTHORIZED as ngx_int_t;
     match (outcome, unmet) {
         _ if observed => Ok(NGX_DECLINED as ngx_int_t),
-        (Outcome::Verified(_) | Outcome::Resolved(..), None) => Ok(NGX_OK as ngx_int_t),
-        (Outcome::Verified(_) | Outcome::Resolved(..), Some(unmet)) => {
+        (Outcome::Verified(..) | Outcome::Resolved(..), None) => Ok(NGX_OK as ngx_int_t),
+        (Outcome::Verified(..) | Outcome::Resolved(..), Some(unmet)) => {
             policy::refuse(r, project, unmet)
         }
         // It has not been said who this is, so others may still refuse the request.
@@ -327,7 +377,7 @@ fn answer(
 /// or claims.
 fn log(r: &Request, project: &Project, mode: Mode, outcome: &Outcome, unmet: Option<Unmet>) {
     let (reason, status) = match (outcome, unmet) {
-        (Outcome::Verified(_) | Outcome::Resolved(..), Some(unmet)) => {
+        (Outcome::Verified(..) | Outcome::Resolved(..), Some(unmet)) => {
             (Reason::Policy, policy::verdict(r, unmet).0)
         }
         (Outcome::Refused(reason), _) => (*reason, NGX_HTTP_UNAUTHORIZED),
@@ -340,7 +390,7 @@ fn log(r: &Request, project: &Project, mode: Mode, outcome: &Outcome, unmet: Opt
     };
     let mut line = format!("authgear: {reason}, project \"{}\"", project.name);
     let session = match outcome {
-        Outcome::Verified(token) => Some(token.session()),
+        Outcome::Verified(token, _) => Some(token.session()),
         Outcome::Resolved(session, _) => Some(&**session),
         Outcome::BadRequest => {
             line.push_str(", more than one Authorization header");

@@ -14,11 +14,13 @@ use crate::nginx::{guard, Conf, Failed, CONF_ERROR};
 
 mod location;
 mod project;
+mod token_cache;
 mod value;
 mod zone;
 
 pub use location::{Gate, LocationConf, Mode};
 pub use project::{Keys, Project, Recheck, Remote, Tenant};
+pub use token_cache::TokenCacheConf;
 pub use zone::ZoneConf;
 
 /// The `http` level: projects and the shared zone.
@@ -28,6 +30,8 @@ pub struct MainConf {
     pub projects: Vec<Project>,
     /// The shared memory zone.
     pub zone: ZoneConf,
+    /// What `authgear_token_cache` says.
+    pub token_cache: TokenCacheConf,
 }
 
 impl MainConf {
@@ -69,7 +73,7 @@ const LOCATION: usize = NGX_HTTP_LOC_CONF_OFFSET;
 const MAIN: usize = NGX_HTTP_MAIN_CONF_OFFSET;
 
 /// Every directive outside `authgear_project`.
-pub static mut COMMANDS: [ngx_command_t; 15] = [
+pub static mut COMMANDS: [ngx_command_t; 16] = [
     command(
         c"authgear_project",
         NGX_HTTP_MAIN_CONF | NGX_CONF_BLOCK | NGX_CONF_TAKE1,
@@ -81,6 +85,12 @@ pub static mut COMMANDS: [ngx_command_t; 15] = [
         NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
         MAIN,
         authgear_shared_zone,
+    ),
+    command(
+        c"authgear_token_cache",
+        NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
+        MAIN,
+        authgear_token_cache,
     ),
     command(
         c"authgear_verify",
@@ -175,6 +185,16 @@ extern "C" fn authgear_shared_zone(
     // SAFETY: nginx hands over the structure that `create_main_conf` made.
     let main = unsafe { &mut *conf.cast::<MainConf>() };
     directive(cf, |cf, words| main.zone.configure(cf, words[1]))
+}
+
+extern "C" fn authgear_token_cache(
+    cf: *mut ngx_conf_t,
+    _: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx hands over the structure that `create_main_conf` made.
+    let main = unsafe { &mut *conf.cast::<MainConf>() };
+    directive(cf, |_, words| main.token_cache.configure(words[1]))
 }
 
 /// Directives of any level: what nginx calls, and what of [`LocationConf`] reads the parameters.

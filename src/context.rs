@@ -38,7 +38,7 @@ pub enum Outcome {
     #[default]
     Unknown,
     /// A token that stands, by the project's and the location's rules.
-    Verified(Rc<VerifiedToken>),
+    Verified(Rc<VerifiedToken>, From),
     /// A session that the resolver vouches for.
     Resolved(Rc<Session>, From),
     /// The request carries no credential.
@@ -51,12 +51,12 @@ pub enum Outcome {
     Unavailable(Reason, u64),
 }
 
-/// Whether an answer of the resolver is this request's own.
+/// For which request a token was verified, or the resolver asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
-    /// It was asked for this request.
-    Resolver,
-    /// It was asked for another with the same credentials.
+    /// For this one.
+    Request,
+    /// For another with the same credentials.
     Cache,
 }
 
@@ -65,7 +65,7 @@ impl Outcome {
     fn reason(&self) -> Option<Reason> {
         match self {
             Self::Unknown => None,
-            Self::Verified(_) | Self::Resolved(..) => Some(Reason::Ok),
+            Self::Verified(..) | Self::Resolved(..) => Some(Reason::Ok),
             Self::Anonymous => Some(Reason::NoCredential),
             Self::Refused(reason) | Self::Unavailable(reason, _) => Some(*reason),
             Self::BadRequest => Some(Reason::Malformed),
@@ -76,8 +76,9 @@ impl Outcome {
     pub fn source(&self) -> Option<&'static str> {
         match self {
             Self::Unknown | Self::Unavailable(..) => None,
-            Self::Verified(_) => Some("jwt"),
-            Self::Resolved(_, From::Resolver) => Some("resolver"),
+            Self::Verified(_, From::Request) => Some("jwt"),
+            Self::Verified(_, From::Cache) => Some("jwt_cache"),
+            Self::Resolved(_, From::Request) => Some("resolver"),
             Self::Resolved(_, From::Cache) => Some("resolver_cache"),
             Self::Anonymous | Self::Refused(_) | Self::BadRequest => Some("none"),
         }
@@ -106,8 +107,10 @@ pub struct Context {
     pub unmet: Cell<Option<Unmet>>,
     /// The subrequest that the request waits for.
     pub asked: Cell<Option<Asked>>,
+    /// The token that was verified for this request.
+    pub own_token: RefCell<Option<Rc<VerifiedToken>>>,
     /// A token that stands if the resolver confirms it.
-    pub unconfirmed: RefCell<Option<Rc<VerifiedToken>>>,
+    pub unconfirmed: RefCell<Option<(Rc<VerifiedToken>, From)>>,
     /// The right to ask the resolver that this request holds.
     pub lease: Cell<Option<Digest>>,
     /// When the request began to wait for another's answer.
@@ -128,6 +131,7 @@ impl Context {
             stripped: Cell::new(false),
             unmet: Cell::new(None),
             asked: Cell::new(None),
+            own_token: RefCell::default(),
             unconfirmed: RefCell::default(),
             lease: Cell::new(None),
             waiting_since: Cell::new(None),

@@ -22,7 +22,7 @@ pub enum Unmet {
 /// whom nothing is known, is asked for nothing.
 pub fn unmet(r: &Request, outcome: &Outcome) -> Result<Option<Unmet>, Failed> {
     let session = match outcome {
-        Outcome::Verified(token) => Some(token.session()),
+        Outcome::Verified(token, _) => Some(token.session()),
         Outcome::Resolved(session, _) => Some(&**session),
         Outcome::Anonymous => None,
         _ => return Ok(None),

@@ -122,8 +122,9 @@ pub fn confirm(
     project: &Project,
     recheck: Recheck,
     token: Rc<VerifiedToken>,
+    from: From,
 ) -> Step {
-    let stands = |token| Step::Done(Outcome::Verified(token));
+    let stands = |token| Step::Done(Outcome::Verified(token, from));
     let Some(digest) = token_digest(r, project, &token) else {
         return stands(token);
     };
@@ -163,7 +164,7 @@ pub fn confirm(
         Some(Next::Refused) => Step::Done(Outcome::Refused(Reason::SessionInvalid)),
         Some(Next::Wait(step)) => {
             if let Step::AskResolver = step {
-                *context.unconfirmed.borrow_mut() = Some(token);
+                *context.unconfirmed.borrow_mut() = Some((token, from));
             }
             step
         }
@@ -203,7 +204,7 @@ fn ask_in_background(
     // The token lives as long as the request's pool, and the subrequest not longer.
     let token = r.pool().keep(Rc::clone(token), drop_token)?;
     // SAFETY: the pool keeps the token until the request is gone.
-    let subject: *const str = unsafe { &*token.as_ref().claims().sub };
+    let subject: *const str = unsafe { token.as_ref() }.claims().sub;
     let question = Background {
         digest,
         subject,
@@ -346,8 +347,8 @@ pub fn answer(r: &Request, context: &Context, project: &Project) -> Step {
         relay_cookies(r, &subrequest).map_err(|Failed| "no memory".to_string())?;
         Ok(session)
     });
-    if let Some(token) = context.unconfirmed.take() {
-        return confirmed(r, context, project, token, &answer);
+    if let Some((token, from)) = context.unconfirmed.take() {
+        return confirmed(r, context, project, token, from, &answer);
     }
     if let Some(digest) = context.lease.take() {
         let verdict = match &answer {
@@ -367,7 +368,7 @@ pub fn answer(r: &Request, context: &Context, project: &Project) -> Step {
         worker::announce();
     }
     Step::Done(match answer {
-        Ok(Some(session)) => Outcome::Resolved(session, From::Resolver),
+        Ok(Some(session)) => Outcome::Resolved(session, From::Request),
         Ok(None) => Outcome::Refused(Reason::SessionInvalid),
         Err(why) => {
             ngx_log_error!(NGX_LOG_ERR, r.log(), "authgear: {why}");
@@ -382,17 +383,18 @@ fn confirmed(
     context: &Context,
     project: &Project,
     token: Rc<VerifiedToken>,
+    from: From,
     answer: &Answer,
 ) -> Step {
     let stands = match context.lease.take() {
-        Some(digest) => keep_confirmation(r, project.index, &digest, &token.claims().sub, answer),
+        Some(digest) => keep_confirmation(r, project.index, &digest, token.claims().sub, answer),
         None => !matches!(answer, Ok(None)),
     };
     worker::announce();
     Step::Done(match answer {
-        _ if stands => Outcome::Verified(token),
+        _ if stands => Outcome::Verified(token, from),
         // The resolver fell through to another credential, which is valid.
-        Ok(Some(session)) => Outcome::Resolved(Rc::clone(session), From::Resolver),
+        Ok(Some(session)) => Outcome::Resolved(Rc::clone(session), From::Request),
         _ => Outcome::Refused(Reason::SessionInvalid),
     })
 }

@@ -182,8 +182,8 @@ fn value(r: &Request, value: Value) -> Option<ngx_str_t> {
     let text = match (&*outcome, value) {
         (_, Value::Reason) => context.reason().map(|reason| reason.as_str()),
         (outcome, Value::Source) => outcome.source(),
-        (Outcome::Verified(token), Value::Claims) => Some(token.claims_json()),
-        (Outcome::Verified(token), value) => shown(token.session(), value),
+        (Outcome::Verified(token, _), Value::Claims) => Some(token.claims_json()),
+        (Outcome::Verified(token, _), value) => shown(token.session(), value),
         (Outcome::Resolved(session, _), value) => shown(session, value),
         (Outcome::Refused(_) | Outcome::BadRequest, Value::Header(Field::SessionValid)) => {
             Some("false")
@@ -213,7 +213,7 @@ fn claim(
 ) -> Option<ngx_str_t> {
     let context = settled(r)?;
     let outcome = context.outcome.borrow();
-    let Outcome::Verified(token) = &*outcome else {
+    let Outcome::Verified(token, _) = &*outcome else {
         return None;
     };
     let mut texts = context.texts.borrow_mut();
@@ -241,7 +241,7 @@ fn settled(r: &Request) -> Option<&Context> {
     }
     let is_unknown = matches!(*context.outcome.borrow(), Outcome::Unknown);
     if is_unknown && location.gate().is_some() && !context.asking.replace(true) {
-        let early = access::preview(&main);
+        let early = access::preview(&main, context);
         context.asking.set(false);
         context.settle(early);
         context.early_for.set(Some(here));

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use authgear_core::fingerprint::fingerprint;
 use authgear_core::keys::freshness::Need;
+use authgear_core::token::TokenCache;
 use authgear_core::Reason;
 use nginx_sys::{
     ngx_add_timer, ngx_connection_t, ngx_current_msec, ngx_cycle_t, ngx_event_t,
@@ -54,6 +55,7 @@ enum Awaited {
 #[derive(Default)]
 struct Worker {
     store: RefCell<Option<KeyStore>>,
+    tokens: RefCell<Option<TokenCache>>,
     waiters: RefCell<HashMap<WaiterId, Waiter>>,
     next_waiter: Cell<u64>,
     /// Fetches under way in this worker.
@@ -175,6 +177,22 @@ pub fn wait_for_keys(r: &Request, context: &Context, remote: &Remote) -> ngx_int
             since,
         },
     )
+}
+
+/// Uses the cache of verified tokens; `None` when there is none.
+pub fn with_tokens<T>(r: &Request, use_it: impl FnOnce(&mut TokenCache) -> T) -> Option<T> {
+    let capacity = r.main_conf().token_cache.capacity()?;
+    WORKER.with(|worker| {
+        let mut tokens = worker.tokens.borrow_mut();
+        // Without a master process a reload can change the number.
+        if tokens
+            .as_ref()
+            .is_none_or(|cache| cache.capacity() != capacity)
+        {
+            *tokens = TokenCache::new(capacity).ok();
+        }
+        tokens.as_mut().map(use_it)
+    })
 }
 
 /// Suspends a request until another has an answer for the same credentials.

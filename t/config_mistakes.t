@@ -724,6 +724,61 @@ include project.conf;
 --- emerg
 authgear: "endpoint" has no value in project.conf:3
 
+=== authgear_token_cache: 0
+authgear_token_cache 0;
+--- emerg
+authgear: "authgear_token_cache" cannot be 0; write "authgear_token_cache off;" in nginx.conf:1
+
+=== authgear_token_cache: a negative number
+authgear_token_cache -1;
+--- emerg
+authgear: "authgear_token_cache" must be a number of tokens from 1 to 1048576, or "off", not "-1" in nginx.conf:1
+
+=== authgear_token_cache: a number with a sign
+authgear_token_cache +1;
+--- emerg
+authgear: "authgear_token_cache" must be a number of tokens from 1 to 1048576, or "off", not "+1" in nginx.conf:1
+
+=== authgear_token_cache: no number
+authgear_token_cache on;
+--- emerg
+authgear: "authgear_token_cache" must be a number of tokens from 1 to 1048576, or "off", not "on" in nginx.conf:1
+
+=== authgear_token_cache: a size
+authgear_token_cache 4k;
+--- emerg
+authgear: "authgear_token_cache" must be a number of tokens from 1 to 1048576, or "off", not "4k" in nginx.conf:1
+
+=== authgear_token_cache: too large a number
+authgear_token_cache 1048577;
+--- emerg
+authgear: "authgear_token_cache" must be a number of tokens from 1 to 1048576, or "off", not "1048577" in nginx.conf:1
+
+=== authgear_token_cache: a number beyond all numbers
+authgear_token_cache 99999999999999999999;
+--- emerg
+authgear: "authgear_token_cache" must be a number of tokens from 1 to 1048576, or "off", not "99999999999999999999" in nginx.conf:1
+
+=== authgear_token_cache: empty
+authgear_token_cache "";
+--- emerg
+authgear: "authgear_token_cache" must be a number of tokens from 1 to 1048576, or "off", not "" in nginx.conf:1
+
+=== authgear_token_cache: twice
+authgear_token_cache 16;
+authgear_token_cache off;
+--- emerg
+authgear: "authgear_token_cache" is duplicate; one number serves all projects in nginx.conf:2
+
+=== authgear_token_cache: two numbers
+authgear_token_cache 16 16;
+--- emerg
+invalid number of arguments in "authgear_token_cache" directive in nginx.conf:1
+
+=== authgear_token_cache: the most
+authgear_token_cache 1048576;
+--- fine
+
 === authgear_shared_zone: without a size
 authgear_shared_zone zone=authgear;
 --- emerg

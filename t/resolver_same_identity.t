@@ -43,7 +43,7 @@ sub same {
         my %same = (user => $user, amr => ['pwd'], auth_time => 1_700_000_000, %$login);
         my $jwt = token(%same, scope => 'openid extra', claims => { of => $user->{id} });
         my %by = (
-            'app_access_token JWT' => [cookie(app_access_token => $jwt), 'jwt'],
+            'app_access_token JWT' => [cookie(app_access_token => $jwt), 'jwt_cache'],
             'session' => [cookie(session => session(%same)), 'resolver'],
             'app_session' => [cookie(app_session => session(%same, kind => 'app')), 'resolver'],
             'opaque token' => ['Authorization: Bearer ' . token(%same, kind => 'opaque'), 'resolver'],
@@ -54,7 +54,7 @@ sub same {
         for my $where (qw(required optional observe)) {
             my $first = ask("GET /$where", "Authorization: Bearer $jwt");
             is($first->{status}, 200, "$name, $where: a JWT");
-            is(header($first, 'X-Source'), 'jwt', "$name, $where: verified here");
+            is(header($first, 'X-Source'), $where eq 'required' ? 'jwt' : 'jwt_cache', "$name, $where: verified here");
             my $identity = variables($first, @identity);
             is($identity->{user_id}, $user->{id}, "$name, $where: the user");
             cmp_ok(scalar @{ told($first) }, '>=', 6, "$name, $where: the backend is told");
@@ -66,9 +66,9 @@ sub same {
                 is_deeply(told($answer), told($first), "$name, $where: $how: the same headers in the same order");
                 is_deeply(variables($answer, @identity), $identity, "$name, $where: $how: the same variables");
                 my %expected = map { $_ => '' } @of_a_token;
-                %expected = %{ variables($first, @of_a_token) } if $source eq 'jwt';
+                %expected = %{ variables($first, @of_a_token) } if $source eq 'jwt_cache';
                 is_deeply(variables($answer, @of_a_token), \%expected,
-                    "$name, $where: $how: variables of a token " . ($source eq 'jwt' ? 'the same' : 'empty'));
+                    "$name, $where: $how: variables of a token " . ($source eq 'jwt_cache' ? 'the same' : 'empty'));
             }
             is(variables($first, 'scope')->{scope}, 'openid extra', 'which they are not of a JWT');
         }

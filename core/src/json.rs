@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::text::is_control;
@@ -171,18 +171,55 @@ pub(crate) fn elements(value: &str) -> Option<Vec<&str>> {
     Some(elements.into_iter().map(RawValue::get).collect())
 }
 
-/// The array of strings that a value's text holds; `None` for any other type, and as [`string`].
-pub(crate) fn strings(value: &str) -> Option<Vec<Cow<'_, str>>> {
-    elements(value)?.into_iter().map(string).collect()
+/// Hands each string of the array that a value's text holds to `each`; `None` for any other type,
+/// and as [`string`].
+pub(crate) fn each_string<'a>(value: &'a str, each: impl FnMut(Cow<'a, str>)) -> Option<()> {
+    struct Strings<F>(F);
+
+    impl<'de, F: FnMut(Cow<'de, str>)> Visitor<'de> for Strings<F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array of strings")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut array: A) -> Result<(), A::Error> {
+            while let Some(element) = array.next_element::<&RawValue>()? {
+                let text = element.get();
+                let text = text.starts_with('"').then(|| string(text)).flatten();
+                self.0(text.ok_or_else(|| A::Error::custom("no string"))?);
+            }
+            Ok(())
+        }
+    }
+    let mut parser = serde_json::Deserializer::from_str(value);
+    parser.deserialize_seq(Strings(each)).ok()?;
+    parser.end().ok()
+}
+
+/// Whether a valid JSON text may have white space between its tokens, or holds a 0x7f. May say yes
+/// of a text whose strings look like it, and never says no by mistake: such white space stands at
+/// either end, or has a bracket, comma or colon on one side.
+pub(crate) fn may_be_loose(json: &str) -> bool {
+    let is_blank = |b: u8| matches!(b, b' ' | b'\t' | b'\n' | b'\r');
+    let is_mark = |b: u8| matches!(b, b'{' | b'}' | b'[' | b']' | b',' | b':');
+    let bytes = json.as_bytes();
+    let [first, rest @ ..] = bytes else {
+        return false;
+    };
+    let pairs = bytes.iter().zip(rest);
+    is_blank(*first)
+        | bytes.last().is_some_and(|&last| is_blank(last))
+        | memchr::memchr(0x7f, bytes).is_some()
+        | pairs.fold(false, |found, (&a, &b)| {
+            found | (is_blank(a) & is_mark(b)) | (is_mark(a) & is_blank(b))
+        })
 }
 
 /// A valid JSON text without white space between its tokens, and with 0x7f escaped, which JSON
 /// itself lets through.
 pub(crate) fn compact(json: &str) -> Cow<'_, str> {
-    if !json
-        .bytes()
-        .any(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r' | 0x7f))
-    {
+    if !may_be_loose(json) {
         return Cow::Borrowed(json);
     }
     let mut out = String::with_capacity(json.len());

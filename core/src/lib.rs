@@ -26,6 +26,7 @@ pub mod keys;
 pub mod policy;
 pub mod reason;
 pub mod session;
+mod span;
 mod text;
 pub mod token;
 

@@ -77,18 +77,18 @@ pub fn judge(
     if !has_begun {
         return Err(Reason::NotYetValid);
     }
-    if claims.iss.as_deref() != Some(issuer) {
+    if claims.iss != Some(issuer) {
         return Err(Reason::BadIssuer);
     }
     if !audience
         .iter()
-        .any(|wanted| claims.aud.iter().any(|aud| **aud == *wanted.as_ref()))
+        .any(|wanted| claims.aud.contains(wanted.as_ref()))
     {
         return Err(Reason::BadAudience);
     }
     if !rules.client_ids.is_empty() {
-        let client_id = claims.client_id.as_ref().ok_or(Reason::BadClient)?;
-        if !rules.client_ids.contains(client_id) {
+        let client_id = claims.client_id.ok_or(Reason::BadClient)?;
+        if !rules.client_ids.iter().any(|wanted| **wanted == *client_id) {
             return Err(Reason::BadClient);
         }
     }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use crate::span::{Buffer, Span};
 use crate::text::{is_control, trim_blanks};
-use crate::token::Claims;
+use crate::token::{is_client, Claimed};
 
 /// One of the headers that Authgear's resolver sets, and the variable of the same name
 /// (`pkg/api/model/session_info.go`).
@@ -84,11 +85,13 @@ pub fn stripped_header(name: &[u8]) -> bool {
 /// control character.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    fields: [Option<Box<str>>; 8],
-    client_id: Option<Box<str>>,
-    scope: Option<Box<str>>,
-    token_id: Option<Box<str>>,
-    token_exp: Option<Box<str>>,
+    buffer: Box<str>,
+    /// What is unknown is empty, here and below.
+    fields: [Span; 8],
+    client_id: Span,
+    scope: Span,
+    token_id: Span,
+    token_exp: Span,
     token_type: Option<&'static str>,
 }
 
@@ -114,27 +117,27 @@ impl Session {
     /// The value of one of the resolver's headers, letter for letter as the resolver writes it;
     /// `None` when it is unknown, never empty text.
     pub fn get(&self, field: Field) -> Option<&str> {
-        self.fields[field.index()].as_deref()
+        self.known(self.fields[field.index()])
     }
 
     /// `client_id`; only a JWT says it.
     pub fn client_id(&self) -> Option<&str> {
-        self.client_id.as_deref()
+        self.known(self.client_id)
     }
 
     /// `scope`, separated by spaces; only a JWT says it.
     pub fn scope(&self) -> Option<&str> {
-        self.scope.as_deref()
+        self.known(self.scope)
     }
 
     /// `jti`; only a JWT says it.
     pub fn token_id(&self) -> Option<&str> {
-        self.token_id.as_deref()
+        self.known(self.token_id)
     }
 
     /// `exp` in whole Unix seconds, any fraction cut off; only a JWT says it.
     pub fn token_exp(&self) -> Option<&str> {
-        self.token_exp.as_deref()
+        self.known(self.token_exp)
     }
 
     /// `user` or `client`; only a JWT says it.
@@ -142,38 +145,51 @@ impl Session {
         self.token_type
     }
 
+    fn known(&self, text: Span) -> Option<&str> {
+        Some(text.of(&self.buffer)).filter(|text| !text.is_empty())
+    }
+
+    /// All texts, and whatever else lay in the buffer that the session was made from.
+    pub(crate) fn buffer(&self) -> &str {
+        &self.buffer
+    }
+
     /// Renders a token's claims as the resolver would. A client has no user and no login, so its
     /// token fills none of those fields, whatever else it claims.
-    pub(crate) fn of_claims(claims: &Claims) -> Session {
-        let mut fields: [Option<Box<str>>; 8] = Default::default();
-        let mut set = |field: Field, value: Option<Box<str>>| {
-            fields[field.index()] = value.filter(|value| !value.is_empty());
+    pub(crate) fn of_claims(claims: &Claimed, mut buffer: Buffer<'_>) -> Session {
+        let is_client = is_client(buffer.text(claims.sub));
+        let (yes, no) = (buffer.push("true"), buffer.push("false"));
+        let flag = |flag: Option<bool>| match flag {
+            Some(true) => yes,
+            Some(false) => no,
+            None => Span::default(),
         };
-        let flag = |flag: Option<bool>| flag.map(|flag| if flag { "true" } else { "false" }.into());
-        set(Field::SessionValid, Some("true".into()));
-        if !claims.is_client() {
-            set(Field::UserId, Some(claims.sub.clone()));
-            set(Field::UserAnonymous, flag(claims.is_anonymous));
-            set(Field::UserVerified, flag(claims.is_verified));
-            set(
-                Field::UserCanReauthenticate,
-                flag(claims.can_reauthenticate),
-            );
-            set(Field::UserRoles, Some(claims.roles.join(",").into()));
-            set(Field::SessionAmr, Some(claims.amr.join(" ").into()));
-            set(
-                Field::SessionAuthenticatedAt,
-                claims.auth_time.map(whole_seconds),
-            );
-        }
-        let present = |text: &Option<Box<str>>| text.clone().filter(|text| !text.is_empty());
+        let fields = if is_client {
+            let mut fields = [Span::default(); 8];
+            fields[Field::SessionValid.index()] = yes;
+            fields
+        } else {
+            Field::ALL.map(|field| match field {
+                Field::SessionValid => yes,
+                Field::UserId => claims.sub,
+                Field::UserAnonymous => flag(claims.is_anonymous),
+                Field::UserVerified => flag(claims.is_verified),
+                Field::UserCanReauthenticate => flag(claims.can_reauthenticate),
+                Field::UserRoles => buffer.join(claims.roles(), ","),
+                Field::SessionAmr => buffer.join(claims.amr(), " "),
+                Field::SessionAuthenticatedAt => {
+                    claims.auth_time.map(|time| time.text).unwrap_or_default()
+                }
+            })
+        };
         Session {
+            buffer: buffer.finish(),
             fields,
-            client_id: present(&claims.client_id),
-            scope: present(&claims.scope),
-            token_id: present(&claims.jti),
-            token_exp: Some(whole_seconds(claims.exp)),
-            token_type: Some(if claims.is_client() { "client" } else { "user" }),
+            client_id: claims.client_id.unwrap_or_default(),
+            scope: claims.scope.unwrap_or_default(),
+            token_id: claims.jti.unwrap_or_default(),
+            token_exp: claims.exp.text,
+            token_type: Some(if is_client { "client" } else { "user" }),
         }
     }
 
@@ -203,7 +219,8 @@ impl Session {
             Some(b"true") => {}
             Some(_) => return Err(ResolverError::NeitherYesNorNo),
         }
-        let mut fields: [Option<Box<str>>; 8] = Default::default();
+        let mut fields = [Span::default(); 8];
+        let mut buffer = Buffer::default();
         for field in Field::ALL {
             let Some(value) = values[field.index()].filter(|value| !value.is_empty()) else {
                 continue;
@@ -212,42 +229,21 @@ impl Session {
             if text.bytes().any(is_control) {
                 return Err(ResolverError::NotText(field));
             }
-            fields[field.index()] = Some(text.into());
+            fields[field.index()] = buffer.push(text);
         }
-        if fields[Field::UserId.index()].is_none() {
+        if fields[Field::UserId.index()].is_empty() {
             return Err(ResolverError::NoUserId);
         }
         Ok(Some(Session {
+            buffer: buffer.finish(),
             fields,
-            client_id: None,
-            scope: None,
-            token_id: None,
-            token_exp: None,
+            client_id: Span::default(),
+            scope: Span::default(),
+            token_id: Span::default(),
+            token_exp: Span::default(),
             token_type: None,
         }))
     }
-
-    /// Bytes on the heap, about.
-    pub(crate) fn heap_size(&self) -> usize {
-        let own = [
-            &self.client_id,
-            &self.scope,
-            &self.token_id,
-            &self.token_exp,
-        ];
-        self.fields
-            .iter()
-            .chain(own)
-            .flatten()
-            .map(|text| text.len())
-            .sum()
-    }
-}
-
-/// Seconds as Go's `time.Time.Unix` writes them: whole, the fraction cut off.
-fn whole_seconds(seconds: f64) -> Box<str> {
-    // Claims are held to 0..=2^53, so the conversion is exact.
-    (seconds as u64).to_string().into()
 }
 
 impl fmt::Display for Field {

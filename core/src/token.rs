@@ -1,9 +1,12 @@
 //! From bytes to a [`VerifiedToken`].
 
+mod cache;
 mod claims;
 mod jose;
 mod verify;
 
-pub use claims::Claims;
+pub use cache::{TokenCache, TokenDigest, TOKEN_SIZE};
+pub(crate) use claims::{is_client, Claimed};
+pub use claims::{Claims, Texts};
 pub use jose::{UnverifiedToken, MAX_HEADER};
 pub use verify::{verify, VerifiedToken};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authgear_core::credential::CookieNames;
+use authgear_core::fingerprint::fingerprint;
 use authgear_core::keys::fetch::{KeysFrom, Source};
 use authgear_core::keys::freshness::Timing;
 use authgear_core::keys::{KeySet, Origin, Url};
@@ -54,13 +55,14 @@ enum Endpoint {
     Fixed(Rc<Tenant>),
     Variable {
         value: ComplexValue,
-        template: Template,
+        template: Box<Template>,
     },
 }
 
 /// What a tenant of an endpoint with variables is made from.
 #[derive(Debug)]
 struct Template {
+    project: String,
     issuer: Option<Box<str>>,
     audience: Vec<Box<str>>,
     internal: Option<Origin>,
@@ -75,6 +77,8 @@ struct Template {
 /// A project at one endpoint.
 #[derive(Debug)]
 pub struct Tenant {
+    /// Tells it from every other tenant of any project.
+    pub id: [u8; 32],
     /// The endpoint's origin, or the issuer without an endpoint: what a token for the project
     /// itself names as its audience.
     pub origin: Box<str>,
@@ -188,7 +192,12 @@ impl Template {
         };
         let issuer = self.issuer.clone().or(origin.clone()).unwrap_or_default();
         let origin = origin.unwrap_or(issuer.clone());
+        let source: &[u8] = match &keys {
+            Keys::File(_) => b"file",
+            Keys::Remote(remote) => &remote.id,
+        };
         Tenant {
+            id: fingerprint([self.project.as_bytes(), issuer.as_bytes(), source]),
             audience: match self.audience.is_empty() {
                 true => vec![origin.clone()],
                 false => self.audience.clone(),

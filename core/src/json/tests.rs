@@ -232,6 +232,43 @@ fn members_by_name() {
     }
 }
 
+/// The strings of an array.
+fn strings(value: &str) -> Option<Vec<Cow<'_, str>>> {
+    let mut strings = Vec::new();
+    each_string(value, |text| strings.push(text))?;
+    Some(strings)
+}
+
+#[test]
+fn white_space_between_tokens_is_never_overlooked() {
+    for tight in [
+        "{\"a\":1}",
+        "[]",
+        "{\"a b\":[\"c d\",true,null,-1.5e3]}",
+        "\"\"",
+        "",
+    ] {
+        assert!(!may_be_loose(tight), "{tight}");
+    }
+    // Every place where white space may stand, one at a time.
+    let tokens = [
+        "{", "\"a b\"", ":", "[", "1", ",", "true", ",", "\"c\"", ",", "{", "}", "]", ",", "\"d\"",
+        ":", "null", "}",
+    ];
+    for blank in [" ", "\t", "\n", "\r", "  \n"] {
+        for place in 0..=tokens.len() {
+            let (before, behind) = tokens.split_at(place);
+            let json = [&before.concat(), blank, &behind.concat()].concat();
+            assert!(may_be_loose(&json), "{json:?}");
+            assert_eq!(compact(&json), tokens.concat());
+        }
+    }
+    assert!(may_be_loose("\"\x7f\""));
+    // Looked at once more than needed.
+    assert!(may_be_loose("\"a, b\""));
+    assert_eq!(compact("\"a, b\""), "\"a, b\"");
+}
+
 #[test]
 fn strings_and_elements_keep_to_their_type() {
     assert_eq!(string(r#""a\u0062""#).as_deref(), Some("ab"));
@@ -240,7 +277,16 @@ fn strings_and_elements_keep_to_their_type() {
     }
     assert_eq!(strings(r#"["a", "b"]"#).unwrap(), ["a", "b"]);
     assert_eq!(strings("[]").unwrap().len(), 0);
-    for other in [r#""a""#, r#"["a",1]"#, r#"["a",null]"#, "{}", "null"] {
+    assert_eq!(strings(r#"["a\u0062"]"#).unwrap(), ["ab"]);
+    for other in [
+        r#""a""#,
+        r#"["a",1]"#,
+        r#"["a",null]"#,
+        r#"["\ud800"]"#,
+        r#"["a"] 1"#,
+        "{}",
+        "null",
+    ] {
         assert_eq!(strings(other), None, "{other}");
     }
 }

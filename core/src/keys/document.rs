@@ -1,5 +1,6 @@
 //! A JWKS document (RFC 7517, section 5) and the keys in it.
 
+use aws_lc_rs::signature::ParsedPublicKey;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -115,6 +116,18 @@ impl KeySet {
         self.keys.iter().any(|key| key.kid() == Some(kid))
     }
 
+    /// The keys that a token with that header may have been signed by.
+    pub(crate) fn fitting<'a>(
+        &'a self,
+        kid: Option<&'a str>,
+        algorithm: Algorithm,
+    ) -> impl Iterator<Item = (&'a KeyId, &'a ParsedPublicKey)> {
+        self.keys
+            .iter()
+            .filter(move |key| kid.is_none() || key.kid() == kid)
+            .filter_map(move |key| Some((key.id(), key.verifier(algorithm)?)))
+    }
+
     /// Which key made the signature over the message, in the order of the document.
     pub(crate) fn check_signature(
         &self,
@@ -123,12 +136,7 @@ impl KeySet {
         message: &[u8],
         signature: &[u8],
     ) -> Result<KeyId, Reason> {
-        let mut fitting = self
-            .keys
-            .iter()
-            .filter(|key| kid.is_none() || key.kid() == kid)
-            .filter_map(|key| Some((key.id(), key.verifier(algorithm)?)))
-            .peekable();
+        let mut fitting = self.fitting(kid, algorithm).peekable();
         let Some(kid) = kid else {
             let (id, verifier) = fitting.next().ok_or(Reason::UnknownKey)?;
             if fitting.next().is_some() {

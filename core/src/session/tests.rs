@@ -1,8 +1,9 @@
 use super::*;
-use crate::token::Claims;
 
 fn of(payload: &str) -> Session {
-    Session::of_claims(&Claims::parse(payload).unwrap())
+    let mut buffer = Buffer::new(payload);
+    let claims = Claimed::parse(payload, &mut buffer).unwrap();
+    Session::of_claims(&claims, buffer)
 }
 
 fn texts(session: &Session) -> Vec<Option<&str>> {

@@ -2,9 +2,11 @@
 //! 7519, RFC 9068).
 
 use std::borrow::Cow;
+use std::fmt;
 
 use crate::json;
 use crate::reason::Reason;
+use crate::span::{Buffer, Span};
 use crate::text::is_control;
 
 /// What a verified token claims, as far as this crate knows the names.
@@ -12,13 +14,13 @@ use crate::text::is_control;
 /// Absent arrays are empty; everything else that is absent is `None`. Times are Unix seconds from 0
 /// to 2^53, fractions allowed. The claims that have a variable of their own hold no control
 /// character.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Claims {
+pub struct Claims<'a> {
     /// `iss`
-    pub iss: Option<Box<str>>,
+    pub iss: Option<&'a str>,
     /// `aud`, a string or an array of strings.
-    pub aud: Vec<Box<str>>,
+    pub aud: Texts<'a>,
     /// `exp`
     pub exp: f64,
     /// `nbf`
@@ -26,17 +28,17 @@ pub struct Claims {
     /// `iat`; not compared with anything.
     pub iat: Option<f64>,
     /// `sub`: the user's id, or `client_id_` and the client's; never empty.
-    pub sub: Box<str>,
+    pub sub: &'a str,
     /// `client_id`
-    pub client_id: Option<Box<str>>,
+    pub client_id: Option<&'a str>,
     /// `scope`, separated by spaces.
-    pub scope: Option<Box<str>>,
+    pub scope: Option<&'a str>,
     /// `jti`
-    pub jti: Option<Box<str>>,
+    pub jti: Option<&'a str>,
     /// `auth_time`: when the user logged in.
     pub auth_time: Option<f64>,
     /// `amr`: how the user logged in (RFC 8176).
-    pub amr: Vec<Box<str>>,
+    pub amr: Texts<'a>,
     /// `https://authgear.com/claims/user/is_anonymous`
     pub is_anonymous: Option<bool>,
     /// `https://authgear.com/claims/user/is_verified`
@@ -44,19 +46,89 @@ pub struct Claims {
     /// `https://authgear.com/claims/user/can_reauthenticate`
     pub can_reauthenticate: Option<bool>,
     /// `https://authgear.com/claims/user/roles`
-    pub roles: Vec<Box<str>>,
+    pub roles: Texts<'a>,
+}
+
+impl Claims<'_> {
+    /// Whether the token is a client's (machine-to-machine), by the form of its `sub`.
+    pub fn is_client(&self) -> bool {
+        is_client(self.sub)
+    }
+}
+
+pub(crate) fn is_client(sub: &str) -> bool {
+    sub.starts_with("client_id_")
+}
+
+/// The strings of one claim.
+#[derive(Clone, Copy)]
+pub struct Texts<'a> {
+    buffer: &'a str,
+    spans: &'a [Span],
+}
+
+impl<'a> Texts<'a> {
+    /// Each of them, in the order of the token.
+    pub fn iter(self) -> impl Iterator<Item = &'a str> {
+        self.spans.iter().map(move |span| span.of(self.buffer))
+    }
+
+    /// Whether that very text is among them.
+    pub fn contains(self, text: &str) -> bool {
+        self.iter().any(|own| own == text)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.spans.is_empty()
+    }
+}
+
+impl PartialEq for Texts<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl fmt::Debug for Texts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
 }
 
 /// The latest time a claim may name: beyond it an `f64` no longer holds every second.
 const MAX_TIME: u64 = 1 << 53;
 
-impl Claims {
-    /// Whether the token is a client's (machine-to-machine), by the form of its `sub`.
-    pub fn is_client(&self) -> bool {
-        self.sub.starts_with("client_id_")
-    }
+/// The claims, their texts as places in a buffer.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    pub(crate) iss: Option<Span>,
+    pub(crate) exp: Time,
+    pub(crate) nbf: Option<f64>,
+    pub(crate) iat: Option<f64>,
+    pub(crate) sub: Span,
+    pub(crate) client_id: Option<Span>,
+    pub(crate) scope: Option<Span>,
+    pub(crate) jti: Option<Span>,
+    pub(crate) auth_time: Option<Time>,
+    pub(crate) is_anonymous: Option<bool>,
+    pub(crate) is_verified: Option<bool>,
+    pub(crate) can_reauthenticate: Option<bool>,
+    /// Those of `aud`, `amr` and `roles`, in this order.
+    lists: Box<[Span]>,
+    amr_from: u32,
+    roles_from: u32,
+}
 
-    /// Reads a payload whose signature was checked.
+/// A time, and in whole seconds as Go's `time.Time.Unix` writes them: the fraction cut off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Time {
+    pub(crate) seconds: f64,
+    pub(crate) text: Span,
+}
+
+impl Claimed {
+    /// Reads the buffer's payload, whose signature was checked.
     ///
     /// # Errors
     ///
@@ -64,47 +136,97 @@ impl Claims {
     /// deep; [`Reason::BadClaim`] when `exp` or `sub` is absent or `sub` empty, when a claim has
     /// the wrong type (`null` is one), when a time is out of range, and when a claim with a
     /// variable of its own holds a control character.
-    pub(crate) fn parse(payload: &str) -> Result<Claims, Reason> {
+    pub(crate) fn parse<'a>(payload: &'a str, buffer: &mut Buffer<'a>) -> Result<Claimed, Reason> {
         let raw = Raw::parse(payload)?;
-        Ok(Claims {
-            iss: raw.iss.map(plain).transpose()?,
-            aud: raw.aud.map(one_or_many).transpose()?.unwrap_or_default(),
-            exp: raw.exp.map(time).transpose()?.ok_or(Reason::BadClaim)?,
+        let mut lists = Vec::with_capacity(8);
+        if let Some(aud) = raw.aud {
+            if aud.starts_with('[') {
+                array(aud, buffer, &mut lists, |_| true)?;
+            } else {
+                lists.push(plain(aud, buffer)?);
+            }
+        }
+        let amr_from = lists.len() as u32;
+        if let Some(amr) = raw.amr {
+            array(amr, buffer, &mut lists, is_printable)?;
+        }
+        let roles_from = lists.len() as u32;
+        if let Some(roles) = raw.roles {
+            array(roles, buffer, &mut lists, is_printable)?;
+        }
+        let iss = raw.iss.map(|iss| plain(iss, buffer)).transpose()?;
+        let mut printable =
+            |raw: Option<&'a str>| raw.map(|value| printable(value, buffer)).transpose();
+        let sub = printable(raw.sub)?.filter(|sub| !sub.is_empty());
+        let (client_id, scope, jti) = (
+            printable(raw.client_id)?,
+            printable(raw.scope)?,
+            printable(raw.jti)?,
+        );
+        let mut shown = |raw: Option<&'a str>| -> Result<Option<Time>, Reason> {
+            let Some(value) = raw else { return Ok(None) };
+            let seconds = time(value)?;
+            let text = if is_whole(value) {
+                buffer.keep(Cow::Borrowed(value))
+            } else {
+                // Held to 0..=2^53, so the conversion is exact.
+                buffer.push(&(seconds as u64).to_string())
+            };
+            Ok(Some(Time { seconds, text }))
+        };
+        Ok(Claimed {
+            iss,
+            exp: shown(raw.exp)?.ok_or(Reason::BadClaim)?,
             nbf: raw.nbf.map(time).transpose()?,
             iat: raw.iat.map(time).transpose()?,
-            sub: raw
-                .sub
-                .map(printable)
-                .transpose()?
-                .filter(|sub| !sub.is_empty())
-                .ok_or(Reason::BadClaim)?,
-            client_id: raw.client_id.map(printable).transpose()?,
-            scope: raw.scope.map(printable).transpose()?,
-            jti: raw.jti.map(printable).transpose()?,
-            auth_time: raw.auth_time.map(time).transpose()?,
-            amr: raw.amr.map(printables).transpose()?.unwrap_or_default(),
+            sub: sub.ok_or(Reason::BadClaim)?,
+            client_id,
+            scope,
+            jti,
+            auth_time: shown(raw.auth_time)?,
             is_anonymous: raw.is_anonymous.map(flag).transpose()?,
             is_verified: raw.is_verified.map(flag).transpose()?,
             can_reauthenticate: raw.can_reauthenticate.map(flag).transpose()?,
-            roles: raw.roles.map(printables).transpose()?.unwrap_or_default(),
+            lists: lists.into(),
+            amr_from,
+            roles_from,
         })
     }
 
-    /// Bytes on the heap, about.
+    pub(crate) fn amr(&self) -> &[Span] {
+        &self.lists[self.amr_from as usize..self.roles_from as usize]
+    }
+
+    pub(crate) fn roles(&self) -> &[Span] {
+        &self.lists[self.roles_from as usize..]
+    }
+
+    /// The claims with the texts of their buffer.
+    pub(crate) fn read<'a>(&'a self, buffer: &'a str) -> Claims<'a> {
+        let text = |span: Option<Span>| span.map(|span| span.of(buffer));
+        let texts = |spans| Texts { buffer, spans };
+        Claims {
+            iss: text(self.iss),
+            aud: texts(&self.lists[..self.amr_from as usize]),
+            exp: self.exp.seconds,
+            nbf: self.nbf,
+            iat: self.iat,
+            sub: self.sub.of(buffer),
+            client_id: text(self.client_id),
+            scope: text(self.scope),
+            jti: text(self.jti),
+            auth_time: self.auth_time.map(|time| time.seconds),
+            amr: texts(self.amr()),
+            is_anonymous: self.is_anonymous,
+            is_verified: self.is_verified,
+            can_reauthenticate: self.can_reauthenticate,
+            roles: texts(self.roles()),
+        }
+    }
+
+    /// Bytes on the heap beside the buffer.
     pub(super) fn heap_size(&self) -> usize {
-        let one = [&self.iss, &self.client_id, &self.scope, &self.jti];
-        let many = [&self.aud, &self.amr, &self.roles];
-        self.sub.len()
-            + one
-                .into_iter()
-                .flatten()
-                .map(|text| text.len())
-                .sum::<usize>()
-            + many
-                .into_iter()
-                .flatten()
-                .map(|text| text.len() + size_of::<Box<str>>())
-                .sum::<usize>()
+        size_of_val(&*self.lists)
     }
 }
 
@@ -160,38 +282,32 @@ impl<'a> Raw<'a> {
     }
 }
 
-fn plain(value: &str) -> Result<Box<str>, Reason> {
-    json::string(value).map(Into::into).ok_or(Reason::BadClaim)
+fn plain<'a>(value: &'a str, buffer: &mut Buffer<'a>) -> Result<Span, Reason> {
+    let text = json::string(value).ok_or(Reason::BadClaim)?;
+    Ok(buffer.keep(text))
 }
 
-fn printable(value: &str) -> Result<Box<str>, Reason> {
-    json::string(value)
-        .ok_or(Reason::BadClaim)
-        .and_then(without_controls)
+fn printable<'a>(value: &'a str, buffer: &mut Buffer<'a>) -> Result<Span, Reason> {
+    let text = json::string(value).filter(|text| is_printable(text));
+    Ok(buffer.keep(text.ok_or(Reason::BadClaim)?))
 }
 
-fn printables(value: &str) -> Result<Vec<Box<str>>, Reason> {
-    json::strings(value)
-        .ok_or(Reason::BadClaim)?
-        .into_iter()
-        .map(without_controls)
-        .collect()
+fn array<'a>(
+    value: &'a str,
+    buffer: &mut Buffer<'a>,
+    list: &mut Vec<Span>,
+    is_good: impl Fn(&str) -> bool,
+) -> Result<(), Reason> {
+    let mut all_good = true;
+    let strings = json::each_string(value, |text| {
+        all_good &= is_good(&text);
+        list.push(buffer.keep(text));
+    });
+    strings.filter(|()| all_good).ok_or(Reason::BadClaim)
 }
 
-fn without_controls(text: Cow<'_, str>) -> Result<Box<str>, Reason> {
-    if text.bytes().any(is_control) {
-        return Err(Reason::BadClaim);
-    }
-    Ok(text.into())
-}
-
-fn one_or_many(value: &str) -> Result<Vec<Box<str>>, Reason> {
-    if value.starts_with('[') {
-        let strings = json::strings(value).ok_or(Reason::BadClaim)?;
-        Ok(strings.into_iter().map(Into::into).collect())
-    } else {
-        Ok(vec![plain(value)?])
-    }
+fn is_printable(text: &str) -> bool {
+    !text.bytes().any(is_control)
 }
 
 fn flag(value: &str) -> Result<bool, Reason> {
@@ -202,9 +318,13 @@ fn flag(value: &str) -> Result<bool, Reason> {
     }
 }
 
+fn is_whole(value: &str) -> bool {
+    value.bytes().all(|b| b.is_ascii_digit())
+}
+
 fn time(value: &str) -> Result<f64, Reason> {
     // Whole seconds are compared as integers: as an f64, 2^53 + 1 would pass for 2^53.
-    if value.bytes().all(|b| b.is_ascii_digit()) {
+    if is_whole(value) {
         return match value.parse::<u64>() {
             Ok(seconds) if seconds <= MAX_TIME => Ok(seconds as f64),
             _ => Err(Reason::BadClaim),

@@ -2,13 +2,14 @@
 
 use std::sync::OnceLock;
 
-use super::claims::Claims;
+use super::claims::{Claimed, Claims};
 use super::jose::UnverifiedToken;
-use crate::algorithm::AlgorithmSet;
+use crate::algorithm::{Algorithm, AlgorithmSet};
 use crate::json;
 use crate::keys::{KeyId, KeySet};
 use crate::reason::Reason;
 use crate::session::Session;
+use crate::span::{Buffer, Span};
 
 /// A token whose signature was checked and whose claims have the right types.
 ///
@@ -16,13 +17,16 @@ use crate::session::Session;
 /// every request.
 #[derive(Debug)]
 pub struct VerifiedToken {
-    claims: Claims,
+    /// Its buffer holds every text of the token.
     session: Session,
-    payload: Box<str>,
+    claims: Claimed,
+    payload: Span,
     /// The payload as compact JSON, made when first asked for; `None` when the payload is that
     /// already.
     compact: OnceLock<Option<Box<str>>>,
-    typ: Option<Box<str>>,
+    typ: Option<Span>,
+    algorithm: Algorithm,
+    has_kid: bool,
     key_id: KeyId,
 }
 
@@ -50,21 +54,24 @@ pub fn verify(
     }
     let key_id = keys.check_signature(token.kid(), algorithm, token.signed, &token.signature)?;
     let payload = std::str::from_utf8(&token.payload).map_err(|_| Reason::Malformed)?;
-    let claims = Claims::parse(payload)?;
+    let mut buffer = Buffer::new(payload);
+    let claims = Claimed::parse(payload, &mut buffer)?;
     Ok(VerifiedToken {
-        session: Session::of_claims(&claims),
+        payload: buffer.payload(),
+        typ: token.typ.as_deref().map(|typ| buffer.push(typ)),
+        session: Session::of_claims(&claims, buffer),
         claims,
-        payload: payload.into(),
         compact: OnceLock::new(),
-        typ: token.typ.clone(),
+        algorithm,
+        has_kid: token.kid().is_some(),
         key_id,
     })
 }
 
 impl VerifiedToken {
     /// The claims this crate knows.
-    pub fn claims(&self) -> &Claims {
-        &self.claims
+    pub fn claims(&self) -> Claims<'_> {
+        self.claims.read(self.session.buffer())
     }
 
     /// What the token says of the caller, rendered as the resolver would.
@@ -72,24 +79,32 @@ impl VerifiedToken {
         &self.session
     }
 
-    /// Which key signed; ask [`KeySet::contains`] whether it still is in the key set.
+    /// Which key signed; [`VerifiedToken::is_backed_by`] says whether it still counts.
     pub fn key_id(&self) -> &KeyId {
         &self.key_id
     }
 
+    /// Whether [`verify`] would come to the same key again: the key that signed is still in the set,
+    /// for a token without a `kid` as the only one that fits, and the algorithm is still allowed.
+    pub fn is_backed_by(&self, keys: &KeySet, allowed: AlgorithmSet) -> bool {
+        allowed.contains(self.algorithm)
+            && keys.contains(&self.key_id)
+            && (self.has_kid || keys.fitting(None, self.algorithm).count() == 1)
+    }
+
     /// The header's `typ`.
     pub fn typ(&self) -> Option<&str> {
-        self.typ.as_deref()
+        self.typ.map(|typ| typ.of(self.session.buffer()))
     }
 
     /// All claims as compact JSON: the payload without white space between its tokens, numbers
     /// digit for digit, and no raw control character.
     pub fn claims_json(&self) -> &str {
         let compact = self.compact.get_or_init(|| {
-            let compact = json::compact(&self.payload);
-            (*compact != *self.payload).then(|| compact.into())
+            let compact = json::compact(self.payload());
+            (*compact != *self.payload()).then(|| compact.into())
         });
-        compact.as_deref().unwrap_or(&self.payload)
+        compact.as_deref().unwrap_or_else(|| self.payload())
     }
 
     /// The text of one top-level claim, as `$authgear_claim_NAME` shows it.
@@ -114,7 +129,7 @@ impl VerifiedToken {
                 alike.push(value);
             }
         };
-        json::strict_object(&self.payload, each).ok()?;
+        json::strict_object(self.payload(), each).ok()?;
         match (exact, &alike[..]) {
             (Some(value), _) => json::shown(value),
             (None, [only]) => json::shown(only),
@@ -129,21 +144,25 @@ impl VerifiedToken {
             return None;
         }
         // The payload may begin with white space, which a value as such does not.
-        let object = self.payload.trim_start_matches([' ', '\t', '\n', '\r']);
+        let object = self.payload().trim_start_matches([' ', '\t', '\n', '\r']);
         let value = path
             .iter()
             .try_fold(object, |object, name| json::member(object, name.as_ref()))?;
         json::shown(value)
     }
 
+    fn payload(&self) -> &str {
+        self.payload.of(self.session.buffer())
+    }
+
     /// About how many bytes this takes, for a cache that is bounded by memory.
     ///
-    /// Counts the compact JSON too, which may be made later.
+    /// Counts the compact JSON too where it may be made later.
     pub fn size(&self) -> usize {
-        size_of::<VerifiedToken>()
-            + 2 * self.payload.len()
-            + self.typ.as_ref().map_or(0, |typ| typ.len())
-            + self.claims.heap_size()
-            + self.session.heap_size()
+        let compact = match json::may_be_loose(self.payload()) {
+            true => self.payload().len(),
+            false => 0,
+        };
+        size_of::<VerifiedToken>() + self.session.buffer().len() + self.claims.heap_size() + compact
     }
 }

@@ -412,6 +412,7 @@ impl Block {
         }
 
         let template = Template {
+            project: name.clone(),
             issuer: self.issuer,
             audience: self.audience.unwrap_or_default(),
             internal: self.internal_endpoint,
@@ -427,7 +428,10 @@ impl Block {
             },
         };
         let endpoint = match self.endpoint {
-            Some(GivenEndpoint::Variable(value)) => Endpoint::Variable { value, template },
+            Some(GivenEndpoint::Variable(value)) => Endpoint::Variable {
+                value,
+                template: Box::new(template),
+            },
             Some(GivenEndpoint::Fixed(origin)) => {
                 Endpoint::Fixed(Rc::new(template.tenant(Some(origin))))
             }

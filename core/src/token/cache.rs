@@ -1,0 +1,113 @@
+//! Verified tokens that one worker has met: their claims and which key signed them, never a
+//! verdict.
+
+use std::hash::Hasher;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+
+use lru::LruCache;
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use super::verify::VerifiedToken;
+use crate::fingerprint::{random_key, NoRandomness};
+use crate::keys::KeyId;
+
+/// Bytes for one token, on average over the cache. A token of Authgear's takes less than half of
+/// it.
+pub const TOKEN_SIZE: usize = 2048;
+
+/// What an entry takes beside its token: the place in the list with the digest, and that in the
+/// hash table when it is least full, with the allocator's own.
+const ENTRY_SIZE: usize = 160;
+
+/// Tells tokens apart without keeping them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TokenDigest(u128);
+
+/// The tokens that were verified last, the least recently used of which go first.
+///
+/// A token is found by SipHash-2-4 of 128 bits under a key that nobody knows, so nobody can look
+/// for one that collides with another. The digest covers the source of the keys: a token that was
+/// verified for one is unknown to any other. Whoever takes a token out still has to ask
+/// [`VerifiedToken::is_backed_by`] and the rules of the location.
+pub struct TokenCache {
+    key: [u8; 16],
+    capacity: NonZeroUsize,
+    tokens: LruCache<TokenDigest, Rc<VerifiedToken>>,
+    /// What the entries take together, about.
+    size: usize,
+}
+
+impl TokenCache {
+    /// An empty cache for that many tokens, and for that many times [`TOKEN_SIZE`].
+    ///
+    /// # Errors
+    ///
+    /// When the system has no randomness to give.
+    pub fn new(capacity: NonZeroUsize) -> Result<TokenCache, NoRandomness> {
+        let mut key = [0; 16];
+        key.copy_from_slice(&random_key()?[..16]);
+        Ok(TokenCache {
+            key,
+            capacity,
+            // Its memory grows with what is in it.
+            tokens: LruCache::unbounded(),
+            size: 0,
+        })
+    }
+
+    /// How many tokens there is room for.
+    pub fn capacity(&self) -> NonZeroUsize {
+        self.capacity
+    }
+
+    /// What a token is found by, for one source of keys.
+    pub fn digest(&self, source: &[u8; 32], token: &[u8]) -> TokenDigest {
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        // The source has a fixed length, so it cannot run into the token.
+        hasher.write(source);
+        hasher.write(token);
+        TokenDigest(hasher.finish128().as_u128())
+    }
+
+    /// The token of that digest, which is then the most recently used one.
+    pub fn get(&mut self, digest: &TokenDigest) -> Option<Rc<VerifiedToken>> {
+        self.tokens.get(digest).map(Rc::clone)
+    }
+
+    /// Keeps a token, unless it has expired at the time `now`, in Unix seconds, or is larger than
+    /// the whole cache.
+    pub fn put(&mut self, digest: TokenDigest, token: Rc<VerifiedToken>, now: f64) {
+        let limit = self.capacity.get().saturating_mul(TOKEN_SIZE);
+        let size = token.size() + ENTRY_SIZE;
+        let is_alive = now < token.claims().exp;
+        if !is_alive || size > limit {
+            return;
+        }
+        self.size += size;
+        if let Some(old) = self.tokens.put(digest, token) {
+            self.size -= old.size() + ENTRY_SIZE;
+        }
+        while self.size > limit || self.tokens.len() > self.capacity.get() {
+            let Some((_, oldest)) = self.tokens.pop_lru() else {
+                return;
+            };
+            self.size -= oldest.size() + ENTRY_SIZE;
+        }
+    }
+
+    /// Drops every token that the key signed.
+    pub fn forget_key(&mut self, key: &KeyId) {
+        let signed: Vec<TokenDigest> = self
+            .tokens
+            .iter()
+            .filter(|(_, token)| token.key_id() == key)
+            .map(|(digest, _)| *digest)
+            .collect();
+        for digest in signed {
+            if let Some(token) = self.tokens.pop(&digest) {
+                self.size -= token.size() + ENTRY_SIZE;
+            }
+        }
+    }
+}

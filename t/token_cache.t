@@ -1,0 +1,269 @@
+# Verified tokens that a worker remembers: what is not verified again, and what
+# is judged all the same.
+
+use strict;
+use warnings;
+
+use Test::More;
+use Test::Nginx::Authgear args => ['--tenants'];
+use Test::Nginx::Authgear::Resolver;
+use Test::Nginx::Authgear::Server;
+use Time::HiRes qw(sleep time);
+
+my $source = 'add_header X-Source $authgear_source always;';
+
+sub start {
+    my (%option) = @_;
+    my $server = join "\n", $source, delete $option{server} // '';
+    return Test::Nginx::Authgear::Server->start(workers => 1, %option, server => $server);
+}
+
+# "status reason source" of a request.
+sub said {
+    my ($answer) = @_;
+    return "error $answer->{error}" if $answer->{error};
+    my ($from) = $answer->{headers} =~ /^X-Source: (\S+)/mi;
+    return join ' ', $answer->{status}, $answer->{reason}, $from // '-';
+}
+
+sub ask {
+    my ($nginx, $token, %request) = @_;
+    return said($nginx->ask(token => $token, %request));
+}
+
+sub done {
+    my ($nginx) = @_;
+    ok($nginx->stop, 'nginx ends');
+    $nginx->was_sound;
+    return;
+}
+
+my ($new, $known) = ('200 ok jwt', '200 ok jwt_cache');
+
+# --- what is remembered
+
+{
+    my $nginx = start(
+        workers => 2,
+        server => <<'END',
+location /early { set $early $authgear_user_id; authgear_verify myapp; empty_gif; }
+location /again { authgear_verify myapp; try_files /none @target; }
+location @target { authgear_verify myapp; empty_gif; }
+location /any { satisfy any; deny all; authgear_verify myapp; empty_gif; }
+END
+    );
+    my %to = $nginx->connection_to_each;
+    my ($one, $other) = values %to;
+    my $token = token(user => 'alice');
+    is(ask($nginx, $token, on => $one), $new, 'a token that nobody has seen is verified');
+    is(ask($nginx, $token, on => $one), $known, 'and not verified again');
+    is(ask($nginx, $token, on => $other), $new, 'another worker verifies it itself');
+    is(ask($nginx, $token, on => $other), $known, 'once');
+    is(ask($nginx, $token, on => $one, path => '/any'), $known, 'satisfy any');
+
+    my $answer = $nginx->ask(headers => "Cookie: app_access_token=$token", on => $one);
+    is(said($answer), $known, 'the same token in a cookie');
+    is($answer->{user}, 'alice', 'names the same user');
+
+    for my $path ('/early', '/again') {
+        my $next = token();
+        is(ask($nginx, $next, on => $one, path => $path), $new, "$path: what this request verified is no memory");
+        is(ask($nginx, $next, on => $one, path => $path), $known, "$path: the next one finds it");
+    }
+
+    # Anything but the very same bytes.
+    my ($header, $payload, $signature) = split /\./, $token;
+    my $mangle = sub { my ($text) = @_; return $text =~ s/^(.{5})(.)/$1 . ($2 eq 'A' ? 'B' : 'A')/er };
+    is(ask($nginx, join('.', $header, $payload, $mangle->($signature)), on => $one), '401 bad_signature none',
+        'a token with another signature is not that token');
+    is(ask($nginx, join('.', $header, $mangle->($payload), $signature), on => $one), '401 bad_signature none',
+        'nor is one with another payload');
+    my $last = substr $signature, -1;
+    my $loose = $last =~ tr/AQgw/BRhx/r;
+    is(ask($nginx, join('.', $header, $payload, substr($signature, 0, -1) . $loose), on => $one),
+        '401 malformed none', 'nor one whose base64 is sloppy');
+    is(ask($nginx, "$token=", on => $one), '401 malformed none', 'nor one with padding');
+    is(ask($nginx, $token, on => $one), $known, 'which itself is still known');
+
+    ok($nginx->reload, 'a reload');
+    %to = $nginx->connection_to_each;
+    ($one) = values %to;
+    is(ask($nginx, $token, on => $one), $new, 'new workers begin with nothing');
+    done($nginx);
+}
+
+# --- what is judged on every request
+
+{
+    my $endpoint = 'endpoint $TEST_NGINX_AUTHGEAR;';
+    my $nginx = start(
+        project => "$endpoint leeway 1s;",
+        http => <<"END",
+authgear_project same { $endpoint }
+authgear_project strict { $endpoint audience https://other.example; }
+authgear_project ps { $endpoint algorithms PS256; }
+authgear_project clients { $endpoint token_type client; }
+END
+        server => join("\n",
+            (map { "location /$_ { authgear_verify $_; empty_gif; }" } qw(same strict ps clients)),
+            'location /staff { authgear_verify myapp; authgear_require_role staff; empty_gif; }',
+            'location /shop { authgear_verify myapp; authgear_audience https://shop.example; empty_gif; }',
+        ),
+    );
+    my $token = token();
+    is(ask($nginx, $token), $new, 'a token');
+    is(ask($nginx, $token), $known, 'that is known');
+    is(ask($nginx, $token, path => '/same'), $new, 'another project shares nothing, not even of the same endpoint');
+    for (1 .. 2) {
+        is(ask($nginx, $token, path => '/strict'), '401 bad_audience none', 'its audience counts');
+        is(ask($nginx, $token, path => '/ps'), '401 unsupported_algorithm none', 'its algorithms count');
+        is(ask($nginx, $token, path => '/clients'), '401 bad_type none', 'its token type counts');
+        is(ask($nginx, $token, path => '/staff'), '403 policy jwt_cache', 'the roles of another location count');
+        is(ask($nginx, $token, path => '/shop'), '401 bad_audience none', 'and so does its audience');
+    }
+    is(ask($nginx, $token), $known, 'the token is known all the while');
+
+    my $short = token(expires_in => 2);
+    is(ask($nginx, $short), $new, 'a token that is about to expire');
+    is(ask($nginx, $short), $known, 'is known');
+    soon { ask($nginx, $short) eq '401 expired none' } 'and expires all the same';
+    is(ask($nginx, $short), '401 expired none', 'for good');
+    is(ask($nginx, $token), $known, 'unlike others');
+    done($nginx);
+}
+
+# --- keys that leave
+
+{
+    my $nginx = start(workers => 3, project => 'jwks_min_interval 1s; jwks_refresh 1s;');
+    my %to = $nginx->connection_to_each;
+    my $on_each = sub {
+        my ($token) = @_;
+        my %count;
+        $count{ ask($nginx, $token, on => $_) }++ for values %to;
+        return \%count;
+    };
+    my $old = token();
+    is_deeply($on_each->($old), { $new => 3 }, 'a token, in three workers');
+    is_deeply($on_each->($old), { $known => 3 }, 'known in each');
+
+    control('POST', '/-/keys/rotate', {});
+    my $newer = token();
+    soon { ask($nginx, $newer) =~ /^200/ } 'a key comes';
+    is_deeply($on_each->($old), { $known => 3 }, 'tokens of the old one are known');
+
+    my $kept = token();
+    $on_each->($kept);
+    control('POST', '/-/keys/rotate', { keep_old => JSON::PP::false() });
+    my $newest = token();
+    soon { ask($nginx, $newest) =~ /^200/ } 'the old keys leave';
+    for my $token ($old, $newer, $kept) {
+        is_deeply($on_each->($token), { '401 unknown_key none' => 3 },
+            'a key that left takes its tokens along, in every worker at once');
+    }
+    $on_each->($newest);
+    is_deeply($on_each->($newest), { $known => 3 }, 'those of the new key are known');
+
+    # Without a kid a token is good as long as one key fits.
+    my $bare = token(header_remove => ['kid']);
+    is_deeply($on_each->($bare), { $new => 3 }, 'a token without kid');
+    is_deeply($on_each->($bare), { $known => 3 }, 'is known');
+    control('POST', '/-/keys/rotate', {});
+    my $second = token();
+    soon { ask($nginx, $second) =~ /^200/ } 'until there is a second key';
+    is_deeply($on_each->($bare), { '401 unknown_key none' => 3 }, 'that it could be of');
+    done($nginx);
+}
+
+# --- which tokens, and how many
+
+{
+    my $nginx = start(http => 'authgear_token_cache 3;');
+    my ($a, $b, $c, $d) = map { token(user => $_) } qw(a b c d);
+    is(ask($nginx, $_), $new, 'room for three tokens') for $a, $b, $c;
+    is(ask($nginx, $_), $known, 'all are known') for $c, $b, $a;
+    is(ask($nginx, $d), $new, 'a fourth one');
+    is(ask($nginx, $_), $known, 'finds room') for $a, $b, $d;
+    is(ask($nginx, $c), $new, 'that of the least recently used');
+
+    # c, d and b are there now.
+    my $refused = 0;
+    my ($header, undef, $signature) = split /\./, $a;
+    for my $number (1 .. 20) {
+        my (undef, $payload) = split /\./, token(user => "forged-$number");
+        $refused += ask($nginx, "$header.$payload.$signature") eq '401 bad_signature none';
+        $refused += ask($nginx, token(key => 'stranger')) eq '401 bad_signature none';
+        $refused += ask($nginx, token(expires_in => -1)) eq '401 expired none';
+        $refused += ask($nginx, "$header.$number.x") =~ /^401 malformed/;
+    }
+    is($refused, 80, 'forged, foreign, expired and broken tokens');
+    is(ask($nginx, $_), $known, 'push nothing out') for $b, $c, $d;
+    done($nginx);
+}
+
+{
+    # Eight tokens may take 16 KiB.
+    my $nginx = start(http => 'authgear_token_cache 8; large_client_header_buffers 4 32k;');
+    my @small = map { token(user => "small-$_") } 1 .. 8;
+    ask($nginx, $_) for @small;
+    is_deeply([map { ask($nginx, $_) } @small], [($known) x 8], 'eight tokens of the usual size');
+    my @large = map { token(claims => { "x$_" => 'x' x 6000 }) } 1 .. 3;
+    ask($nginx, $_) for @large;
+    is(ask($nginx, $_), $known, 'large ones') for $large[1], $large[2];
+    is(ask($nginx, $large[0]), $new, 'count for what they take');
+    isnt(ask($nginx, $small[0]), $known, 'and push out others');
+    done($nginx);
+}
+
+{
+    my $nginx = start(http => 'authgear_token_cache off;');
+    my $token = token();
+    is(ask($nginx, $token), $new, 'off: a token is verified every time') for 1 .. 3;
+    done($nginx);
+}
+
+# --- tenants
+
+{
+    my $nginx = start(
+        project => 'endpoint https://$arg_t.example.com; internal_endpoint $TEST_NGINX_AUTHGEAR;',
+    );
+    my ($red, $blue) = map {
+        control('POST', "/-/token?project=https://$_.example.com", { user => $_ })
+    } qw(red blue);
+    for my $source ('jwt', 'jwt_cache') {
+        is(ask($nginx, $red, path => '/?t=red'), "200 ok $source", "red's token at red: $source");
+        is(ask($nginx, $blue, path => '/?t=blue'), "200 ok $source", "blue's token at blue: $source");
+    }
+    is(ask($nginx, $red, path => '/?t=blue'), '401 unknown_key none', 'a tenant knows nothing of another');
+    is(ask($nginx, $blue, path => '/?t=red'), '401 unknown_key none', 'nor the other way round');
+
+    # Tenants with the same keys are still two.
+    control('PUT', "/-/keys/raw?project=https://$_.example.com", key_set()) for qw(green yellow);
+    my $token = token(claims => { iss => 'https://green.example.com', aud => ['https://green.example.com'] });
+    is(ask($nginx, $token, path => '/?t=green'), $new, 'a tenant with keys of another');
+    is(ask($nginx, $token, path => '/?t=green'), $known, 'knows its token');
+    is(ask($nginx, $token, path => '/?t=yellow'), '401 bad_issuer none', 'which is good there alone');
+    done($nginx);
+}
+
+# --- tokens that the resolver confirms
+
+{
+    my $nginx = start(
+        project => 'resolve_request /_authgear/resolve; recheck 1s strict;',
+        server => 'include $TEST_NGINX_RESOLVER;',
+    );
+    my $token = token(user => 'bob');
+    is(ask($nginx, $token), $new, 'recheck: a token is verified and confirmed');
+    is(ask($nginx, $token), $known, 'then known');
+    my $asked = counts()->{resolver};
+    soon { ask($nginx, $token); counts()->{resolver} > $asked } 'and confirmed again in its time';
+    is(ask($nginx, $token), $known, 'while it is known');
+    control('POST', '/-/users/bob/disable');
+    soon { ask($nginx, $token) eq '401 session_invalid none' } 'a disabled user is out all the same';
+    is(ask($nginx, $token), '401 session_invalid none', 'for good');
+    done($nginx);
+}
+
+done_testing();
