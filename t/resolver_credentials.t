@@ -45,11 +45,15 @@ sub authorization { return "Authorization: Bearer $_[0]" }
 sub each_alone {
     my %of = credentials();
     my $n = $of{n};
+    # The worker remembers both.
+    is(outcome('GET /required', authorization($of{jwt})), "200 ok jwt-$n jwt asked 0", 'a JWT');
+    is(outcome('GET /required', cookie(app_access_token => $of{app_jwt})), "200 ok app-jwt-$n jwt asked 0",
+        'a JWT in app_access_token');
     for my $case (
-        ['a JWT', authorization($of{jwt}), "jwt-$n jwt asked 0"],
+        ['a JWT', authorization($of{jwt}), "jwt-$n jwt_cache asked 0"],
         ['an opaque token', authorization($of{opaque}), "opaque-$n resolver asked 1"],
         ['app_session', cookie(app_session => $of{app_session}), "app-session-$n resolver asked 1"],
-        ['a JWT in app_access_token', cookie(app_access_token => $of{app_jwt}), "app-jwt-$n jwt asked 0"],
+        ['a JWT in app_access_token', cookie(app_access_token => $of{app_jwt}), "app-jwt-$n jwt_cache asked 0"],
         ['an opaque app_access_token', cookie(app_access_token => $of{app_opaque}), "app-opaque-$n resolver asked 1"],
         ['session', cookie(session => $of{session}), "session-$n resolver asked 1"],
     ) {
@@ -183,10 +187,10 @@ sub clients {
     my %of = credentials();
     my $m2m = token(kind => 'm2m', client_id => 'robot', audience => [resolver_origin()]);
     is(outcome('GET /any', authorization($m2m)), '200 ok - jwt asked 0', "a client's token stays here");
-    is(outcome('GET /any', authorization($m2m), cookie(session => $of{session})), '200 ok - jwt asked 0',
+    is(outcome('GET /any', authorization($m2m), cookie(session => $of{session})), '200 ok - jwt_cache asked 0',
         'beside a session, too');
     is(outcome('GET /any', cookie(app_access_token => $m2m, session => $of{session})),
-        '200 ok - jwt asked 0', 'and in app_access_token');
+        '200 ok - jwt_cache asked 0', 'and in app_access_token');
     is(outcome('GET /any', authorization($of{jwt})), "200 ok jwt-$of{n} jwt asked 0", "so does a user's");
     is(outcome('GET /any', cookie(session => $of{session})), "200 ok session-$of{n} resolver asked 1",
         'a session is resolved');

@@ -157,6 +157,7 @@ sub in_the_log {
     my $bad = token(user => 'mallory', key => 'stranger');
     my $full = expected($good, %flags, user_id => 'alice', session_amr => 'pwd',
         session_authenticated_at => '1700000000');
+    my $known = { %$full, source => 'jwt_cache' };
     my @cases = (
         ['/logged/required', "Bearer $good", 200, $full],
         ['/logged/required', '', 401, { source => 'none', reason => 'no_credential' }],
@@ -164,9 +165,9 @@ sub in_the_log {
             { source => 'none', reason => 'bad_signature', session_valid => 'false' }],
         ['/logged/down', "Bearer $good", 503, { reason => 'keys_unavailable' }],
         ['/logged/named', '', 200, { source => 'none', reason => 'no_credential' }],
-        ['/logged/missing', "Bearer $good", 404, $full],
-        ['/logged/accel', "Bearer $good", 200, $full],
-        ['/logged/tried', "Bearer $good", 200, $full],
+        ['/logged/missing', "Bearer $good", 404, $known],
+        ['/logged/accel', "Bearer $good", 200, $known],
+        ['/logged/tried', "Bearer $good", 200, $known],
         ['/logged/off', "Bearer $good", 200, {}],
     );
     for my $case (@cases) {
@@ -211,24 +212,24 @@ sub in_the_log_of_refused_requests {
 }
 
 sub after_internal_redirects {
-    my $token = token(user => 'alice', amr => ['pwd'], auth_time => 1700000000);
-    my $full = expected($token, %flags, user_id => 'alice', session_amr => 'pwd',
-        session_authenticated_at => '1700000000');
     my $nobody = { source => 'none', reason => 'no_credential' };
     my @cases = (
         ['error_page 401 to a named location', '/named', 0, 200, $nobody],
         ['error_page 401 to a guarded URI', '/login-optional', 0, 200, $nobody],
-        ['error_page 404 to an unguarded URI', '/missing', 1, 404, $full],
-        ['try_files to an unguarded URI', '/tried', 1, 200, $full],
-        ['try_files to a named location', '/tried-named', 1, 200, $full],
-        ['rewrite last to a guarded location', '/rewritten', 1, 200, $full],
-        ['X-Accel-Redirect to an unguarded location', '/accel?to=/plain', 1, 200, $full],
-        ['X-Accel-Redirect to a guarded location', '/accel?to=/required', 1, 200, $full],
-        ['X-Accel-Redirect to a named location', '/accel?to=@plain', 1, 200, $full],
-        ['index', '/directory/', 1, 200, $full],
+        ['error_page 404 to an unguarded URI', '/missing', 1, 404],
+        ['try_files to an unguarded URI', '/tried', 1, 200],
+        ['try_files to a named location', '/tried-named', 1, 200],
+        ['rewrite last to a guarded location', '/rewritten', 1, 200],
+        ['X-Accel-Redirect to an unguarded location', '/accel?to=/plain', 1, 200],
+        ['X-Accel-Redirect to a guarded location', '/accel?to=/required', 1, 200],
+        ['X-Accel-Redirect to a named location', '/accel?to=@plain', 1, 200],
+        ['index', '/directory/', 1, 200],
     );
     for my $case (@cases) {
         my ($name, $path, $sent, $status, $expected) = @$case;
+        my $token = token(user => 'alice', amr => ['pwd'], auth_time => 1700000000);
+        $expected //= expected($token, %flags, user_id => 'alice', session_amr => 'pwd',
+            session_authenticated_at => '1700000000');
         my $answer = ask("GET $path", $sent ? "Authorization: Bearer $token" : ());
         is($answer->{status}, $status, "$name: $status");
         is_deeply(shown($answer), $expected, "$name: the variables stay readable");
