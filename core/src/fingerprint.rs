@@ -1,7 +1,6 @@
 //! Digests that tell things apart.
 
 use aws_lc_rs::digest::{Context, SHA256};
-use aws_lc_rs::rand;
 
 /// SHA-256 over the parts, each with its length before it, so that no two lists of parts make the same input.
 pub fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
@@ -23,7 +22,8 @@ pub fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
 /// When the system has no randomness to give.
 pub fn random_key() -> Result<[u8; 32], NoRandomness> {
     let mut key = [0; 32];
-    rand::fill(&mut key).map_err(|_| NoRandomness)?;
+    // Straight from the system: aws-lc's own generator takes 50 ms to start, in every worker.
+    getrandom::fill(&mut key).map_err(|_| NoRandomness)?;
     Ok(key)
 }
 
