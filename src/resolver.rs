@@ -131,7 +131,8 @@ pub fn confirm(
     enum Next {
         Stands,
         Refused,
-        Background,
+        /// And whether the resolver has failed of late.
+        Background(bool),
         Wait(Step),
     }
     let next = worker::with_verdicts(|table, now| {
@@ -155,7 +156,9 @@ pub fn confirm(
             {
                 Next::Wait(lease(table, context, digest, now, Step::AskResolver))
             }
-            _ if !known.is_asked && table.try_lease(&digest, now + LEASE, now) => Next::Background,
+            _ if !known.is_asked && table.try_lease(&digest, now + LEASE, now) => {
+                Next::Background(table.is_failing(project.index))
+            }
             _ => Next::Stands,
         }
     });
@@ -168,9 +171,15 @@ pub fn confirm(
             }
             step
         }
-        Some(Next::Background) => {
+        Some(Next::Background(is_failing)) => {
             if ask_in_background(r, project, digest, &token).is_err() {
                 give_up(&digest);
+            }
+            if is_failing {
+                // In HTTP/1.1 nginx takes the connection's next request when the subrequest has
+                // ended: the client is told to send it on another connection.
+                // SAFETY: the request is live, and nginx sets the flag before the phases run.
+                unsafe { (*r.raw()).set_keepalive(0) };
             }
             stands(token)
         }

@@ -208,10 +208,15 @@ impl Table {
         }
     }
 
+    /// Whether a project's resolver failed when it was last asked about a token.
+    pub fn is_failing(&self, project: usize) -> bool {
+        self.failing & (1 << (project % PROJECTS)) != 0
+    }
+
     /// Records whether a project's resolver fails; says whether that is new.
     pub fn set_failing(&mut self, project: usize, failing: bool) -> bool {
         let bit = 1 << (project % PROJECTS);
-        let was = self.failing & bit != 0;
+        let was = self.is_failing(project);
         if failing {
             self.failing |= bit;
         } else {

@@ -256,7 +256,7 @@ my @table = (
         '401, `error="insufficient_user_authentication"` with `max_age` (RFC 9470)'],
     ['`authgear_require`', 'its values', 'its values', 'its values',
         '403; with `error=401`, `error="invalid_token"`'],
-    ['`audience`, `authgear_audience`', 'its `aud`', 'its `aud`', 'met by the `endpoint` alone', '401, `bad_audience`'],
+    ['`audience`, `authgear_audience`', 'its `aud`', 'its `aud`', 'met by the `endpoint` or `issuer` alone', '401, `bad_audience`'],
     ['`client_id`', 'its `client_id`', 'its `client_id`', 'never met', '401, `bad_client`'],
 );
 
