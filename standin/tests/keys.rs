@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::collections::HashSet;
+
+use authgear_standin::client::{tokens, TokenOptions};
 use common::Server;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{decode, decode_header, Algorithm, DecodingKey, Validation};
@@ -32,6 +35,31 @@ async fn discovery_names_issuer_and_key_set() {
         (&counts["discovery"], &counts["jwks"]),
         (&json!(1), &json!(0))
     );
+}
+
+#[tokio::test]
+async fn the_client_mints_as_many_tokens_as_it_is_told() {
+    let server = Server::start("").await;
+    let options = TokenOptions {
+        control: server.at.control.clone(),
+        project: None,
+        kind: None,
+        user: Some("alice".to_owned()),
+        json: r#"{"expires_in": 60}"#.to_owned(),
+        count: 3,
+    };
+    let mut minted = HashSet::new();
+    tokens(&options, |token| {
+        minted.insert(token);
+    })
+    .await
+    .unwrap();
+    assert_eq!(minted.len(), 3, "all differ");
+    for token in &minted {
+        let bearer = format!("Authorization: Bearer {token}");
+        let answer = server.get("/_resolver/resolve", &[bearer]).await.unwrap();
+        assert_eq!(answer.headers()["x-authgear-user-id"], "alice");
+    }
 }
 
 #[tokio::test]
