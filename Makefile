@@ -25,10 +25,10 @@ NGINXES := $(addprefix nginx-,debian source asan)
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-valgrind test-asan \
-	stress bench unit lint fmt doc check-so install clean $(MISSING) $(MODULES) $(NGINXES)
+	stress bench bench-instructions bench-tools unit lint fmt doc check-so install clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  NGINX=debian|source|asan   the nginx to build and test against (debian)"
 	@echo "  TESTS='t/a.t t/b.t'        only these files, for suite and test-…"
@@ -58,10 +58,11 @@ test-asan: missing-test missing-asan module-asan standin ## Run the suite with n
 stress: missing-test module-$(NGINX) standin ## Mix all that can happen to keys at random for some minutes
 	@tools/stress.sh $(NGINX)
 
-bench: missing-bench module-$(NGINX) ## Measure CPU time per request, beside auth_request
-	@cargo build --release --package authgear-standin --package authgear-core \
-		--bin authgear-standin --example rs256_floor
+bench: missing-bench module-$(NGINX) bench-tools ## Measure CPU time per request, beside auth_request
 	@bench/run.sh $(NGINX) $(if $(MARKDOWN),--markdown)
+
+bench-instructions: missing-bench missing-valgrind module-$(NGINX) bench-tools ## Count instructions per request with callgrind
+	@bench/run.sh $(NGINX) --instructions
 
 unit: missing-build nginx-debian ## Run the tests of the crates that know no nginx
 	@tools/unit.sh
@@ -88,6 +89,10 @@ clean: ## Remove all that was built
 # --workspace for the features of the dependencies: those of clippy and tests.
 standin:
 	@cargo build --workspace --bin authgear-standin
+
+bench-tools:
+	@cargo build --release --package authgear-standin --package authgear-core \
+		--bin authgear-standin --example rs256_floor
 
 $(MODULES): module-%: missing-build nginx-%
 	@tools/build-module.sh $*

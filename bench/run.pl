@@ -3,7 +3,7 @@
 use strict;
 use warnings;
 
-use Bench::Load qw(check_user mint send_requests sessions settle);
+use Bench::Load qw(check_source check_user mint send_requests sessions settle);
 use Bench::Processes qw($directory cpu_time start_nginx start_standin);
 use Bench::Report qw(report);
 use Bench::Rows qw(rows);
@@ -41,38 +41,45 @@ my %lines = (
 );
 
 my $floor = floor($standin, @{ $lines{seen} }[0 .. 1999]);
+my ($bare, @others) = @rows;
 my %measured;
 for my $round (1 .. $rounds) {
     my $from = $seen + ($round - 1) * $unseen;
     $lines{unseen} = [@tokens[$from .. $from + $unseen - 1]];
-    for my $row (shuffle @rows) {
-        print STDERR "\r\e[Kround $round of $rounds: $row->{name}";
-        measure($row);
+    for my $row (shuffle @others) {
+        print STDERR "\r\e[Kround $round of $rounds: $row->{name}" if -t STDERR;
+        # Just before, for the machine may be another one a minute later.
+        my ($base) = measure($bare, $row->{send} eq 'sessions' ? 'sessions' : 'seen');
+        my ($cpu, $resolver) = measure($row, $row->{send});
+        my $result = $measured{ $row->{name} } //= {};
+        push @{ $result->{base} }, $base;
+        push @{ $result->{over} }, $cpu - $base;
+        push @{ $result->{resolver} }, $resolver;
     }
     push @{ $measured{floor} }, $floor->();
 }
-print STDERR "\r\e[K";
+print STDERR "\r\e[K" if -t STDERR;
 my %side = (
     memory => memory(\%values, @tokens),
-    latency => latency(\%values, $rounds, $lines{seen}),
+    latency => latency(\%values, $rounds, @{ $lines{seen} }[0 .. 999]),
 );
 report(\@rows, \%measured, \%side, grep { $_ eq '--markdown' } @ARGV);
 
 # One stretch of a row: CPU time of nginx's worker and of the resolver, in
 # microseconds per request.
 sub measure {
-    my ($row) = @_;
+    my ($row, $send) = @_;
     my $server = $server{ $row->{server} // 'rows' };
     my $url = "http://$server->{listen}$row->{path}";
-    my $lines = $lines{ $row->{send} };
+    my $lines = $lines{$send};
+    my $is_unseen = $send eq 'unseen';
 
     # Caches then hold what is sent next, or, for unseen tokens, none of it.
-    send_requests($url, $lines, requests => $seen) if $row->{send} ne 'unseen';
+    send_requests($url, $lines, requests => $seen) if $row->{auth} && !$is_unseen;
     my $asked = settle($standin);
     my @before = map { cpu_time($_) } $server->{worker}, $standin->{pid};
     my ($count) = send_requests($url, $lines,
-        $row->{seconds} ? (seconds => $row->{seconds})
-        : (requests => $row->{send} eq 'unseen' ? $unseen : $requests));
+        $row->{seconds} ? (seconds => $row->{seconds}) : (requests => $is_unseen ? $unseen : $requests));
     $asked = settle($standin) - $asked;
     my @after = map { cpu_time($_) } $server->{worker}, $standin->{pid};
 
@@ -80,7 +87,6 @@ sub measure {
     die "$row->{name}: $per_request questions to the resolver per request\n"
         if defined $row->{asks} && abs($per_request - $row->{asks}) > 0.01;
     check_user($url, $lines->[0]) if $row->{auth};
-    my $result = $measured{ $row->{name} } //= {};
-    push @{ $result->{cpu} }, 1e6 * ($after[0] - $before[0]) / $count;
-    push @{ $result->{resolver} }, 1e6 * ($after[1] - $before[1]) / $count;
+    check_source("http://$server->{listen}/source", $lines->[0], $row->{source}) if $row->{source};
+    return map { 1e6 * ($after[$_] - $before[$_]) / $count } 0, 1;
 }

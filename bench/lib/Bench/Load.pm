@@ -11,7 +11,7 @@ use HTTP::Tiny;
 use JSON::PP;
 use Time::HiRes qw(sleep);
 
-our @EXPORT_OK = qw(check_user mint send_requests sessions settle write_lines);
+our @EXPORT_OK = qw(check_source check_user mint send_requests sessions settle write_lines);
 
 my $user = '3b7f4a52-7c07-4a0e-9d5e-0f6f3a1c2b4d';
 
@@ -77,12 +77,23 @@ sub questions {
 # The backend must be told whom a request is from.
 sub check_user {
     my ($url, $line) = @_;
-    my ($name, $value) = split /: /, $line, 2;
-    my $answer = ask('GET', "$url/whoami", headers => { $name => $value })->{content};
+    my $answer = ask('GET', "$url/whoami", headers => header($line))->{content};
     die "$url: the backend is told that the user is $answer\n" if $answer ne "$user\n";
 }
 
-# Sends so many requests, or for so many seconds, each with the next of the
+# A token must come from where the row says.
+sub check_source {
+    my ($url, $line, $expected) = @_;
+    my $source = ask('GET', $url, headers => header($line))->{headers}{'x-source'} // '';
+    die "$url: \$authgear_source is $source, not $expected\n" if $source ne $expected;
+}
+
+sub header {
+    my ($line) = @_;
+    return { split /: /, $line, 2 };
+}
+
+# Sends so many requests (for two minutes at most), or for so many seconds, each with the next of the
 # header lines; all must be answered 200. Returns their number, and median and
 # 99th percentile of their latency in microseconds.
 sub send_requests {
@@ -90,7 +101,7 @@ sub send_requests {
     my $file = "$directory/lines";
     write_lines($file, @$lines);
     my @command = off_core('wrk', '-t1', '-c' . ($option{connections} // $connections),
-        '-d' . ($option{seconds} // 600), '--timeout', '30s', '-s', 'bench/load.lua', $url, '--',
+        '-d' . ($option{seconds} // 120), '--timeout', '30s', '-s', 'bench/load.lua', $url, '--',
         $file, $option{requests} // 0);
     open my $wrk, '-|', @command or die "cannot run wrk: $!\n";
     my $output = join '', <$wrk>;

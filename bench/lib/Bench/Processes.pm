@@ -80,7 +80,8 @@ sub stop {
 
 # An nginx with one worker and the configuration conf/NAME.conf, where the values
 # given stand for @NAMES@. `measured` gives the worker a core of its own; the module
-# is loaded unless the server is `bare`. Two of the same NAME differ by `as`.
+# is loaded unless the server is `bare`. Two of the same NAME differ by `as`. With a
+# command to run `under` there is no master.
 sub start_nginx {
     my ($name, %option) = @_;
     my $root = "$directory/" . ($option{as} // $name);
@@ -102,13 +103,14 @@ sub start_nginx {
     push @main, 'user root' if $> == 0;
     push @main, 'worker_cpu_affinity ' . '1' . '0' x $core if $option{measured};
     push @main, "load_module $ENV{BENCH_MODULE}" if !$option{bare};
-    my $master = start("$root/output", off_core($ENV{BENCH_NGINX}, '-p', "$root/", '-e', 'error.log',
+    push @main, 'master_process off' if $option{under};
+    my $master = start("$root/output", off_core(@{ $option{under} || [] }, $ENV{BENCH_NGINX}, '-p', "$root/", '-e', 'error.log',
         '-c', "$name.conf", '-g', join '', map { "$_;" } @main));
     if (!wait_for(sub { IO::Socket::INET->new(PeerAddr => $listen) })) {
         system 'cat', "$root/output";
         die "nginx did not start with $name.conf\n";
     }
-    return { listen => $listen, master => $master, worker => worker($master) };
+    return { listen => $listen, master => $master, worker => $option{under} ? $master : worker($master) };
 }
 
 # nginx's caches have processes of their own beside the worker.

@@ -9,28 +9,29 @@ use utf8;
 use Exporter qw(import);
 use List::Util qw(max min);
 
-our @EXPORT_OK = qw(report);
+our @EXPORT_OK = qw(print_text report);
 
 sub report {
     my ($rows, $measured, $side, $markdown) = @_;
     binmode STDOUT, ':utf8';
     my $print = $markdown ? \&print_markdown : \&print_text;
 
-    my %cost = (floor => median(@{ $measured->{floor} }));
-    my %over;
-    for my $row (@$rows) {
-        my $over = $over{ $row->{name} } = over($row, $measured);
-        $cost{ $row->{name} } = median(@$over);
-    }
+    my ($bare, @others) = @$rows;
+    my %cost = map { $_->{name} => median(@{ $measured->{ $_->{name} }{over} }) } @others;
+    $cost{floor} = median(@{ $measured->{floor} });
+
     my @table = ['', 'nginx, µs', 'lowest to highest', '× keep-alive', '× cache hit', 'resolver, µs', 'at most'];
-    for my $row (@$rows) {
+    my @bare = map { @{ $measured->{ $_->{name} }{base} } } @others;
+    push @table, [$bare->{name}, number(median(@bare)), spread(@bare), ('') x 4];
+    for my $row (@others) {
+        my ($over, $resolver) = @{ $measured->{ $row->{name} } }{qw(over resolver)};
         my $cost = $cost{ $row->{name} };
         push @table, [
             $row->{name},
-            $row->{base} ? number($cost) : signed($cost),
-            spread(@{ $over{ $row->{name} } }),
-            map({ $row->{base} ? '' : ratio($cost, $cost{"auth_request, $_"}) } 'keep-alive', 'proxy_cache hit'),
-            ($row->{asks} // 1) ? number(median(@{ $measured->{ $row->{name} }{resolver} })) : '',
+            signed($cost),
+            spread(@$over),
+            map({ ratio($cost, $cost{"auth_request, $_"}) } 'keep-alive', 'proxy_cache hit'),
+            ($row->{asks} // 1) ? number(median(@$resolver)) : '',
             join('; ', map { bound($_, $cost, \%cost) } @{ $row->{bound} || [] }),
         ];
     }
@@ -59,15 +60,6 @@ sub report {
     );
     print 'The 99th percentile does not leave the range without a fetch: ',
         verdict($fetching <= max @{ $latency->{quiet}[1] }), "\n";
-}
-
-# What a row took more than the bare server in the same round.
-sub over {
-    my ($row, $measured) = @_;
-    my $cpu = $measured->{ $row->{name} }{cpu};
-    return $cpu if $row->{base};
-    my $bare = $measured->{ $row->{send} eq 'sessions' ? 'bare server, cookie' : 'bare server' }{cpu};
-    return [map { $cpu->[$_] - $bare->[$_] } 0 .. $#$cpu];
 }
 
 # A limit may depend on a row that was left out.

@@ -1,6 +1,6 @@
 package Bench::Rows;
 
-# The rows of the report.
+# The rows of the report. The first is the one that all others are compared with.
 
 use strict;
 use warnings;
@@ -14,18 +14,18 @@ our @EXPORT_OK = qw(rows);
 # path       its location in conf/rows.conf
 # send       `seen` tokens in rotation, `one` of them, `unseen` ones, or `sessions`
 # asks       questions to the resolver per request
-# base       what the others are compared with
 # auth       whether the backend is told the user
+# source     what $authgear_source says afterwards
 # bound      what the cost may be at most: each a text, and the limit in
 #            microseconds by the costs of all rows
 my @rows = (
-    { name => 'bare server', path => '/bare', send => 'seen', asks => 0, base => 1 },
-    { name => 'bare server, cookie', path => '/bare', send => 'sessions', asks => 0, base => 1 },
-    { name => 'bare server, module not loaded', path => '/bare', send => 'seen', asks => 0, server => 'plain' },
+    { name => 'bare server', path => '/bare', asks => 0 },
+    { name => 'module not loaded', path => '/bare', send => 'seen', asks => 0, server => 'plain' },
 
-    { name => 'JWT, always the same', path => '/jwt', send => 'one', asks => 0, auth => 1 },
+    { name => 'JWT, always the same', path => '/jwt', send => 'one', asks => 0, auth => 1, source => 'jwt_cache' },
     {
         name => 'JWT, 10,000 in rotation', path => '/jwt', send => 'seen', asks => 0, auth => 1,
+        source => 'jwt_cache',
         bound => [
             ['2 µs', sub { 2 }],
             ['1/10 of the proxy_cache hit', sub { $_[0]{'auth_request, proxy_cache hit'} / 10 }],
@@ -57,11 +57,12 @@ my @rows = (
     { name => 'auth_request, proxy_cache miss', path => '/cache_miss', send => 'unseen', asks => 1, auth => 1 },
 );
 
-# Those whose name matches, and what they are compared with.
+# The first, and those whose name matches.
 sub rows {
     my ($only) = @_;
-    return @rows if !defined $only;
-    return grep { $_->{base} || $_->{name} =~ /$only/ } @rows;
+    my ($bare, @others) = @rows;
+    @others = grep { $_->{name} =~ /$only/ } @others if defined $only;
+    return ($bare, @others);
 }
 
 1;

@@ -62,7 +62,7 @@ sub memory {
 # Median and 99th percentile of the latency of some requests while others wait for
 # keys that never come, and while nothing is fetched, of each round.
 sub latency {
-    my ($values, $rounds, $lines) = @_;
+    my ($values, $rounds, @lines) = @_;
     # Takes connections and says nothing.
     my $silent = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 64) or die "cannot listen: $!\n";
     my %nginx = (
@@ -73,7 +73,7 @@ sub latency {
     );
     my @waiting = map {
         my $socket = IO::Socket::INET->new($nginx{fetching}{listen}) or die "cannot connect: $!\n";
-        print {$socket} "GET /hanging HTTP/1.1\r\nHost: bench\r\n$lines->[$_]\r\n\r\n";
+        print {$socket} "GET /hanging HTTP/1.1\r\nHost: bench\r\n$lines[$_]\r\n\r\n";
         $socket->flush;
         $socket;
     } 1 .. 20;
@@ -81,7 +81,7 @@ sub latency {
     my %latency;
     for my $round (1 .. $rounds) {
         for my $which ($round % 2 ? qw(quiet fetching) : qw(fetching quiet)) {
-            my (undef, @percentiles) = send_requests("http://$nginx{$which}{listen}/jwt", $lines,
+            my (undef, @percentiles) = send_requests("http://$nginx{$which}{listen}/jwt", \@lines,
                 connections => 4, requests => 30_000);
             push @{ $latency{$which}[$_] }, $percentiles[$_] for 0, 1;
         }
