@@ -8,11 +8,13 @@
 mod support;
 
 use std::hint::black_box;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
 
 use authgear_core::credential::{bearer, classify, cookie};
 use authgear_core::policy::{judge, Rules};
 use authgear_core::session::{Field, Session};
-use authgear_core::token::{verify, UnverifiedToken};
+use authgear_core::token::{verify, TokenCache, UnverifiedToken};
 use authgear_core::{Algorithm, AlgorithmSet};
 use aws_lc_rs::signature::{ParsedPublicKey, RsaPublicKeyComponents, RSA_PKCS1_2048_8192_SHA256};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -69,6 +71,17 @@ fn token(c: &mut Criterion) {
     });
     c.bench_function("claims: one by name", |b| {
         b.iter(|| black_box(&verified).claim_text("https://authgear.com/claims/user/roles"))
+    });
+
+    let source = [0; 32];
+    let mut cache = TokenCache::new(NonZeroUsize::MIN).unwrap();
+    let digest = cache.digest(&source, token);
+    cache.put(digest, Rc::new(verified), NOW);
+    c.bench_function("cache: digest and look-up", |b| {
+        b.iter(|| {
+            let digest = cache.digest(&source, black_box(token));
+            cache.get(&digest).is_some()
+        })
     });
 }
 

@@ -13,8 +13,8 @@ use IO::Socket::INET;
 use POSIX ();
 use Time::HiRes qw(clock_gettime sleep);
 
-our @EXPORT_OK = qw($directory cpu_time off_core on_core private_bytes start start_nginx
-    start_standin stop);
+our @EXPORT_OK = qw($directory cpu_time off_core on_core private_bytes start_nginx start_standin
+    stop);
 
 our $directory = 'build/bench/run';
 

@@ -40,7 +40,7 @@ sub report {
 
     my ($memory, $latency) = @$side{qw(memory latency)};
     my ($off, $on) = map { $memory->{$_}[-1] } qw(off on);
-    my $each = ($on - $off) / $memory->{remembered};
+    my $each = ($on - $off) / min($memory->{remembered}, $memory->{tokens});
     print "\n";
     $print->(
         ["A worker's own memory, MiB", "after $memory->{half} tokens", "after $memory->{tokens}"],

@@ -62,6 +62,7 @@ sub rows {
     my ($only) = @_;
     my ($bare, @others) = @rows;
     @others = grep { $_->{name} =~ /$only/ } @others if defined $only;
+    die "no row matches ROWS\n" if !@others;
     return ($bare, @others);
 }
 
