@@ -598,6 +598,14 @@ pub struct LocationAt<'a> {
     pub rewrites: Option<&'a ngx_array_t>,
 }
 
+impl LocationAt<'_> {
+    /// Whether it is a location that clients can ask.
+    pub fn is_open(&self) -> bool {
+        let is_named = self.name.as_ref().is_some_and(|name| name.starts_with('@'));
+        self.name.is_some() && !is_named && !self.is_internal
+    }
+}
+
 /// A line of a configuration file.
 #[derive(Debug, Clone, Default)]
 pub struct Place {

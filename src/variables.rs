@@ -5,8 +5,9 @@ use core::ptr::NonNull;
 use authgear_core::session::{Field, Session};
 use authgear_core::token::VerifiedToken;
 use nginx_sys::{
-    ngx_http_add_variable, ngx_http_request_t, ngx_int_t, ngx_str_t, ngx_variable_value_t,
-    NGX_ERROR, NGX_HTTP_VAR_CHANGEABLE, NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_PREFIX, NGX_OK,
+    ngx_http_add_variable, ngx_http_request_t, ngx_http_variable_t, ngx_int_t, ngx_str_t,
+    ngx_variable_value_t, NGX_ERROR, NGX_HTTP_VAR_CHANGEABLE, NGX_HTTP_VAR_NOCACHEABLE,
+    NGX_HTTP_VAR_PREFIX, NGX_OK,
 };
 
 use crate::access;
@@ -143,6 +144,16 @@ pub fn add_claim(cf: &Conf, name: &str) -> Result<usize, Mistake> {
         }
     }
     Ok(variable.data)
+}
+
+/// Whether the variable that [`add_claim`] returned still shows a claim: `map` and the like take a
+/// variable over.
+pub fn is_claim(variable: usize) -> bool {
+    let ours: Getter = get_claim_at;
+    // SAFETY: `add_claim` returned the address of nginx's variable, which lives as long as the
+    // configuration is read.
+    let handler = unsafe { (*(variable as *const ngx_http_variable_t)).get_handler };
+    handler.is_some_and(|handler| core::ptr::fn_addr_eq(handler, ours))
 }
 
 unsafe extern "C" fn get_claim_at(

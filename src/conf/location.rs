@@ -1,11 +1,11 @@
 //! What stands at any level: `authgear_verify`, and what is asked of its callers.
 
-use authgear_core::policy::Requirements;
+use authgear_core::policy::{Requirements, TokenKind};
 use nginx_sys::ngx_uint_t;
 
 use super::value::{flag, set};
 use super::Mistake;
-use crate::nginx::{ComplexValue, Conf, Failed, Place};
+use crate::nginx::{ComplexValue, Conf, Failed, LocationAt, Place};
 
 mod early;
 mod rules;
@@ -67,7 +67,8 @@ pub struct LocationConf {
     claims: Option<Vec<ClaimSet>>,
     realm: Option<Option<Box<str>>>,
     resource_metadata: Option<Option<Box<str>>>,
-    /// The first requirement of this very level: its directive, and where that stands.
+    /// The first requirement of this level, or the next above that has one: its directive, and
+    /// where that stands.
     requirement: Option<(&'static str, Place)>,
 }
 
@@ -143,6 +144,7 @@ impl LocationConf {
                 here.clone_from(above);
             }
         }
+        let is_own = self.verify.is_some();
         inherit(&mut self.verify, &prev.verify);
         if let Some(Verify::Named(name, mode, place)) = &self.verify {
             let index = find_project(cf, name, place)?;
@@ -159,16 +161,24 @@ impl LocationConf {
         inherit(&mut self.claims, &prev.claims);
         inherit(&mut self.realm, &prev.realm);
         inherit(&mut self.resource_metadata, &prev.resource_metadata);
-        self.check_place(cf)
+        self.check_claims(cf)?;
+        let location = cf.location();
+        self.check_place(cf, &location, is_own)?;
+        inherit(&mut self.requirement, &prev.requirement);
+        self.warn_of_nobody(cf, &location);
+        Ok(())
     }
 
-    fn check_place(&self, cf: &Conf) -> Result<(), Failed> {
-        let location = cf.location();
-        early::warn_of_open_resolver(cf, &location);
+    /// Looks at what this very level says; `is_own` is whether `authgear_verify` is among that.
+    fn check_place(&self, cf: &Conf, location: &LocationAt, is_own: bool) -> Result<(), Failed> {
+        early::warn_of_open_resolver(cf, location);
         match (&self.verify, &self.requirement) {
-            (Some(Verify::Gate(_, _, place)), _) => {
-                early::warn_of_answers(cf, &location, place);
-                Ok(())
+            (Some(Verify::Gate(gate, _, place)), _) => {
+                // What clients cannot ask is reached by a location that is checked itself.
+                if is_own || location.is_open() {
+                    early::warn_of_answers(cf, location, place);
+                }
+                self.check_kind(cf, *gate, place)
             }
             (_, Some((directive, place))) if location.is_leaf => {
                 cf.emerg_at(
@@ -182,6 +192,55 @@ impl LocationConf {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Refuses to ask clients for what only users have.
+    fn check_kind(&self, cf: &Conf, gate: Gate, verify: &Place) -> Result<(), Failed> {
+        let Gate::Project(index) = gate else {
+            return Ok(());
+        };
+        let project = &cf.main_conf().projects[index];
+        if project.rules.token_type != TokenKind::Client {
+            return Ok(());
+        }
+        let requirements = self.requirements();
+        let directive = if !requirements.roles.is_empty() {
+            "authgear_require_role"
+        } else if requirements.auth_age.is_some() {
+            "authgear_require_auth_age"
+        } else {
+            return Ok(());
+        };
+        cf.emerg_at(
+            verify,
+            format_args!(
+                "\"authgear_verify\" names the project \"{}\" of \"token_type client\", but \
+                 \"{directive}\" asks for what only users have; remove one",
+                project.name
+            ),
+        );
+        Err(Failed)
+    }
+
+    /// Warns where something is asked of callers whom nobody verifies, and nothing says that this
+    /// is meant.
+    fn warn_of_nobody(&self, cf: &Conf, location: &LocationAt) {
+        let (None, Some(name), Some((directive, place))) =
+            (&self.verify, &location.name, &self.requirement)
+        else {
+            return;
+        };
+        let asks_nothing = self.requires().is_empty() && self.requirements().is_empty();
+        if asks_nothing || !location.is_open() {
+            return;
+        }
+        cf.warn_at(
+            place,
+            format_args!(
+                "\"{directive}\" is not asked in location \"{name}\", since nobody is verified \
+                 there; add \"authgear_verify myapp;\", or \"authgear_verify off;\" if that is meant"
+            ),
+        );
     }
 
     /// Checks what stands at a level that nobody may inherit from.

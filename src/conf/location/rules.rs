@@ -6,7 +6,7 @@ use authgear_core::keys::Url;
 use super::LocationConf;
 use crate::conf::value::{bad_value, plain, positive_seconds, set, texts};
 use crate::conf::Mistake;
-use crate::nginx::{ComplexValue, Conf};
+use crate::nginx::{ComplexValue, Conf, Failed, Place};
 use crate::variables;
 
 /// One `authgear_require`.
@@ -25,6 +25,10 @@ pub struct ClaimSet {
     pub variable: usize,
     /// The claim's name at each level.
     pub path: Vec<Box<str>>,
+    /// The variable's name.
+    pub name: Box<str>,
+    /// Where the directive stands.
+    pub place: Place,
 }
 
 impl LocationConf {
@@ -32,6 +36,7 @@ impl LocationConf {
     pub fn set_token(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
         let tokens = match words {
             ["off"] => Vec::new(),
+            _ if words.contains(&"off") => return Err(OFF_AND_ELSE.into()),
             _ => values(cf, words, "$arg_access_token")?,
         };
         set(&mut self.tokens, tokens)
@@ -47,12 +52,15 @@ impl LocationConf {
 
     /// Reads one `authgear_require`; several at one level add up.
     pub fn add_require(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        let list = self.requires.get_or_insert_default();
         if words == ["off"] {
-            if !list.is_empty() {
-                return Err("is \"off\" and something else; remove one".into());
-            }
-            return Ok(());
+            return match &self.requires {
+                Some(list) if !list.is_empty() => Err(OFF_AND_ELSE.into()),
+                _ => set(&mut self.requires, Vec::new()),
+            };
+        }
+        let is_off = self.requires.as_ref().is_some_and(Vec::is_empty);
+        if is_off || words.contains(&"off") {
+            return Err(OFF_AND_ELSE.into());
         }
         let (words, status) = match words {
             [values @ .., error] if error.starts_with("error=") => match *error {
@@ -70,10 +78,12 @@ impl LocationConf {
         if words.is_empty() {
             return Err("has no value; write \"authgear_require $value error=401;\"".into());
         }
-        list.push(Require {
-            values: values(cf, words, "$authgear_claim_department")?,
-            status,
-        });
+        if words.iter().any(|word| word.starts_with("error=")) {
+            return Err("must have \"error=401\" or \"error=403\" once, behind its values".into());
+        }
+        let values = values(cf, words, "$authgear_claim_department")?;
+        let list = self.requires.get_or_insert_default();
+        list.push(Require { values, status });
         self.note(cf, "authgear_require", words);
         Ok(())
     }
@@ -85,6 +95,12 @@ impl LocationConf {
             return Err(format!(
                 "has a role with a comma, \"{role}\"; separate roles by spaces, and any of \
                  them is enough"
+            )
+            .into());
+        }
+        if let Some(role) = roles.iter().find(|role| role.contains(is_control)) {
+            return Err(format!(
+                "has a role with a control character, {role:?}, which no token can hold"
             )
             .into());
         }
@@ -129,6 +145,7 @@ impl LocationConf {
         };
         let name = variable.strip_prefix('$').filter(|name| {
             !name.is_empty()
+                && !name.starts_with(|first: char| first.is_ascii_digit())
                 && name
                     .bytes()
                     .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
@@ -139,19 +156,50 @@ impl LocationConf {
         if path.is_empty() {
             return Err(format!("has no claim for \"{variable}\"; {FORM}").into());
         }
+        if name.to_ascii_lowercase().starts_with("authgear_") {
+            return Err(format!(
+                "cannot set \"${name}\": names that begin with \"authgear_\" are this module's \
+                 own; rename it"
+            )
+            .into());
+        }
         let path = texts(path)?;
         let variable = variables::add_claim(cf, name)?;
         let claims = self.claims.get_or_insert_default();
         if claims.iter().any(|claim| claim.variable == variable) {
-            return Err(format!("sets \"${name}\" twice").into());
+            return Err(format!("sets \"${name}\" twice; remove one").into());
         }
-        claims.push(ClaimSet { variable, path });
+        claims.push(ClaimSet {
+            variable,
+            path,
+            name: name.into(),
+            place: cf.place(),
+        });
         Ok(())
+    }
+
+    /// Refuses a variable of `authgear_claim_set` that a directive further down took over.
+    pub fn check_claims(&self, cf: &Conf) -> Result<(), Failed> {
+        let claims = self.claims.as_deref().unwrap_or_default();
+        let lost = claims
+            .iter()
+            .find(|claim| !variables::is_claim(claim.variable));
+        let Some(ClaimSet { name, place, .. }) = lost else {
+            return Ok(());
+        };
+        cf.emerg_at(
+            place,
+            format_args!(
+                "\"authgear_claim_set\" cannot set \"${name}\", which another directive sets; \
+                 rename it"
+            ),
+        );
+        Err(Failed)
     }
 
     /// Reads `authgear_realm`'s text.
     pub fn set_realm(&mut self, _: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        let realm = match only(words, "one string")? {
+        let realm = match only(words, "one string, in quotes if it has blanks")? {
             "off" => None,
             "" => return Err("is empty; name the realm, or leave the directive out".into()),
             realm => Some(printable(plain(realm)?)?.into()),
@@ -166,9 +214,10 @@ impl LocationConf {
             url => {
                 let parsed = Url::parse(plain(url)?).map_err(|error| bad_value(url, error))?;
                 if parsed.origin().is_exposed() {
-                    return Err(
-                        format!("is plain http, \"{url}\"; metadata is served by https").into(),
-                    );
+                    return Err(format!(
+                        "is plain http, \"{url}\"; write https://, as RFC 9728 asks"
+                    )
+                    .into());
                 }
                 Some(url.into())
             }
@@ -184,6 +233,8 @@ impl LocationConf {
     }
 }
 
+const OFF_AND_ELSE: &str = "is \"off\" and something else; remove one";
+
 fn only<'a>(words: &[&'a str], what: &str) -> Result<&'a str, Mistake> {
     match words {
         [word] => Ok(word),
@@ -195,7 +246,7 @@ fn only<'a>(words: &[&'a str], what: &str) -> Result<&'a str, Mistake> {
 fn list_or_off(words: &[&str]) -> Result<Vec<Box<str>>, Mistake> {
     match words {
         ["off"] => Ok(Vec::new()),
-        _ if words.contains(&"off") => Err("is \"off\" and something else; remove one".into()),
+        _ if words.contains(&"off") => Err(OFF_AND_ELSE.into()),
         _ => texts(words),
     }
 }
@@ -214,9 +265,13 @@ fn values(cf: &Conf, words: &[&str], example: &str) -> Result<Vec<ComplexValue>,
         .collect()
 }
 
+fn is_control(one: char) -> bool {
+    one.is_ascii_control()
+}
+
 /// Text that can stand in a header.
 fn printable(text: &str) -> Result<&str, Mistake> {
-    match text.bytes().any(|byte| byte < 0x20 || byte == 0x7f) {
+    match text.contains(is_control) {
         true => Err("holds a control character, which no header can".into()),
         false => Ok(text),
     }
