@@ -14,6 +14,7 @@ use crate::access;
 use crate::conf::Mistake;
 use crate::context::{Claim, Context, Outcome};
 use crate::nginx::{borrowed_str, bytes, guard, Conf, Failed, Request};
+use crate::policy;
 
 /// What a variable shows.
 #[derive(Debug, Clone, Copy)]
@@ -253,9 +254,14 @@ fn settled(r: &Request) -> Option<&Context> {
     let is_unknown = matches!(*context.outcome.borrow(), Outcome::Unknown);
     if is_unknown && location.gate().is_some() && !context.asking.replace(true) {
         let early = access::preview(&main, context);
-        context.asking.set(false);
         context.settle(early);
         context.early_for.set(Some(here));
+        let unmet = policy::unmet(&main, &context.outcome.borrow());
+        match unmet {
+            Ok(unmet) => context.unmet.set(unmet),
+            Err(Failed) => context.settle(Outcome::Unknown),
+        }
+        context.asking.set(false);
     }
     Some(context)
 }
