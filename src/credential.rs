@@ -79,7 +79,9 @@ pub fn configured_token(r: &Request) -> Option<Result<Option<&[u8]>, Failed>> {
     }
     let found = tokens.iter().find_map(|value| match value.evaluate(r) {
         Err(Failed) => Some(Err(Failed)),
-        Ok(value) if value.contains(&b' ') => bearer(value).map(Ok),
+        Ok(value) if value.contains(&b' ') || value.eq_ignore_ascii_case(b"bearer") => {
+            bearer(value).map(Ok)
+        }
         Ok(b"") => None,
         Ok(value) => Some(Ok(value)),
     });
