@@ -204,6 +204,17 @@ sub tail {
     return @lines[$before .. $#lines];
 }
 
+# Nobody is not asked who they are, as long as all that is asked is met.
+sub of_the_anonymous {
+    told('/value-of-anybody',
+        ['nobody', 401, 'no_credential - -', $bearer], ['ann', 403, 'policy true ann']);
+    told('/value-of-anybody?pass=1', ['nobody', 200, 'no_credential - -'], ['ann', 200, 'ok true ann'],
+        ['expired', 401, 'expired false -', $challenge{expired}]);
+    told('/value-of-anybody?pass=0', ['nobody', 401, 'no_credential - -', $bearer]);
+    told('/value-of-anybody-401', ['nobody', 401, 'no_credential - -', $bearer],
+        ['ann', 401, 'policy true ann', $challenge{value401}]);
+}
+
 # The first requirement that is not met is the one that is told.
 sub in_their_order {
     for my $row (
@@ -427,6 +438,7 @@ __DATA__
 === TEST 1: who may do what
 --- check
 in_every_mode
+of_the_anonymous
 in_their_order
 in_the_error_log
 the_table_of_the_readme
@@ -483,6 +495,16 @@ location = /required/scope-of-clients {
 location = /user-value {
     authgear_verify myapp;
     authgear_require $authgear_user_id$plan;
+    proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
+}
+location = /value-of-anybody {
+    authgear_verify myapp optional;
+    authgear_require $arg_pass;
+    proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
+}
+location = /value-of-anybody-401 {
+    authgear_verify myapp optional;
+    authgear_require $arg_pass error=401;
     proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
 }
 location = /audience-project {
