@@ -1,5 +1,6 @@
 //! Directives: the tables, and what their handlers share.
 
+use core::cell::RefCell;
 use core::ffi::{c_char, c_void, CStr};
 use core::ptr;
 
@@ -30,6 +31,8 @@ pub struct MainConf {
     pub projects: Vec<Project>,
     /// The shared memory zone.
     pub zone: ZoneConf,
+    /// The variables of `authgear_claim_set`, and what nginx hands to their getter.
+    pub claims: RefCell<Vec<(String, usize)>>,
     /// What `authgear_token_cache` says.
     pub token_cache: TokenCacheConf,
 }

@@ -5,9 +5,8 @@ use core::ptr::NonNull;
 use authgear_core::session::{Field, Session};
 use authgear_core::token::VerifiedToken;
 use nginx_sys::{
-    ngx_http_add_variable, ngx_http_request_t, ngx_http_variable_t, ngx_int_t, ngx_str_t,
-    ngx_variable_value_t, NGX_ERROR, NGX_HTTP_VAR_CHANGEABLE, NGX_HTTP_VAR_NOCACHEABLE,
-    NGX_HTTP_VAR_PREFIX, NGX_OK,
+    ngx_http_add_variable, ngx_http_request_t, ngx_int_t, ngx_str_t, ngx_variable_value_t,
+    NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_PREFIX, NGX_OK,
 };
 
 use crate::access;
@@ -122,39 +121,30 @@ unsafe extern "C" fn get_claim(
 }
 
 /// Makes a variable of `authgear_claim_set`, or finds it; returns what tells it from the others.
+/// Any other directive that sets it is refused: the one behind it by nginx.
 pub fn add_claim(cf: &Conf, name: &str) -> Result<usize, Mistake> {
+    let name = name.to_ascii_lowercase();
+    let mut claims = cf.main_conf().claims.borrow_mut();
+    if let Some((_, variable)) = claims.iter().find(|(known, _)| *known == name) {
+        return Ok(*variable);
+    }
     let mut text = borrowed_str(name.as_bytes());
-    let flags = NGX_HTTP_VAR_NOCACHEABLE | NGX_HTTP_VAR_CHANGEABLE;
+    let flags = NGX_HTTP_VAR_NOCACHEABLE as usize;
     // SAFETY: the context is live; nginx copies the name.
     let variable = unsafe {
-        ngx_http_add_variable(cf.raw(), &mut text, flags as usize)
+        ngx_http_add_variable(cf.raw(), &mut text, flags)
             .as_mut()
             .ok_or(Failed)?
     };
-    let ours: Getter = get_claim_at;
-    match variable.get_handler {
-        Some(handler) if core::ptr::fn_addr_eq(handler, ours) => {}
-        Some(_) => {
-            return Err(
-                format!("cannot set \"${name}\", which another directive sets; rename it").into(),
-            )
-        }
-        None => {
-            variable.get_handler = Some(ours);
-            variable.data = core::ptr::from_mut(variable) as usize;
-        }
+    if variable.get_handler.is_some() {
+        return Err(
+            format!("cannot set \"${name}\", which another directive sets; rename it").into(),
+        );
     }
+    variable.get_handler = Some(get_claim_at);
+    variable.data = core::ptr::from_mut(variable) as usize;
+    claims.push((name, variable.data));
     Ok(variable.data)
-}
-
-/// Whether the variable that [`add_claim`] returned still shows a claim: `map` and the like take a
-/// variable over.
-pub fn is_claim(variable: usize) -> bool {
-    let ours: Getter = get_claim_at;
-    // SAFETY: `add_claim` returned the address of nginx's variable, which lives as long as the
-    // configuration is read.
-    let handler = unsafe { (*(variable as *const ngx_http_variable_t)).get_handler };
-    handler.is_some_and(|handler| core::ptr::fn_addr_eq(handler, ours))
 }
 
 unsafe extern "C" fn get_claim_at(

@@ -1831,6 +1831,23 @@ server {
 --- emerg
 authgear: "authgear_claim_set" cannot set "$plan", which another directive sets; rename it in nginx.conf:5
 
+=== authgear_claim_set: a variable that set sets above
+server {
+    set $plan free;
+    authgear_claim_set $plan plan;
+}
+--- emerg
+authgear: "authgear_claim_set" cannot set "$plan", which another directive sets; rename it in nginx.conf:3
+
+=== authgear_claim_set: a variable that a regular expression sets
+server {
+    location ~ ^/(?<plan>.*)$ {
+        authgear_claim_set $plan plan;
+    }
+}
+--- emerg
+authgear: "authgear_claim_set" cannot set "$plan", which another directive sets; rename it in nginx.conf:3
+
 === authgear_claim_set: a variable that map sets below
 server {
     authgear_claim_set $plan plan;
@@ -1839,17 +1856,17 @@ map $host $plan {
     default free;
 }
 --- emerg
-authgear: "authgear_claim_set" cannot set "$plan", which another directive sets; rename it in nginx.conf:2
+the duplicate "plan" variable in nginx.conf:4
 
-=== authgear_claim_set: a variable that map sets below, of the http level
-authgear_claim_set $plan plan;
-map $host $plan {
-    default free;
-}
+=== authgear_claim_set: a variable that set sets below
 server {
+    authgear_claim_set $Plan plan;
+    location / {
+        set $plan free;
+    }
 }
 --- emerg
-authgear: "authgear_claim_set" cannot set "$plan", which another directive sets; rename it in nginx.conf:1
+the duplicate "plan" variable in nginx.conf:4
 
 === authgear_claim_set: one variable, set to one claim here and to another there
 server {

@@ -161,7 +161,6 @@ impl LocationConf {
         inherit(&mut self.claims, &prev.claims);
         inherit(&mut self.realm, &prev.realm);
         inherit(&mut self.resource_metadata, &prev.resource_metadata);
-        self.check_claims(cf)?;
         let location = cf.location();
         self.check_place(cf, &location, is_own)?;
         inherit(&mut self.requirement, &prev.requirement);

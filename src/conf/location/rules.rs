@@ -6,7 +6,7 @@ use authgear_core::keys::Url;
 use super::LocationConf;
 use crate::conf::value::{bad_value, plain, positive_seconds, set, texts};
 use crate::conf::Mistake;
-use crate::nginx::{ComplexValue, Conf, Failed, Place};
+use crate::nginx::{ComplexValue, Conf};
 use crate::variables;
 
 /// One `authgear_require`.
@@ -25,10 +25,6 @@ pub struct ClaimSet {
     pub variable: usize,
     /// The claim's name at each level.
     pub path: Vec<Box<str>>,
-    /// The variable's name.
-    pub name: Box<str>,
-    /// Where the directive stands.
-    pub place: Place,
 }
 
 impl LocationConf {
@@ -169,32 +165,8 @@ impl LocationConf {
         if claims.iter().any(|claim| claim.variable == variable) {
             return Err(format!("sets \"${name}\" twice; remove one").into());
         }
-        claims.push(ClaimSet {
-            variable,
-            path,
-            name: name.into(),
-            place: cf.place(),
-        });
+        claims.push(ClaimSet { variable, path });
         Ok(())
-    }
-
-    /// Refuses a variable of `authgear_claim_set` that a directive further down took over.
-    pub fn check_claims(&self, cf: &Conf) -> Result<(), Failed> {
-        let claims = self.claims.as_deref().unwrap_or_default();
-        let lost = claims
-            .iter()
-            .find(|claim| !variables::is_claim(claim.variable));
-        let Some(ClaimSet { name, place, .. }) = lost else {
-            return Ok(());
-        };
-        cf.emerg_at(
-            place,
-            format_args!(
-                "\"authgear_claim_set\" cannot set \"${name}\", which another directive sets; \
-                 rename it"
-            ),
-        );
-        Err(Failed)
     }
 
     /// Reads `authgear_realm`'s text.
