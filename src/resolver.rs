@@ -518,14 +518,17 @@ fn credentials_digest(r: &Request, project: &Project) -> Option<Digest> {
 }
 
 fn token_digest(r: &Request, project: &Project, token: &VerifiedToken) -> Option<Digest> {
-    let tenant = project.tenant(r).ok()?;
-    worker::digest(&[
-        b"token",
-        project.name.as_bytes(),
-        tenant.origin.as_bytes(),
-        token.key_id().as_bytes(),
-        token.claims_json().as_bytes(),
-    ])
+    // A token is remembered for one tenant of one project alone, so this is always the same.
+    token.mark(|token| {
+        let tenant = project.tenant(r).ok()?;
+        worker::digest(&[
+            b"token",
+            project.name.as_bytes(),
+            tenant.origin.as_bytes(),
+            token.key_id().as_bytes(),
+            token.claims_json().as_bytes(),
+        ])
+    })
 }
 
 /// How many milliseconds the JWTs among the credentials have left; `None` when there is none

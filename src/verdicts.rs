@@ -6,13 +6,13 @@
 //! until it is complete, so that a worker killed meanwhile leaves no half verdict.
 
 use core::mem;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use authgear_core::session::{Field, Session};
 
 /// A keyed digest of a project and a request's credentials.
-pub type Digest = [u8; 32];
+pub type Digest = [u8; 16];
 
 /// Slots of one set.
 const WAYS: usize = 8;
@@ -24,7 +24,7 @@ const PROJECTS: usize = 64;
 /// The table's head; the slots follow it.
 #[repr(C)]
 pub struct Table {
-    key: [u8; 32],
+    key: [u8; 16],
     sets: usize,
     /// A bit for each project whose resolver failed the last recheck.
     failing: u64,
@@ -98,7 +98,7 @@ impl Table {
     /// # Safety
     ///
     /// `memory` must be zeroed, aligned to 8 and as long as [`Table::layout`] says for `sets`.
-    pub unsafe fn place(memory: NonNull<u8>, sets: usize, key: [u8; 32]) -> NonNull<Table> {
+    pub unsafe fn place(memory: NonNull<u8>, sets: usize, key: [u8; 16]) -> NonNull<Table> {
         let table = memory.cast::<Table>();
         // SAFETY: the caller vouches for the memory. A zeroed slot is an empty one.
         unsafe {
@@ -111,9 +111,14 @@ impl Table {
         table
     }
 
-    /// What makes digests of this table.
-    pub fn key(&self) -> &[u8; 32] {
-        &self.key
+    /// What makes digests of a table; needs no mutex, since it never changes.
+    ///
+    /// # Safety
+    ///
+    /// The table must have been placed.
+    pub unsafe fn key_of(table: *const Table) -> [u8; 16] {
+        // SAFETY: the caller vouches for the table; no reference to the whole of it is made.
+        unsafe { ptr::addr_of!((*table).key).read() }
     }
 
     fn set(&mut self, digest: &Digest) -> &mut [Slot] {

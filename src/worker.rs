@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use core::{mem, ptr};
 use std::collections::HashMap;
 
-use authgear_core::fingerprint::fingerprint;
+use authgear_core::fingerprint::keyed;
 use authgear_core::keys::freshness::Need;
 use authgear_core::token::TokenCache;
 use authgear_core::Reason;
@@ -139,9 +139,7 @@ pub fn with_verdicts<T>(use_it: impl FnOnce(&mut Table, u64) -> T) -> Option<T> 
 /// A digest that only this server can make, for the table of verdicts.
 pub fn digest(parts: &[&[u8]]) -> Option<Digest> {
     let key = zone()?.verdicts_key()?;
-    Some(fingerprint(
-        core::iter::once(&key[..]).chain(parts.iter().copied()),
-    ))
+    Some(keyed(&key, parts.iter().copied()))
 }
 
 /// Counts what `observe` would have refused; see [`Tallies::count`](crate::tally::Tallies::count).

@@ -197,7 +197,12 @@ impl Template {
             Keys::Remote(remote) => &remote.id,
         };
         Tenant {
-            id: fingerprint([self.project.as_bytes(), issuer.as_bytes(), source]),
+            id: fingerprint([
+                self.project.as_bytes(),
+                origin.as_bytes(),
+                issuer.as_bytes(),
+                source,
+            ]),
             audience: match self.audience.is_empty() {
                 true => vec![origin.clone()],
                 false => self.audience.clone(),

@@ -1,15 +1,13 @@
 //! Verified tokens that one worker has met: their claims and which key signed them, never a
 //! verdict.
 
-use std::hash::Hasher;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
 use lru::LruCache;
-use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::verify::VerifiedToken;
-use crate::fingerprint::{random_key, NoRandomness};
+use crate::fingerprint::{keyed, random_key, NoRandomness};
 use crate::keys::KeyId;
 
 /// Bytes for one token, on average over the cache. A token of Authgear's takes less than half of
@@ -22,12 +20,12 @@ const ENTRY_SIZE: usize = 160;
 
 /// Tells tokens apart without keeping them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TokenDigest(u128);
+pub struct TokenDigest([u8; 16]);
 
 /// The tokens that were verified last, the least recently used of which go first.
 ///
-/// A token is found by SipHash-2-4 of 128 bits under a key that nobody knows, so nobody can look
-/// for one that collides with another. The digest covers the source of the keys: a token that was
+/// A token is found by a digest under a key that nobody knows, so nobody can look for one that
+/// collides with another. The digest covers the source of the keys: a token that was
 /// verified for one is unknown to any other. Whoever takes a token out still has to ask
 /// [`VerifiedToken::is_backed_by`] and the rules of the location.
 pub struct TokenCache {
@@ -45,10 +43,8 @@ impl TokenCache {
     ///
     /// When the system has no randomness to give.
     pub fn new(capacity: NonZeroUsize) -> Result<TokenCache, NoRandomness> {
-        let mut key = [0; 16];
-        key.copy_from_slice(&random_key()?[..16]);
         Ok(TokenCache {
-            key,
+            key: random_key()?,
             capacity,
             // Its memory grows with what is in it.
             tokens: LruCache::unbounded(),
@@ -63,11 +59,7 @@ impl TokenCache {
 
     /// What a token is found by, for one source of keys.
     pub fn digest(&self, source: &[u8; 32], token: &[u8]) -> TokenDigest {
-        let mut hasher = SipHasher24::new_with_key(&self.key);
-        // The source has a fixed length, so it cannot run into the token.
-        hasher.write(source);
-        hasher.write(token);
-        TokenDigest(hasher.finish128().as_u128())
+        TokenDigest(keyed(&self.key, [&source[..], token]))
     }
 
     /// The token of that digest, which is then the most recently used one.

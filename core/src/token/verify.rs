@@ -24,6 +24,8 @@ pub struct VerifiedToken {
     /// The payload as compact JSON, made when first asked for; `None` when the payload is that
     /// already.
     compact: OnceLock<Option<Box<str>>>,
+    /// See [`VerifiedToken::mark`].
+    mark: OnceLock<[u8; 16]>,
     typ: Option<Span>,
     algorithm: Algorithm,
     has_kid: bool,
@@ -62,6 +64,7 @@ pub fn verify(
         session: Session::of_claims(&claims, buffer),
         claims,
         compact: OnceLock::new(),
+        mark: OnceLock::new(),
         algorithm,
         has_kid: token.kid().is_some(),
         key_id,
@@ -90,6 +93,15 @@ impl VerifiedToken {
         allowed.contains(self.algorithm)
             && keys.contains(&self.key_id)
             && (self.has_kid || keys.fitting(None, self.algorithm).count() == 1)
+    }
+
+    /// What the caller knows the token by, made once: a remembered token need not be digested again.
+    /// Nothing when `make` makes nothing.
+    pub fn mark(&self, make: impl FnOnce(&Self) -> Option<[u8; 16]>) -> Option<[u8; 16]> {
+        if self.mark.get().is_none() {
+            let _ = self.mark.set(make(self)?);
+        }
+        self.mark.get().copied()
     }
 
     /// The header's `typ`.
