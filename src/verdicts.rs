@@ -267,13 +267,13 @@ impl Slot {
 
     fn read(&self) -> Option<Session> {
         let mut rest = self.texts.get(..self.len as usize)?;
-        let mut headers: Vec<(&[u8], &[u8])> = Vec::with_capacity(Field::ALL.len());
+        let mut kept = [None; Field::ALL.len()];
         while let [index, low, high, texts @ ..] = rest {
             let (text, behind) =
                 texts.split_at_checked(u16::from_le_bytes([*low, *high]) as usize)?;
-            headers.push((Field::ALL.get(*index as usize)?.header().as_bytes(), text));
+            *kept.get_mut(*index as usize)? = Some(core::str::from_utf8(text).ok()?);
             rest = behind;
         }
-        Session::from_resolver(headers).ok().flatten()
+        Session::from_kept(kept)
     }
 }

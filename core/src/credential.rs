@@ -155,7 +155,9 @@ impl CookieNames {
     pub fn pairs<'a>(&self, headers: impl IntoIterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
         let names = [&self.app_session, &self.app_access_token, &self.session];
         let is_ours = |pair: &&[u8]| {
-            let holds = |name: &[u8]| pair.windows(name.len()).any(|part| part == name);
+            // The first byte alone is compared in place.
+            let is_it = |part: &[u8], name: &[u8]| part[0] == name[0] && part == name;
+            let holds = |name: &[u8]| pair.windows(name.len()).any(|part| is_it(part, name));
             names.iter().any(|name| holds(name))
         };
         let pairs = headers

@@ -219,8 +219,7 @@ impl Session {
             Some(b"true") => {}
             Some(_) => return Err(ResolverError::NeitherYesNorNo),
         }
-        let mut fields = [Span::default(); 8];
-        let mut buffer = Buffer::default();
+        let mut texts = [None; 8];
         for field in Field::ALL {
             let Some(value) = values[field.index()].filter(|value| !value.is_empty()) else {
                 continue;
@@ -229,20 +228,26 @@ impl Session {
             if text.bytes().any(is_control) {
                 return Err(ResolverError::NotText(field));
             }
-            fields[field.index()] = buffer.push(text);
+            texts[field.index()] = Some(text);
         }
-        if fields[Field::UserId.index()].is_empty() {
-            return Err(ResolverError::NoUserId);
-        }
-        Ok(Some(Session {
+        let session = Session::from_kept(texts);
+        session.map(Some).ok_or(ResolverError::NoUserId)
+    }
+
+    /// The session whose [`Session::get`] said these texts, in the order of [`Field::ALL`]; `None`
+    /// without a user.
+    pub fn from_kept(texts: [Option<&str>; 8]) -> Option<Session> {
+        texts[Field::UserId.index()]?;
+        let mut buffer = Buffer::with_capacity(texts.iter().flatten().map(|text| text.len()).sum());
+        Some(Session {
+            fields: texts.map(|text| text.map(|text| buffer.push(text)).unwrap_or_default()),
             buffer: buffer.finish(),
-            fields,
             client_id: Span::default(),
             scope: Span::default(),
             token_id: Span::default(),
             token_exp: Span::default(),
             token_type: None,
-        }))
+        })
     }
 }
 

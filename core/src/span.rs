@@ -26,7 +26,7 @@ impl Span {
 /// A buffer in the making: a payload, and behind it what does not stand in it letter for letter.
 ///
 /// Nothing in it comes near 4 GiB, since tokens and headers have limits of their own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Buffer<'a> {
     payload: &'a str,
     more: String,
@@ -37,6 +37,14 @@ impl<'a> Buffer<'a> {
         Buffer {
             payload,
             more: String::new(),
+        }
+    }
+
+    /// Without a payload, for so many bytes of texts.
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Buffer {
+            payload: "",
+            more: String::with_capacity(capacity),
         }
     }
 
@@ -87,7 +95,10 @@ impl<'a> Buffer<'a> {
 
     /// All texts in one block.
     pub(crate) fn finish(self) -> Box<str> {
-        [self.payload, &self.more].concat().into()
+        match self.payload {
+            "" => self.more.into(),
+            payload => [payload, &self.more].concat().into(),
+        }
     }
 
     fn len(&self) -> usize {
