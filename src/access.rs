@@ -113,14 +113,18 @@ pub fn preview(r: &Request, context: &Context) -> Outcome {
     if r.location().bypass_preflight() && policy::is_preflight(r) {
         return Outcome::Unknown;
     }
-    match Credential::find(r, &project.cookies, project.resolve_request.is_some()) {
-        Credential::Jwt { token, .. } => match verdict(r, context, project, token) {
-            Step::Done(Outcome::Verified(token, from)) if !resolver::denied(r, project, &token) => {
-                Outcome::Verified(token, from)
+    match find(r, context, project) {
+        (Credential::Jwt { token, .. }, known) => {
+            match verdict(r, context, project, token, known) {
+                Step::Done(Outcome::Verified(token, from))
+                    if !resolver::denied(r, project, &token) =>
+                {
+                    Outcome::Verified(token, from)
+                }
+                _ => Outcome::Unknown,
             }
-            _ => Outcome::Unknown,
-        },
-        Credential::Resolver if sessions(r, project).is_ok() => {
+        }
+        (Credential::Resolver, _) if sessions(r, project).is_ok() => {
             match resolver::cached(r, project) {
                 Some(session) => Outcome::Resolved(session, From::Cache),
                 None => Outcome::Unknown,
@@ -174,7 +178,8 @@ pub enum Step {
 fn weigh(r: &Request, context: &Context, project: &Project) -> Step {
     context.unconfirmed.take();
     let has_resolver = project.resolve_request.is_some();
-    let (token, others) = match Credential::find(r, &project.cookies, has_resolver) {
+    let (credential, known) = find(r, context, project);
+    let (token, others) = match credential {
         Credential::Jwt { token, others } => (token, others),
         Credential::Resolver => {
             return match sessions(r, project) {
@@ -187,7 +192,7 @@ fn weigh(r: &Request, context: &Context, project: &Project) -> Step {
         Credential::Ambiguous => return Step::Done(Outcome::BadRequest),
         Credential::Unknown => return Step::Done(Outcome::Unknown),
     };
-    let step = match (verdict(r, context, project, token), project.recheck) {
+    let step = match (verdict(r, context, project, token, known), project.recheck) {
         (Step::Done(Outcome::Verified(token, from)), Some(recheck))
             if !token.claims().is_client() =>
         {
@@ -221,17 +226,62 @@ fn sessions(r: &Request, project: &Project) -> Result<(), Reason> {
     judge_session(&project.rules, [&tenant.origin, &tenant.issuer], audience)
 }
 
+/// What a worker knows of a token: what it is found by, and whether it was verified before.
+#[derive(Default)]
+struct Known {
+    digest: Option<TokenDigest>,
+    token: Option<(Rc<VerifiedToken>, From)>,
+}
+
+/// The request's credential, and what is known of it if it is a bearer token.
+fn find<'r>(
+    r: &'r Request,
+    context: &Context,
+    project: &Project,
+) -> (Credential<'r>, Option<Known>) {
+    let mut known = None;
+    let has_resolver = project.resolve_request.is_some();
+    let credential = Credential::find(r, &project.cookies, has_resolver, |token| {
+        let tenant = project.tenant(r).ok();
+        let found = tenant.map(|tenant| look_up(r, context, project, &tenant, token));
+        known = found;
+        matches!(&known, Some(Known { token: Some(_), .. }))
+    });
+    (credential, known)
+}
+
+/// Looks a token up among those that were verified before.
+fn look_up(
+    r: &Request,
+    context: &Context,
+    project: &Project,
+    tenant: &Tenant,
+    token: &[u8],
+) -> Known {
+    let digest = worker::with_tokens(r, |cache| cache.digest(&tenant.id, token)).flatten();
+    let token = digest
+        .as_ref()
+        .and_then(|digest| remembered(r, context, project, tenant, digest));
+    Known { digest, token }
+}
+
 /// What the JWT itself says.
-fn verdict(r: &Request, context: &Context, project: &Project, token: &[u8]) -> Step {
+fn verdict(
+    r: &Request,
+    context: &Context,
+    project: &Project,
+    token: &[u8],
+    known: Option<Known>,
+) -> Step {
     let tenant = project.tenant(r);
-    let digest = match &tenant {
-        Ok(tenant) => worker::with_tokens(r, |cache| cache.digest(&tenant.id, token)),
-        Err(_) => None,
+    let known = match (known, &tenant) {
+        (Some(known), _) => known,
+        (None, Ok(tenant)) => look_up(r, context, project, tenant, token),
+        (None, Err(_)) => Known::default(),
     };
-    if let (Ok(tenant), Some(digest)) = (&tenant, &digest) {
-        if let Some((token, from)) = remembered(r, context, project, tenant, digest) {
-            return Step::Done(outcome(r, project, tenant, Ok(token), from));
-        }
+    let digest = known.digest;
+    if let (Ok(tenant), Some((token, from))) = (&tenant, known.token) {
+        return Step::Done(outcome(r, project, tenant, Ok(token), from));
     }
     let token = match UnverifiedToken::parse(token) {
         Ok(token) => token,

@@ -44,7 +44,14 @@ impl<'r> Credential<'r> {
     ///
     /// Without a resolver only JWTs can be judged, and the cookies of opaque sessions are not
     /// looked at: they may belong to another application.
-    pub fn find(r: &'r Request, cookies: &CookieNames, has_resolver: bool) -> Self {
+    ///
+    /// A bearer token that `is_known` is a JWT that was verified before, and not looked at again.
+    pub fn find(
+        r: &'r Request,
+        cookies: &CookieNames,
+        has_resolver: bool,
+        is_known: impl FnOnce(&[u8]) -> bool,
+    ) -> Self {
         let mut sent = Sent {
             has_resolver,
             ..Sent::default()
@@ -63,7 +70,7 @@ impl<'r> Credential<'r> {
             None => sent.authorization.and_then(bearer),
         };
         match token {
-            Some(token) => sent.of_bearer(token),
+            Some(token) => sent.of_bearer(token, is_known(token)),
             None => sent.of_cookies(),
         }
     }
@@ -102,10 +109,14 @@ impl<'r> Sent<'r> {
         }
     }
 
-    fn of_bearer(&self, token: &'r [u8]) -> Credential<'r> {
+    fn of_bearer(&self, token: &'r [u8], is_known: bool) -> Credential<'r> {
         let any_cookie = self.app_session.or(self.app_access_token).or(self.session);
         let others = self.has_resolver && any_cookie.is_some();
-        match classify(token) {
+        let form = match is_known {
+            true => Ok(Form::Jwt),
+            false => classify(token),
+        };
+        match form {
             Ok(Form::Jwt) => Credential::Jwt { token, others },
             Ok(Form::Opaque) if self.has_resolver => Credential::Resolver,
             Ok(Form::Opaque) => Credential::Refused(Reason::Unsupported),

@@ -494,11 +494,12 @@ fn relay_cookies(r: &Request, subrequest: &Request) -> Result<(), Failed> {
 /// A digest of everything that the resolver looks at in the request, and of where it is.
 fn credentials_digest(r: &Request, project: &Project) -> Option<Digest> {
     let tenant = project.tenant(r).ok()?;
-    let mut parts: Vec<&[u8]> = vec![
+    let mut parts: Vec<&[u8]> = Vec::with_capacity(16);
+    parts.extend([
         b"credentials",
         project.name.as_bytes(),
         tenant.origin.as_bytes(),
-    ];
+    ]);
     let named = |wanted: &'static [u8]| {
         r.headers()
             .map(header_parts)

@@ -1,7 +1,7 @@
 //! Which credential a request carries, as Authgear's server finds it
 //! (`pkg/lib/session/middleware.go`, `pkg/lib/oauth/resolver.go`).
 
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter, memmem};
 
 use crate::reason::Reason;
 use crate::text::trim_blanks;
@@ -154,24 +154,30 @@ impl CookieNames {
     /// stay in their order, because the first of them counts.
     pub fn pairs<'a>(&self, headers: impl IntoIterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
         let names = [&self.app_session, &self.app_access_token, &self.session];
-        let is_ours = |pair: &&[u8]| {
-            // The first byte alone is compared in place.
-            let is_it = |part: &[u8], name: &[u8]| part[0] == name[0] && part == name;
-            let holds = |name: &[u8]| pair.windows(name.len()).any(|part| is_it(part, name));
-            names.iter().any(|name| holds(name))
-        };
-        let pairs = headers
-            .into_iter()
-            .flat_map(|header| header.split(|&b| b == b';'));
-        let mut pairs: Vec<&[u8]> = pairs.map(trim_blanks).filter(is_ours).collect();
+        let is_ours = |pair: &[u8]| names.iter().any(|name| memmem::find(pair, name).is_some());
+        let mut pairs = Vec::with_capacity(8);
+        for header in headers {
+            pairs.extend(cookie_pairs(header).filter(|pair| is_ours(pair)));
+        }
         pairs.sort_by_key(|pair| split_pair(pair).0);
         pairs
     }
 }
 
+/// The pairs of one `Cookie` header value, without the blanks around them.
+fn cookie_pairs(header: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(header);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = memchr(b';', text);
+        rest = end.map(|end| &text[end + 1..]);
+        Some(trim_blanks(&text[..end.unwrap_or(text.len())]))
+    })
+}
+
 /// A cookie's name and value, from a pair without blanks around it.
 fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
-    match pair.iter().position(|&b| b == b'=') {
+    match memchr(b'=', pair) {
         Some(at) => (trim_blanks(&pair[..at]), &pair[at + 1..]),
         None => (pair, &pair[pair.len()..]),
     }
@@ -190,8 +196,8 @@ fn is_token_char(byte: u8) -> bool {
 /// dropped, and a cookie is passed over when its value holds a byte that RFC 6265 does not allow
 /// (space and comma are let through).
 pub fn cookie<'a>(header: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let value = header.split(|&b| b == b';').find_map(|pair| {
-        let (found, value) = split_pair(trim_blanks(pair));
+    let value = cookie_pairs(header).find_map(|pair| {
+        let (found, value) = split_pair(pair);
         (found == name)
             .then(|| unquote(value))
             .filter(|value| value.iter().all(|&b| is_cookie_char(b)))
