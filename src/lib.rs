@@ -23,6 +23,7 @@ mod challenge;
 mod conf;
 mod context;
 mod credential;
+mod jwt;
 mod keystore;
 mod nginx;
 mod policy;

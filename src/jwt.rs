@@ -1,0 +1,178 @@
+//! What a JWT says: it was verified before, or is verified now.
+
+use std::rc::Rc;
+
+use authgear_core::keys::freshness::Need;
+use authgear_core::policy::judge;
+use authgear_core::token::{verify, TokenDigest, UnverifiedToken, VerifiedToken};
+use authgear_core::Reason;
+use nginx_sys::NGX_LOG_ERR;
+use ngx::ngx_log_error;
+
+use crate::access::Step;
+use crate::conf::{Keys, Project, Tenant};
+use crate::context::{Context, From, Outcome};
+use crate::credential::Credential;
+use crate::nginx::Request;
+use crate::refresh::Answer;
+use crate::worker;
+
+/// What a worker knows of a token: what it is found by, and whether it was verified before.
+#[derive(Default)]
+pub struct Known {
+    digest: Option<TokenDigest>,
+    token: Option<(Rc<VerifiedToken>, From)>,
+}
+
+/// The request's credential, and what is known of it if it is a bearer token.
+pub fn find<'r>(
+    r: &'r Request,
+    context: &Context,
+    project: &Project,
+) -> (Credential<'r>, Option<Known>) {
+    let mut known = None;
+    let has_resolver = project.resolve_request.is_some();
+    let credential = Credential::find(r, &project.cookies, has_resolver, |token| {
+        let tenant = project.tenant(r).ok();
+        let found = tenant.map(|tenant| look_up(r, context, project, &tenant, token));
+        known = found;
+        matches!(&known, Some(Known { token: Some(_), .. }))
+    });
+    (credential, known)
+}
+
+/// Looks a token up among those that were verified before.
+fn look_up(
+    r: &Request,
+    context: &Context,
+    project: &Project,
+    tenant: &Tenant,
+    token: &[u8],
+) -> Known {
+    let digest = worker::with_tokens(r, |cache| cache.digest(&tenant.id, token)).flatten();
+    let token = digest
+        .as_ref()
+        .and_then(|digest| remembered(r, context, project, tenant, digest));
+    Known { digest, token }
+}
+
+/// What the JWT itself says.
+pub fn verdict(
+    r: &Request,
+    context: &Context,
+    project: &Project,
+    token: &[u8],
+    known: Option<Known>,
+) -> Step {
+    let tenant = project.tenant(r);
+    let known = match (known, &tenant) {
+        (Some(known), _) => known,
+        (None, Ok(tenant)) => look_up(r, context, project, tenant, token),
+        (None, Err(_)) => Known::default(),
+    };
+    let digest = known.digest;
+    if let (Ok(tenant), Some((token, from))) = (&tenant, known.token) {
+        return Step::Done(outcome(r, project, tenant, Ok(token), from));
+    }
+    let token = match UnverifiedToken::parse(token) {
+        Ok(token) => token,
+        Err(reason) => return Step::Done(Outcome::Refused(reason)),
+    };
+    if !project.algorithms.contains(token.algorithm()) {
+        return Step::Done(Outcome::Refused(Reason::UnsupportedAlgorithm));
+    }
+    let tenant = match tenant {
+        Ok(tenant) => tenant,
+        Err(error) => {
+            ngx_log_error!(
+                NGX_LOG_ERR,
+                r.log(),
+                "authgear: project \"{}\": {error}",
+                project.name
+            );
+            return Step::Done(unavailable(1));
+        }
+    };
+    let verified = match &tenant.keys {
+        Keys::File(keys) => verify(&token, keys, project.algorithms),
+        Keys::Remote(remote) => {
+            let keys = match worker::ask(remote, Need::Keys) {
+                Answer::Keys(keys) => keys,
+                Answer::Wait => return Step::WaitForKeys(remote.clone()),
+                Answer::Unavailable(seconds) => return Step::Done(unavailable(seconds)),
+                Answer::Unknown => return Step::Done(Outcome::Refused(Reason::UnknownKey)),
+            };
+            let verified = verify(&token, &keys, project.algorithms);
+            if matches!(verified, Err(Reason::UnknownKey)) && token.kid().is_some() {
+                // Authgear may have rotated its keys since the last fetch.
+                return match worker::ask(remote, Need::NewKey) {
+                    Answer::Wait => Step::WaitForKeys(remote.clone()),
+                    Answer::Unavailable(seconds) => Step::Done(unavailable(seconds)),
+                    Answer::Keys(_) | Answer::Unknown => {
+                        Step::Done(Outcome::Refused(Reason::UnknownKey))
+                    }
+                };
+            }
+            verified
+        }
+    };
+    let verified = verified.map(|token| {
+        let token = Rc::new(token);
+        if let Some(digest) = digest {
+            worker::with_tokens(r, |cache| cache.put(digest, Rc::clone(&token), r.now()));
+        }
+        *context.own_token.borrow_mut() = Some(Rc::clone(&token));
+        token
+    });
+    Step::Done(outcome(r, project, &tenant, verified, From::Request))
+}
+
+/// A token that was verified before, with keys that are still at hand.
+fn remembered(
+    r: &Request,
+    context: &Context,
+    project: &Project,
+    tenant: &Tenant,
+    digest: &TokenDigest,
+) -> Option<(Rc<VerifiedToken>, From)> {
+    let token = worker::with_tokens(r, |cache| cache.get(digest))??;
+    let is_backed = match &tenant.keys {
+        Keys::File(keys) => token.is_backed_by(keys, project.algorithms),
+        Keys::Remote(remote) => match worker::ask(remote, Need::Keys) {
+            Answer::Keys(keys) => token.is_backed_by(&keys, project.algorithms),
+            _ => return None,
+        },
+    };
+    if !is_backed {
+        worker::with_tokens(r, |cache| cache.forget_key(token.key_id()));
+        return None;
+    }
+    let is_own = |own: &Rc<VerifiedToken>| Rc::ptr_eq(own, &token);
+    let from = match context.own_token.borrow().as_ref().is_some_and(is_own) {
+        true => From::Request,
+        false => From::Cache,
+    };
+    Some((token, from))
+}
+
+fn unavailable(seconds: u64) -> Outcome {
+    Outcome::Unavailable(Reason::KeysUnavailable, seconds)
+}
+
+/// Applies the rules to what the signature says.
+fn outcome(
+    r: &Request,
+    project: &Project,
+    tenant: &Tenant,
+    verified: Result<Rc<VerifiedToken>, Reason>,
+    from: From,
+) -> Outcome {
+    let audience = r.location().audience().unwrap_or(&tenant.audience);
+    let judged = verified.and_then(|token| {
+        judge(&token, &project.rules, &tenant.issuer, audience, r.now()).map(|()| token)
+    });
+    match judged {
+        Ok(token) => Outcome::Verified(token, from),
+        Err(reason) => Outcome::Refused(reason),
+    }
+}
