@@ -235,10 +235,12 @@ fn answer(
     let unmet = unmet.filter(|_| !observed);
     if unmet.is_none() && r.location().pass_headers() {
         match outcome {
-            Outcome::Verified(token, _) => upstream::hand_over(r, token.session())?,
-            Outcome::Resolved(session, _) => upstream::hand_over(r, session)?,
             Outcome::Refused(_) | Outcome::BadRequest if observed => upstream::hand_over_no(r)?,
-            _ => {}
+            outcome => {
+                if let Some(session) = outcome.session() {
+                    upstream::hand_over(r, session)?;
+                }
+            }
         }
     }
     let unauthorized = NGX_HTTP_UNAUTHORIZED as ngx_int_t;
@@ -276,16 +278,10 @@ fn log(r: &Request, project: &Project, mode: Mode, outcome: &Outcome, unmet: Opt
         _ => return,
     };
     let mut line = format!("authgear: {reason}, project \"{}\"", project.name);
-    let session = match outcome {
-        Outcome::Verified(token, _) => Some(token.session()),
-        Outcome::Resolved(session, _) => Some(&**session),
-        Outcome::BadRequest => {
-            line.push_str(", more than one Authorization header");
-            None
-        }
-        _ => None,
-    };
-    if let (Some(session), Some(unmet)) = (session, unmet) {
+    if matches!(outcome, Outcome::BadRequest) {
+        line.push_str(", more than one Authorization header");
+    }
+    if let (Some(session), Some(unmet)) = (outcome.session(), unmet) {
         line.push_str(", ");
         line.push_str(&policy::explain(r, session, unmet));
     }

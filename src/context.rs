@@ -61,6 +61,15 @@ pub enum From {
 }
 
 impl Outcome {
+    /// The caller who is known.
+    pub fn session(&self) -> Option<&Session> {
+        match self {
+            Self::Verified(token, _) => Some(token.session()),
+            Self::Resolved(session, _) => Some(session),
+            _ => None,
+        }
+    }
+
     /// Why, requirements left aside; `None` while nothing is known.
     fn reason(&self) -> Option<Reason> {
         match self {

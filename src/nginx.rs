@@ -108,6 +108,13 @@ impl Request {
         unsafe { Headers::of(&(*self.raw()).headers_in.headers) }
     }
 
+    /// The values of the client's headers of that lower-case name, in order.
+    pub fn values_of<'r>(&'r self, name: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
+        self.headers()
+            .map(header_parts)
+            .filter_map(move |(found, value)| (found == name).then_some(value))
+    }
+
     /// Replaces the list of the client's headers. Pointers that nginx holds into the old one
     /// stay valid, since it is the pool that owns it.
     ///
@@ -488,9 +495,7 @@ impl Conf {
 
     /// Like [`Conf::emerg`], for a directive that was read before.
     pub fn emerg_at(&self, place: &Place, message: impl fmt::Display) {
-        // SAFETY: the context's log is live.
-        let log = unsafe { (*self.raw()).log };
-        ngx::ngx_log_error!(NGX_LOG_EMERG, log, "authgear: {message} in {place}");
+        self.emerg_nowhere(format_args!("{message} in {place}"));
     }
 
     /// Like [`Conf::warn`], for a directive that was read before.

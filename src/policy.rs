@@ -7,7 +7,7 @@ use nginx_sys::{ngx_int_t, NGX_HTTP_FORBIDDEN, NGX_HTTP_OPTIONS, NGX_HTTP_UNAUTH
 use crate::challenge::{self, Error};
 use crate::conf::Project;
 use crate::context::Outcome;
-use crate::nginx::{header_parts, Failed, Request};
+use crate::nginx::{Failed, Request};
 
 /// The requirement that a caller does not meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +21,10 @@ pub enum Unmet {
 /// The first requirement of the request's location that is not met. Who is refused anyway, or of
 /// whom nothing is known, is asked for nothing.
 pub fn unmet(r: &Request, outcome: &Outcome) -> Result<Option<Unmet>, Failed> {
-    let session = match outcome {
-        Outcome::Verified(token, _) => Some(token.session()),
-        Outcome::Resolved(session, _) => Some(&**session),
-        Outcome::Anonymous => None,
-        _ => return Ok(None),
-    };
+    let session = outcome.session();
+    if session.is_none() && !matches!(outcome, Outcome::Anonymous) {
+        return Ok(None);
+    }
     let location = r.location();
     for require in location.requires() {
         for value in &require.values {
@@ -101,12 +99,7 @@ pub fn explain(r: &Request, session: &Session, unmet: Unmet) -> String {
 /// Whether the request is a CORS preflight: a browser sends it by itself, without credentials
 /// (Fetch standard, section 4.8).
 pub fn is_preflight(r: &Request) -> bool {
-    let sent = |wanted: &[u8]| {
-        r.headers().any(|header| {
-            let (name, value) = header_parts(header);
-            name == wanted && !value.is_empty()
-        })
-    };
+    let sent = |name: &[u8]| r.values_of(name).any(|value| !value.is_empty());
     // SAFETY: the request is live.
     let method = unsafe { (*r.raw()).method };
     method as u32 == NGX_HTTP_OPTIONS && sent(b"origin") && sent(b"access-control-request-method")

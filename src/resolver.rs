@@ -500,15 +500,10 @@ fn credentials_digest(r: &Request, project: &Project) -> Option<Digest> {
         project.name.as_bytes(),
         tenant.origin.as_bytes(),
     ]);
-    let named = |wanted: &'static [u8]| {
-        r.headers()
-            .map(header_parts)
-            .filter_map(move |(name, value)| (name == wanted).then_some(value))
-    };
-    for value in named(b"authorization") {
+    for value in r.values_of(b"authorization") {
         parts.extend([&b"authorization"[..], value]);
     }
-    for pair in project.cookies.pairs(named(b"cookie")) {
+    for pair in project.cookies.pairs(r.values_of(b"cookie")) {
         parts.extend([&b"cookie"[..], pair]);
     }
     // The resolver sees it if its location hands it on.

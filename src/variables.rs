@@ -185,12 +185,10 @@ fn value(r: &Request, value: Value) -> Option<ngx_str_t> {
         (_, Value::Reason) => context.reason().map(|reason| reason.as_str()),
         (outcome, Value::Source) => outcome.source(),
         (Outcome::Verified(token, _), Value::Claims) => Some(token.claims_json()),
-        (Outcome::Verified(token, _), value) => shown(token.session(), value),
-        (Outcome::Resolved(session, _), value) => shown(session, value),
         (Outcome::Refused(_) | Outcome::BadRequest, Value::Header(Field::SessionValid)) => {
             Some("false")
         }
-        _ => None,
+        (outcome, value) => outcome.session().and_then(|session| shown(session, value)),
     };
     text.map(|text| borrowed_str(text.as_bytes()))
 }
