@@ -20,7 +20,7 @@ mod value;
 mod zone;
 
 pub use location::{Gate, LocationConf, Mode};
-pub use project::{Keys, Project, Recheck, Remote, Tenant};
+pub use project::{Keys, Project, Remote, Tenant};
 pub use token_cache::TokenCacheConf;
 pub use zone::ZoneConf;
 

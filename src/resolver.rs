@@ -3,28 +3,28 @@
 //! The subrequest goes to an internal location that proxies to the resolver; it shares the
 //! client's headers, so it carries the client's `Authorization` and `Cookie`.
 
-use core::ffi::c_void;
-use core::ptr::NonNull;
 use std::rc::Rc;
 
 use authgear_core::credential::{bearer, cookie};
+use authgear_core::recheck::{Next, Recheck, Said, FAILED_PAUSE};
 use authgear_core::session::{Field, Session};
 use authgear_core::token::{UnverifiedToken, VerifiedToken};
 use authgear_core::Reason;
-use nginx_sys::{
-    ngx_http_post_subrequest_t, ngx_http_request_body_t, ngx_http_request_t, ngx_http_subrequest,
-    ngx_int_t, ngx_uint_t, NGX_HTTP_OK, NGX_HTTP_SUBREQUEST_BACKGROUND, NGX_HTTP_SUBREQUEST_WAITED,
-    NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_OK,
-};
+use nginx_sys::{NGX_LOG_ERR, NGX_LOG_NOTICE};
 use ngx::ngx_log_error;
 
 use crate::access::Step;
-use crate::conf::{Project, Recheck};
-use crate::context::{Context, From, Outcome, Stage};
+use crate::conf::Project;
+use crate::context::{Context, From, Outcome};
 use crate::credential::configured_token;
-use crate::nginx::{borrowed_str, bytes, guard, header_parts, Failed, Request};
+use crate::nginx::{header_parts, Request};
 use crate::verdicts::{Digest, Table, Verdict};
 use crate::worker;
+
+mod subrequest;
+
+pub use subrequest::{ask, Asked};
+use subrequest::{ask_in_background, Answer};
 
 /// Seconds after which another try at a resolver that failed is worth while.
 const RETRY_AFTER: u64 = 1;
@@ -32,24 +32,6 @@ const RETRY_AFTER: u64 = 1;
 const LEASE: u64 = 10_000;
 /// The longest that a no is kept, in milliseconds.
 const KEEP_NO: u64 = 1_000;
-/// The least time between two questions about one token while the resolver fails, in
-/// milliseconds.
-const FAILED_PAUSE: u64 = 1_000;
-
-/// The subrequest that a request waits for.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked {
-    subrequest: NonNull<ngx_http_request_t>,
-    done: bool,
-}
-
-/// A question in the background, in the pool of its request.
-struct Background {
-    digest: Digest,
-    subject: *const str,
-    project: usize,
-    done: bool,
-}
 
 /// Finds what the resolver says of the request's credentials: it was said to another request with
 /// the same ones, or is being said, or is to be asked.
@@ -79,16 +61,16 @@ pub fn resolve(r: &Request, context: &Context, project: &Project) -> Step {
             }
             _ => {}
         }
-        lease(table, context, digest, now, Step::AskResolver)
+        lease(table, context, digest, now)
     });
     step.unwrap_or(Step::Done(unavailable()))
 }
 
-/// Takes the right to ask and does `then`, or waits for whoever has it.
-fn lease(table: &mut Table, context: &Context, digest: Digest, now: u64, then: Step) -> Step {
+/// Takes the right to ask and asks, or waits for whoever has it.
+fn lease(table: &mut Table, context: &Context, digest: Digest, now: u64) -> Step {
     if table.try_lease(&digest, now + LEASE, now) {
         context.lease.set(Some(digest));
-        then
+        Step::AskResolver
     } else {
         Step::WaitForVerdict(digest)
     }
@@ -128,62 +110,46 @@ pub fn confirm(
     let Some(digest) = token_digest(r, project, &token) else {
         return stands(token);
     };
-    enum Next {
-        Stands,
-        Refused,
-        /// And whether the resolver has failed of late.
-        Background(bool),
-        Wait(Step),
-    }
+    // Set when the resolver is to be asked meanwhile: whether it has failed of late.
+    let mut in_background = None;
     let next = worker::with_verdicts(|table, now| {
         let known = table.look_up(&digest, now);
-        let age = |at| now.saturating_sub(at);
-        match known.verdict {
-            Some((Verdict::Confirmed, at)) if age(at) < recheck.interval => Next::Stands,
-            Some((Verdict::No, at)) if age(at) < recheck.interval => Next::Refused,
-            // It was refused: it does not stand again before the resolver says so.
-            Some((Verdict::No, _)) if known.is_asked => Next::Refused,
-            Some((Verdict::No, _)) => {
-                Next::Wait(lease(table, context, digest, now, Step::AskResolver))
+        let last = known.verdict.and_then(|(verdict, at)| {
+            let said = match verdict {
+                Verdict::Confirmed => Said::Yes,
+                Verdict::No => Said::No,
+                Verdict::Failed => Said::Nothing,
+                Verdict::Yes(_) | Verdict::TooLarge => return None,
+            };
+            Some((said, now.saturating_sub(at)))
+        });
+        match recheck.next(last, known.is_asked) {
+            Next::Stands => stands(Rc::clone(&token)),
+            Next::Refused => Step::Done(Outcome::Refused(Reason::SessionInvalid)),
+            Next::Ask => lease(table, context, digest, now),
+            Next::AskInBackground => {
+                if table.try_lease(&digest, now + LEASE, now) {
+                    in_background = Some(table.is_failing(project.index));
+                }
+                stands(Rc::clone(&token))
             }
-            Some((Verdict::Failed, at)) if age(at) < FAILED_PAUSE => Next::Stands,
-            // A token that is new, or comes back after a pause, has to wait for the answer.
-            verdict
-                if recheck.strict
-                    && verdict
-                        .as_ref()
-                        .is_none_or(|(_, at)| age(*at) / 2 >= recheck.interval) =>
-            {
-                Next::Wait(lease(table, context, digest, now, Step::AskResolver))
-            }
-            _ if !known.is_asked && table.try_lease(&digest, now + LEASE, now) => {
-                Next::Background(table.is_failing(project.index))
-            }
-            _ => Next::Stands,
         }
     });
-    match next {
-        None | Some(Next::Stands) => stands(token),
-        Some(Next::Refused) => Step::Done(Outcome::Refused(Reason::SessionInvalid)),
-        Some(Next::Wait(step)) => {
-            if let Step::AskResolver = step {
-                *context.unconfirmed.borrow_mut() = Some((token, from));
-            }
-            step
+    let step = next.unwrap_or_else(|| stands(Rc::clone(&token)));
+    if let Step::AskResolver = step {
+        *context.unconfirmed.borrow_mut() = Some((token, from));
+    } else if let Some(is_failing) = in_background {
+        if ask_in_background(r, project, digest, &token).is_err() {
+            give_up(&digest);
         }
-        Some(Next::Background(is_failing)) => {
-            if ask_in_background(r, project, digest, &token).is_err() {
-                give_up(&digest);
-            }
-            if is_failing {
-                // In HTTP/1.1 nginx takes the connection's next request when the subrequest has
-                // ended: the client is told to send it on another connection.
-                // SAFETY: the request is live, and nginx sets the flag before the phases run.
-                unsafe { (*r.raw()).set_keepalive(0) };
-            }
-            stands(token)
+        if is_failing {
+            // In HTTP/1.1 nginx takes the connection's next request when the subrequest has
+            // ended: the client is told to send it on another connection.
+            // SAFETY: the request is live, and nginx sets the flag before the phases run.
+            unsafe { (*r.raw()).set_keepalive(0) };
         }
     }
+    step
 }
 
 /// Gives the right to ask back: whoever had it has left.
@@ -191,171 +157,11 @@ pub fn give_up(digest: &Digest) {
     worker::with_verdicts(|table, _| table.release(digest));
 }
 
-/// Sends the request's credentials to the resolver; the access handler is called again when it
-/// has answered.
-pub fn ask(r: &Request, context: &Context, project: &Project) -> Result<(), Failed> {
-    let data = core::ptr::from_ref(context).cast_mut().cast();
-    let subrequest = send(r, project, NGX_HTTP_SUBREQUEST_WAITED, on_end, data)?;
-    context.asked.set(Some(Asked {
-        subrequest,
-        done: false,
-    }));
-    context.stage.set(Stage::WaitingForResolver);
-    Ok(())
-}
-
-fn ask_in_background(
-    r: &Request,
-    project: &Project,
-    digest: Digest,
-    token: &Rc<VerifiedToken>,
-) -> Result<(), Failed> {
-    // The token lives as long as the request's pool, and the subrequest not longer.
-    let token = r.pool().keep(Rc::clone(token), drop_token)?;
-    // SAFETY: the pool keeps the token until the request is gone.
-    let subject: *const str = unsafe { token.as_ref() }.claims().sub;
-    let question = Background {
-        digest,
-        subject,
-        project: project.index,
-        done: false,
-    };
-    let question = r.pool().keep(question, drop_question)?;
-    let data = question.as_ptr().cast();
-    send(
-        r,
-        project,
-        NGX_HTTP_SUBREQUEST_BACKGROUND,
-        on_background_end,
-        data,
-    )
-    .map(drop)
-}
-
-unsafe extern "C" fn drop_token(data: *mut c_void) {
-    // SAFETY: nginx calls this once, with the token that was kept.
-    guard((), || unsafe {
-        data.cast::<Rc<VerifiedToken>>().drop_in_place()
-    });
-}
-
-/// The request is gone: whether or not the resolver has answered, nobody is asking any more.
-unsafe extern "C" fn drop_question(data: *mut c_void) {
-    guard((), || {
-        // SAFETY: nginx calls this once, with the question that was kept.
-        let question = unsafe { &*data.cast::<Background>() };
-        if !question.done {
-            give_up(&question.digest);
-        }
-    });
-}
-
-type OnEnd = unsafe extern "C" fn(*mut ngx_http_request_t, *mut c_void, ngx_int_t) -> ngx_int_t;
-
-/// Starts a subrequest to the resolver's location.
-fn send(
-    r: &Request,
-    project: &Project,
-    flags: u32,
-    on_end: OnEnd,
-    data: *mut c_void,
-) -> Result<NonNull<ngx_http_request_t>, Failed> {
-    let uri = project.resolve_request.as_deref().ok_or(Failed)?;
-    let post: NonNull<ngx_http_post_subrequest_t> = r.pool().zeroed()?;
-    let body: NonNull<ngx_http_request_body_t> = r.pool().zeroed()?;
-    let mut subrequest = core::ptr::null_mut();
-    // SAFETY: the request is live. nginx copies the URI's pointer and length; the text lives as
-    // long as the configuration, which outlives its requests. What `data` points to lives in the
-    // request's pool, as the subrequest does.
-    unsafe {
-        (*post.as_ptr()).handler = Some(on_end);
-        (*post.as_ptr()).data = data;
-        let mut uri = borrowed_str(uri);
-        let status = ngx_http_subrequest(
-            r.raw(),
-            &mut uri,
-            core::ptr::null_mut(),
-            &mut subrequest,
-            post.as_ptr(),
-            flags as ngx_uint_t,
-        );
-        let subrequest = NonNull::new(subrequest).filter(|_| status == NGX_OK as ngx_int_t);
-        let subrequest = subrequest.ok_or(Failed)?;
-        // The client's body is not for the resolver, and must not be read or closed by its
-        // upstream.
-        (*subrequest.as_ptr()).request_body = body.as_ptr();
-        (*subrequest.as_ptr()).set_header_only(1);
-        Ok(subrequest)
-    }
-}
-
-/// nginx calls this when the subrequest ends; for an error it does so twice.
-unsafe extern "C" fn on_end(
-    _: *mut ngx_http_request_t,
-    context: *mut c_void,
-    status: ngx_int_t,
-) -> ngx_int_t {
-    guard((), || {
-        // SAFETY: it is the context that `ask` handed over, in the pool of the subrequest.
-        let context = unsafe { &*context.cast::<Context>() };
-        if let Some(asked) = context.asked.get() {
-            context.asked.set(Some(Asked {
-                done: true,
-                ..asked
-            }));
-        }
-    });
-    status
-}
-
-unsafe extern "C" fn on_background_end(
-    subrequest: *mut ngx_http_request_t,
-    question: *mut c_void,
-    status: ngx_int_t,
-) -> ngx_int_t {
-    guard((), || {
-        // SAFETY: nginx hands a live subrequest over, and the question and the subject live in
-        // its pool.
-        let (subrequest, question, subject) = unsafe {
-            let question = &mut *question.cast::<Background>();
-            let subject: &str = &*question.subject;
-            (Request::from_raw(subrequest), question, subject)
-        };
-        // SAFETY: the subrequest is live.
-        let has_status = unsafe { (*subrequest.raw()).headers_out.status != 0 };
-        if has_status && !core::mem::replace(&mut question.done, true) {
-            let answer = read(&subrequest);
-            keep_confirmation(
-                &subrequest,
-                question.project,
-                &question.digest,
-                subject,
-                &answer,
-            );
-        }
-    });
-    status
-}
-
-/// What a subrequest brought: a session, a no, or why it is neither.
-type Answer = Result<Option<Rc<Session>>, String>;
-
 /// What the resolver said, if it has answered.
 pub fn answer(r: &Request, context: &Context, project: &Project) -> Step {
-    let Some(Asked {
-        subrequest,
-        done: true,
-    }) = context.asked.get()
-    else {
+    let Some(answer) = subrequest::answer(r, context) else {
         return Step::StillAsking;
     };
-    context.asked.set(None);
-    // SAFETY: the subrequest lives in the pool of the live main request.
-    let subrequest = unsafe { Request::from_raw(subrequest.as_ptr()) };
-    let answer = read(&subrequest).and_then(|session| {
-        relay_cookies(r, &subrequest).map_err(|Failed| "no memory".to_string())?;
-        Ok(session)
-    });
     if let Some((token, from)) = context.unconfirmed.take() {
         return confirmed(r, context, project, token, from, &answer);
     }
@@ -458,37 +264,8 @@ fn keep_confirmation(
     stands
 }
 
-/// Reads a subrequest's answer.
-fn read(subrequest: &Request) -> Answer {
-    let ok = NGX_HTTP_OK as ngx_uint_t;
-    let (status, headers) = subrequest.answered();
-    match headers {
-        Some((upstream_status, headers)) if status == ok && upstream_status == ok => {
-            Session::from_resolver(headers.map(header_parts))
-                .map(|session| session.map(Rc::new))
-                .map_err(|error| error.to_string())
-        }
-        _ => Err(format!(
-            "the resolver answered with status {status}, not 200"
-        )),
-    }
-}
-
 fn unavailable() -> Outcome {
     Outcome::Unavailable(Reason::ResolverUnavailable, RETRY_AFTER)
-}
-
-/// Hands on what clears a dead session's cookie.
-fn relay_cookies(r: &Request, subrequest: &Request) -> Result<(), Failed> {
-    let headers = subrequest.answered().1.map(|(_, headers)| headers);
-    for header in headers.into_iter().flatten() {
-        // SAFETY: the header lives in the request's pool.
-        let (key, value) = unsafe { (bytes(&header.key), bytes(&header.value)) };
-        if key.eq_ignore_ascii_case(b"set-cookie") {
-            r.add_response_header("Set-Cookie", r.pool().copy(value)?)?;
-        }
-    }
-    Ok(())
 }
 
 /// A digest of everything that the resolver looks at in the request, and of where it is.

@@ -25,6 +25,7 @@ mod json;
 pub mod keys;
 pub mod policy;
 pub mod reason;
+pub mod recheck;
 pub mod session;
 mod span;
 mod text;

@@ -11,6 +11,7 @@ use authgear_core::keys::fetch::{KeysFrom, Source};
 use authgear_core::keys::freshness::Timing;
 use authgear_core::keys::{KeySet, Origin, Url};
 use authgear_core::policy::Rules;
+use authgear_core::recheck::Recheck;
 use authgear_core::AlgorithmSet;
 
 use crate::nginx::{ComplexValue, Request};
@@ -39,15 +40,6 @@ pub struct Project {
     /// Whether and how often valid tokens are confirmed with the resolver.
     pub recheck: Option<Recheck>,
     endpoint: Endpoint,
-}
-
-/// How valid tokens are confirmed with the resolver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recheck {
-    /// The least time between two questions about one token, in milliseconds.
-    pub interval: u64,
-    /// Whether the first request that carries a token waits for the answer.
-    pub strict: bool,
 }
 
 #[derive(Debug)]

@@ -90,6 +90,37 @@ impl Origin {
         Origin::parse_as(text, PlainHttp::Anywhere)
     }
 
+    /// Refuses a text with variables (`$name` or `${name}`) that no value of them can make a public
+    /// origin. Nothing is said of one that begins with a variable.
+    ///
+    /// # Errors
+    ///
+    /// [`OriginError`], which says what to write instead.
+    pub fn check_template(text: &str) -> Result<(), OriginError> {
+        if text.starts_with('$') {
+            return Ok(());
+        }
+        let filled = |value: &str| {
+            let mut parts = text.split('$');
+            let mut filled = parts.next().unwrap_or_default().to_string();
+            for part in parts {
+                let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                filled.push_str(value);
+                filled.push_str(match part.strip_prefix('{') {
+                    Some(braced) => braced.split_once('}').map_or("", |(_, rest)| rest),
+                    None => part.trim_start_matches(is_name),
+                });
+            }
+            filled
+        };
+        // A variable may stand for a host or a port.
+        match (Origin::parse(&filled("x")), Origin::parse(&filled("1"))) {
+            // What is named may be on loopback.
+            (Ok(_) | Err(OriginError::PlainHttp), _) | (_, Ok(_)) => Ok(()),
+            (Err(error), _) => Err(error),
+        }
+    }
+
     fn parse_as(text: &str, plain_http: PlainHttp) -> Result<Origin, OriginError> {
         let (origin, rest) = split(text, plain_http)?;
         match rest.as_bytes() {

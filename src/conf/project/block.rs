@@ -9,13 +9,14 @@ use std::time::Duration;
 use authgear_core::credential::CookieNames;
 use authgear_core::keys::fetch::check_ca;
 use authgear_core::keys::freshness::Timing;
-use authgear_core::keys::{KeySet, Origin, OriginError, Url};
+use authgear_core::keys::{KeySet, Origin, Url};
 use authgear_core::policy::{Rules, TokenKind};
+use authgear_core::recheck::Recheck;
 use authgear_core::{Algorithm, AlgorithmSet};
 use nginx_sys::{ngx_command_t, ngx_conf_parse, ngx_conf_t};
 use ngx::core::NGX_CONF_OK;
 
-use super::{Endpoint, Project, Recheck, Template};
+use super::{Endpoint, Project, Template};
 use crate::conf::value::{any_time, bad_value, plain, positive_time, set, texts};
 use crate::conf::{directive, MainConf, Mistake};
 use crate::nginx::{guard, ComplexValue, Conf, CONF_ERROR};
@@ -170,36 +171,11 @@ fn typ(words: &[&str]) -> Result<Option<Vec<Box<str>>>, Mistake> {
 
 fn endpoint(cf: &Conf, word: &str) -> Result<GivenEndpoint, Mistake> {
     if word.contains('$') {
-        check_around_variables(word)?;
+        Origin::check_template(word).map_err(|error| bad_value(word, error))?;
         return Ok(GivenEndpoint::Variable(cf.complex_value(word)?));
     }
     let origin = Origin::parse(word).map_err(|error| bad_value(word, error))?;
     Ok(GivenEndpoint::Fixed(origin))
-}
-
-/// Refuses what no value of the variables can make an origin.
-fn check_around_variables(word: &str) -> Result<(), Mistake> {
-    if word.starts_with('$') {
-        return Ok(());
-    }
-    let filled = |value: &str| {
-        let mut parts = word.split('$');
-        let mut text = parts.next().unwrap_or_default().to_string();
-        for part in parts {
-            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            text.push_str(value);
-            text.push_str(match part.strip_prefix('{') {
-                Some(braced) => braced.split_once('}').map_or("", |(_, rest)| rest),
-                None => part.trim_start_matches(is_name),
-            });
-        }
-        text
-    };
-    match (Origin::parse(&filled("x")), Origin::parse(&filled("1"))) {
-        // What is named may be on loopback.
-        (Ok(_) | Err(OriginError::PlainHttp), _) | (_, Ok(_)) => Ok(()),
-        (Err(error), _) => Err(bad_value(word, error)),
-    }
 }
 
 fn resolve_request(word: &str) -> Result<Option<Box<[u8]>>, Mistake> {

@@ -259,3 +259,30 @@ fn urls_keep_path_and_query_but_show_no_query() {
         assert_eq!(Url::parse(text), Err(error), "{text}");
     }
 }
+
+#[test]
+fn a_template_is_refused_where_no_value_helps() {
+    use OriginError::{Character, Fragment, Path, Query, Scheme, UserInfo};
+    for text in [
+        "$endpoint",
+        "$scheme://a.example/b",
+        "https://$tenant.example.com",
+        "https://${tenant}.example.com",
+        "https://$host:$port",
+        "https://a.example:${port}",
+        "http://$host",
+    ] {
+        assert_eq!(Origin::check_template(text), Ok(()), "{text}");
+    }
+    for (text, error) in [
+        ("ftp://$host", Scheme),
+        ("https://$host/app", Path),
+        ("https://${host}/app", Path),
+        ("https://$host?a", Query),
+        ("https://$host#a", Fragment),
+        ("https://me@$host", UserInfo),
+        ("https://a b.$host", Character),
+    ] {
+        assert_eq!(Origin::check_template(text), Err(error), "{text}");
+    }
+}

@@ -1,0 +1,117 @@
+//! Whether a token that verifies still stands, by what the resolver said of it last.
+
+/// How valid tokens are confirmed with the resolver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recheck {
+    /// The least time between two questions about one token, in milliseconds.
+    pub interval: u64,
+    /// Whether a token that is new, or was not confirmed for two intervals, waits for the answer.
+    pub strict: bool,
+}
+
+/// The least time between two questions about one token while the resolver fails, in
+/// milliseconds.
+pub const FAILED_PAUSE: u64 = 1_000;
+
+/// What the resolver said of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// It stands.
+    Yes,
+    /// It does not.
+    No,
+    /// Nothing: it failed.
+    Nothing,
+}
+
+/// What becomes of a request with the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The token stands.
+    Stands,
+    /// It is refused.
+    Refused,
+    /// The request waits for the resolver's answer.
+    Ask,
+    /// The token stands, and the resolver is asked meanwhile.
+    AskInBackground,
+}
+
+impl Recheck {
+    /// What follows from the last answer, which is so many milliseconds old, and from whether
+    /// somebody is asking already.
+    ///
+    /// A token that was refused never stands again before the resolver says so; any other stands
+    /// while the resolver fails.
+    pub fn next(self, last: Option<(Said, u64)>, is_asked: bool) -> Next {
+        let is_forgotten = last.is_none_or(|(_, age)| age / 2 >= self.interval);
+        match last {
+            Some((Said::Yes, age)) if age < self.interval => Next::Stands,
+            Some((Said::No, age)) if age < self.interval || is_asked => Next::Refused,
+            Some((Said::No, _)) => Next::Ask,
+            Some((Said::Nothing, age)) if age < FAILED_PAUSE => Next::Stands,
+            _ if self.strict && is_forgotten => Next::Ask,
+            _ if is_asked => Next::Stands,
+            _ => Next::AskInBackground,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_stands_or_falls_by_the_last_answer_and_its_age() {
+        use Next::{Ask, AskInBackground, Refused, Stands};
+        use Said::{No, Nothing, Yes};
+        // The last answer and its age; then what follows, and with strict: while nobody is asking,
+        // and while somebody is.
+        for (last, [idle, asked], [strict, strict_asked]) in [
+            (None, [AskInBackground, Stands], [Ask, Ask]),
+            (Some((Yes, 0)), [Stands, Stands], [Stands, Stands]),
+            (Some((Yes, 29_999)), [Stands, Stands], [Stands, Stands]),
+            (
+                Some((Yes, 30_000)),
+                [AskInBackground, Stands],
+                [AskInBackground, Stands],
+            ),
+            (
+                Some((Yes, 59_999)),
+                [AskInBackground, Stands],
+                [AskInBackground, Stands],
+            ),
+            (Some((Yes, 60_000)), [AskInBackground, Stands], [Ask, Ask]),
+            (Some((No, 0)), [Refused, Refused], [Refused, Refused]),
+            (Some((No, 29_999)), [Refused, Refused], [Refused, Refused]),
+            (Some((No, 30_000)), [Ask, Refused], [Ask, Refused]),
+            (Some((No, u64::MAX)), [Ask, Refused], [Ask, Refused]),
+            (Some((Nothing, 999)), [Stands, Stands], [Stands, Stands]),
+            (
+                Some((Nothing, 1_000)),
+                [AskInBackground, Stands],
+                [AskInBackground, Stands],
+            ),
+            (
+                Some((Nothing, u64::MAX)),
+                [AskInBackground, Stands],
+                [Ask, Ask],
+            ),
+        ] {
+            let next = |strict, is_asked| {
+                let interval = 30_000;
+                Recheck { interval, strict }.next(last, is_asked)
+            };
+            assert_eq!(
+                [next(false, false), next(false, true)],
+                [idle, asked],
+                "{last:?}"
+            );
+            assert_eq!(
+                [next(true, false), next(true, true)],
+                [strict, strict_asked],
+                "strict, {last:?}"
+            );
+        }
+    }
+}
