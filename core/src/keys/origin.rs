@@ -105,7 +105,8 @@ impl Origin {
             let mut filled = parts.next().unwrap_or_default().to_string();
             for part in parts {
                 let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-                filled.push_str(value);
+                // Behind a colon stands a port.
+                filled.push_str(if filled.ends_with(':') { "1" } else { value });
                 filled.push_str(match part.strip_prefix('{') {
                     Some(braced) => braced.split_once('}').map_or("", |(_, rest)| rest),
                     None => part.trim_start_matches(is_name),
@@ -113,7 +114,7 @@ impl Origin {
             }
             filled
         };
-        // A variable may stand for a host or a port.
+        // A variable may stand for a part of a name or of an address.
         match (Origin::parse(&filled("x")), Origin::parse(&filled("1"))) {
             // What is named may be on loopback.
             (Ok(_) | Err(OriginError::PlainHttp), _) | (_, Ok(_)) => Ok(()),
