@@ -1,6 +1,6 @@
 //! Which credential a request carries, read from nginx's header list.
 
-use authgear_core::credential::{bearer, classify, cookie, CookieNames, Form};
+use authgear_core::credential::{bearer, classify, CookieNames, Cookies, Form};
 use authgear_core::Reason;
 
 use crate::nginx::{header_parts, Failed, Request};
@@ -32,9 +32,7 @@ pub enum Credential<'r> {
 struct Sent<'r> {
     has_resolver: bool,
     authorization: Option<&'r [u8]>,
-    app_session: Option<&'r [u8]>,
-    app_access_token: Option<&'r [u8]>,
-    session: Option<&'r [u8]>,
+    cookies: Cookies<'r>,
 }
 
 impl<'r> Credential<'r> {
@@ -60,7 +58,7 @@ impl<'r> Credential<'r> {
             match header_parts(header) {
                 (b"authorization", _) if sent.authorization.is_some() => return Self::Ambiguous,
                 (b"authorization", value) => sent.authorization = Some(value),
-                (b"cookie", value) => sent.read_cookies(value, cookies),
+                (b"cookie", value) => sent.cookies.read(value, cookies),
                 _ => {}
             }
         }
@@ -96,21 +94,12 @@ pub fn configured_token(r: &Request) -> Option<Result<Option<&[u8]>, Failed>> {
 }
 
 impl<'r> Sent<'r> {
-    fn read_cookies(&mut self, header: &'r [u8], names: &CookieNames) {
-        let first = |found: &mut Option<&'r [u8]>, name: &[u8]| {
-            if found.is_none() {
-                *found = cookie(header, name);
-            }
-        };
-        first(&mut self.app_access_token, &names.app_access_token);
-        if self.has_resolver {
-            first(&mut self.app_session, &names.app_session);
-            first(&mut self.session, &names.session);
-        }
-    }
-
     fn of_bearer(&self, token: &'r [u8], is_known: bool) -> Credential<'r> {
-        let any_cookie = self.app_session.or(self.app_access_token).or(self.session);
+        let cookies = &self.cookies;
+        let any_cookie = cookies
+            .app_session()
+            .or(cookies.app_access_token())
+            .or(cookies.session());
         let others = self.has_resolver && any_cookie.is_some();
         let form = match is_known {
             true => Ok(Form::Jwt),
@@ -126,16 +115,18 @@ impl<'r> Sent<'r> {
     }
 
     fn of_cookies(&self) -> Credential<'r> {
-        if self.app_session.is_some() {
+        let cookies = &self.cookies;
+        let token = cookies.app_access_token();
+        let for_resolver = |cookie: Option<&[u8]>| self.has_resolver && cookie.is_some();
+        if for_resolver(cookies.app_session()) {
             return Credential::Resolver;
         }
-        match self.app_access_token.map(|token| (token, classify(token))) {
+        match token.map(|token| (token, classify(token))) {
             Some((token, Ok(Form::Jwt))) => Credential::Jwt {
                 token,
-                others: self.session.is_some(),
+                others: for_resolver(cookies.session()),
             },
-            Some(_) if self.has_resolver => Credential::Resolver,
-            _ if self.session.is_some() => Credential::Resolver,
+            _ if for_resolver(token.or(cookies.session())) => Credential::Resolver,
             _ => Credential::None,
         }
     }

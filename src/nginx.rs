@@ -4,6 +4,7 @@
 //! in this file, what a configuration has in [`conf`].
 
 use core::ffi::c_void;
+use core::ops::Range;
 use core::ptr::{self, NonNull};
 use core::{mem, slice};
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -46,6 +47,18 @@ pub fn borrowed_str(text: &[u8]) -> ngx_str_t {
     ngx_str_t {
         len: text.len(),
         data: text.as_ptr().cast_mut(),
+    }
+}
+
+/// A part of a text; nothing where the text ends before it.
+pub fn part(text: ngx_str_t, place: Range<usize>) -> ngx_str_t {
+    if place.start >= place.end || place.end > text.len {
+        return ngx_str_t::empty();
+    }
+    ngx_str_t {
+        len: place.end - place.start,
+        // SAFETY: the place lies within the text.
+        data: unsafe { text.data.add(place.start) },
     }
 }
 
@@ -131,19 +144,20 @@ impl Request {
         }
     }
 
-    /// Appends a header to what the client sent, for the upstream to see.
+    /// Appends a header to what the client sent, for the upstream to see. `value` must live as long
+    /// as the request.
     pub fn add_request_header(
         &self,
         key: &'static str,
         lowcase_key: &'static str,
         hash: ngx_uint_t,
-        value: &[u8],
+        value: ngx_str_t,
     ) -> Result<(), Failed> {
         // SAFETY: the list belongs to a live request.
         let header = unsafe { push_header(ptr::addr_of_mut!((*self.raw()).headers_in.headers))? };
         header.hash = hash;
         header.key = borrowed_str(key.as_bytes());
-        header.value = self.pool().copy(value)?;
+        header.value = value;
         header.lowcase_key = lowcase_key.as_ptr().cast_mut();
         Ok(())
     }

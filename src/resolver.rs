@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use authgear_core::credential::{bearer, cookie};
+use authgear_core::credential::{bearer, Cookies};
 use authgear_core::recheck::{Next, Recheck, Said, FAILED_PAUSE};
 use authgear_core::session::{Field, Session};
 use authgear_core::token::{UnverifiedToken, VerifiedToken};
@@ -17,7 +17,7 @@ use crate::access::Step;
 use crate::conf::Project;
 use crate::context::{Context, From, Outcome};
 use crate::credential::configured_token;
-use crate::nginx::{header_parts, Request};
+use crate::nginx::Request;
 use crate::verdicts::{Digest, Table, Verdict};
 use crate::worker;
 
@@ -271,12 +271,8 @@ fn unavailable() -> Outcome {
 /// A digest of everything that the resolver looks at in the request, and of where it is.
 fn credentials_digest(r: &Request, project: &Project) -> Option<Digest> {
     let tenant = project.tenant(r).ok()?;
-    let mut parts: Vec<&[u8]> = Vec::with_capacity(16);
-    parts.extend([
-        b"credentials",
-        project.name.as_bytes(),
-        tenant.origin.as_bytes(),
-    ]);
+    let mut parts: Vec<&[u8]> = Vec::with_capacity(8);
+    parts.extend([b"credentials", &tenant.id[..]]);
     for value in r.values_of(b"authorization") {
         parts.extend([&b"authorization"[..], value]);
     }
@@ -296,8 +292,7 @@ fn token_digest(r: &Request, project: &Project, token: &VerifiedToken) -> Option
         let tenant = project.tenant(r).ok()?;
         worker::digest(&[
             b"token",
-            project.name.as_bytes(),
-            tenant.origin.as_bytes(),
+            &tenant.id,
             token.key_id().as_bytes(),
             token.claims_json().as_bytes(),
         ])
@@ -307,14 +302,15 @@ fn token_digest(r: &Request, project: &Project, token: &VerifiedToken) -> Option
 /// How many milliseconds the JWTs among the credentials have left; `None` when there is none
 /// that limits a verdict.
 fn lifetime(r: &Request, project: &Project) -> Option<u64> {
-    let tokens = r.headers().filter_map(|header| match header_parts(header) {
-        (b"authorization", value) => bearer(value),
-        (b"cookie", value) => cookie(value, &project.cookies.app_access_token),
-        _ => None,
-    });
+    let mut cookies = Cookies::default();
+    for header in r.values_of(b"cookie") {
+        cookies.read(header, &project.cookies);
+    }
     let now = r.now();
     let configured = configured_token(r).and_then(Result::ok).flatten();
-    tokens
+    r.values_of(b"authorization")
+        .filter_map(bearer)
+        .chain(cookies.app_access_token())
         .chain(configured)
         .filter_map(|token| UnverifiedToken::parse(token).ok()?.claimed_expiry())
         // One that has expired is not what the resolver said yes to.

@@ -1,9 +1,9 @@
 //! `X-Authgear-*` on the way to the backend: the client's own removed, the verified ones set.
 
 use authgear_core::session::{stripped_header, Field, Session};
-use nginx_sys::{ngx_list_push, ngx_list_t, ngx_table_elt_t, ngx_uint_t};
+use nginx_sys::{ngx_list_push, ngx_list_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t};
 
-use crate::nginx::{header_hash, header_parts, Failed, Request};
+use crate::nginx::{header_hash, header_parts, part, Failed, Request};
 
 /// Removes every header that a backend could take for one of ours.
 pub fn strip(r: &Request) -> Result<(), Failed> {
@@ -38,22 +38,26 @@ fn is_ours(header: &ngx_table_elt_t) -> bool {
 
 /// Sets what the resolver would have set for a valid session.
 pub fn hand_over(r: &Request, session: &Session) -> Result<(), Failed> {
-    for field in Field::ALL {
-        if let Some(value) = session.get(field) {
-            add(r, field, value)?;
+    let (fields, ends) = session.fields();
+    let fields = r.pool().copy(fields.as_bytes())?;
+    let mut start = 0;
+    for (field, &end) in Field::ALL.into_iter().zip(ends) {
+        if end > start {
+            add(r, field, part(fields, start as usize..end as usize))?;
         }
+        start = end;
     }
     Ok(())
 }
 
 /// Sets what the resolver would have set for an invalid one.
 pub fn hand_over_no(r: &Request) -> Result<(), Failed> {
-    add(r, Field::SessionValid, "false")
+    add(r, Field::SessionValid, r.pool().copy(b"false")?)
 }
 
-fn add(r: &Request, field: Field, value: &str) -> Result<(), Failed> {
+fn add(r: &Request, field: Field, value: ngx_str_t) -> Result<(), Failed> {
     let (lowcase, hash) = LOWCASE[field.index()];
-    r.add_request_header(field.header(), lowcase, hash, value.as_bytes())
+    r.add_request_header(field.header(), lowcase, hash, value)
 }
 
 const fn named(lowcase: &'static str) -> (&'static str, ngx_uint_t) {

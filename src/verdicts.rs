@@ -9,7 +9,7 @@ use core::mem;
 use core::ptr::{self, NonNull};
 use std::rc::Rc;
 
-use authgear_core::session::{Field, Session};
+use authgear_core::session::Session;
 
 /// A keyed digest of a project and a request's credentials.
 pub type Digest = [u8; 16];
@@ -41,7 +41,8 @@ struct Slot {
     /// Until this time somebody is asking.
     lease_until: u64,
     state: State,
-    len: u16,
+    /// Where each of the session's fields ends in `texts`.
+    ends: [u16; 8],
     texts: [u8; TEXTS],
 }
 
@@ -174,7 +175,7 @@ impl Table {
         slot.answered_at = 0;
         slot.not_after = 0;
         slot.lease_until = deadline;
-        slot.len = 0;
+        slot.ends = [0; 8];
         slot.state = State::Asked;
         true
     }
@@ -245,35 +246,21 @@ impl Slot {
         }
     }
 
-    /// Writes a session's texts: for each its field's index, its length, itself.
+    /// Writes a session's fields, if there is room for them.
     fn write(&mut self, session: &Session) -> bool {
-        let mut at = 0;
-        for field in Field::ALL {
-            let Some(text) = session.get(field) else {
-                continue;
-            };
-            let end = at + 3 + text.len();
-            if end > TEXTS {
-                return false;
-            }
-            self.texts[at] = field.index() as u8;
-            self.texts[at + 1..at + 3].copy_from_slice(&(text.len() as u16).to_le_bytes());
-            self.texts[at + 3..end].copy_from_slice(text.as_bytes());
-            at = end;
-        }
-        self.len = at as u16;
+        let (fields, ends) = session.fields();
+        let Some(texts) = self.texts.get_mut(..fields.len()) else {
+            return false;
+        };
+        texts.copy_from_slice(fields.as_bytes());
+        // No end lies behind the text.
+        self.ends = ends.map(|end| end as u16);
         true
     }
 
     fn read(&self) -> Option<Session> {
-        let mut rest = self.texts.get(..self.len as usize)?;
-        let mut kept = [None; Field::ALL.len()];
-        while let [index, low, high, texts @ ..] = rest {
-            let (text, behind) =
-                texts.split_at_checked(u16::from_le_bytes([*low, *high]) as usize)?;
-            *kept.get_mut(*index as usize)? = Some(core::str::from_utf8(text).ok()?);
-            rest = behind;
-        }
-        Session::from_kept(kept)
+        let texts = self.texts.get(..self.ends[self.ends.len() - 1] as usize)?;
+        let fields = core::str::from_utf8(texts).ok()?;
+        Session::from_fields(fields, self.ends.map(u32::from))
     }
 }

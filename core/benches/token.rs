@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
-use authgear_core::credential::{bearer, classify, cookie};
+use authgear_core::credential::{bearer, classify, CookieNames, Cookies};
 use authgear_core::policy::{judge, Rules};
 use authgear_core::session::{Field, Session};
 use authgear_core::token::{verify, TokenCache, UnverifiedToken};
@@ -103,8 +103,13 @@ fn signature_alone(c: &mut Criterion, signer: &Signer, token: &str) {
 
 fn resolver(c: &mut Criterion) {
     let cookies = b"theme=dark; session=5a0e0f6f-3a1c.2b4d7c07; lang=en";
-    c.bench_function("credential: cookie", |b| {
-        b.iter(|| cookie(black_box(cookies), b"session"))
+    let names = CookieNames::new("").unwrap();
+    c.bench_function("credential: cookies", |b| {
+        b.iter(|| {
+            let mut found = Cookies::default();
+            found.read(black_box(cookies), &names);
+            found.session()
+        })
     });
     let headers = Field::ALL.map(|field| {
         let value = match field {

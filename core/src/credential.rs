@@ -1,10 +1,10 @@
 //! Which credential a request carries, as Authgear's server finds it
 //! (`pkg/lib/session/middleware.go`, `pkg/lib/oauth/resolver.go`).
 
-use memchr::{memchr, memchr_iter, memmem};
+use memchr::{memchr, memchr_iter};
 
 use crate::reason::Reason;
-use crate::text::trim_blanks;
+use crate::text::{all, trim_blanks};
 
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 16 * 1024;
@@ -63,13 +63,7 @@ pub fn classify(token: &[u8]) -> Result<Form, Reason> {
 fn is_b64token(token: &[u8]) -> bool {
     let padding = token.iter().rev().take_while(|&&b| b == b'=').count();
     let text = &token[..token.len() - padding];
-    // Piece by piece without a way out, so that the compiler checks many bytes at a time.
-    let is_good = |piece: &[u8]| {
-        piece
-            .iter()
-            .fold(true, |good, &b| good & is_b64token_char(b))
-    };
-    !text.is_empty() && text.chunks(64).all(is_good)
+    !text.is_empty() && all(text, is_b64token_char)
 }
 
 fn is_b64token_char(byte: u8) -> bool {
@@ -146,21 +140,70 @@ impl CookieNames {
         })
     }
 
-    /// The pairs of a request's `Cookie` headers that could be read as one of the three, however
-    /// they are written: what a key must hold so that requests which Authgear's server can tell
-    /// apart never share it.
+    fn is_one(&self, name: &[u8]) -> bool {
+        *name == *self.session || *name == *self.app_session || *name == *self.app_access_token
+    }
+
+    /// The pairs of these three names in a request's `Cookie` headers: what a key must hold so that
+    /// requests which Authgear's server can tell apart never share it.
     ///
     /// Blanks around pairs and the order of different cookies do not matter. Pairs of one name
-    /// stay in their order, because the first of them counts.
+    /// stay in their order, because the first of them counts, and keep their name, which blanks may
+    /// surround.
     pub fn pairs<'a>(&self, headers: impl IntoIterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
-        let names = [&self.app_session, &self.app_access_token, &self.session];
-        let is_ours = |pair: &[u8]| names.iter().any(|name| memmem::find(pair, name).is_some());
-        let mut pairs = Vec::with_capacity(8);
+        let mut pairs = Vec::new();
         for header in headers {
-            pairs.extend(cookie_pairs(header).filter(|pair| is_ours(pair)));
+            pairs.extend(cookie_pairs(header).filter(|pair| self.is_one(split_pair(pair).0)));
         }
         pairs.sort_by_key(|pair| split_pair(pair).0);
         pairs
+    }
+}
+
+/// The values of a request's cookies of the three names; `None` for one that is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cookies<'a> {
+    app_session: Option<&'a [u8]>,
+    app_access_token: Option<&'a [u8]>,
+    session: Option<&'a [u8]>,
+}
+
+impl<'a> Cookies<'a> {
+    /// Reads the next `Cookie` header of the request, once. Of each name the first cookie counts.
+    ///
+    /// Reads what Authgear's server reads, which is Go's `net/http`: pairs end at `;`, spaces and
+    /// tabs around a pair are dropped, names keep their case, one pair of double quotes around a
+    /// value is dropped, and a cookie is passed over when its value holds a byte that RFC 6265 does
+    /// not allow (space and comma are let through).
+    pub fn read(&mut self, header: &'a [u8], names: &CookieNames) {
+        for pair in cookie_pairs(header) {
+            let (name, value) = split_pair(pair);
+            let found = match name {
+                _ if *name == *names.session => &mut self.session,
+                _ if *name == *names.app_session => &mut self.app_session,
+                _ if *name == *names.app_access_token => &mut self.app_access_token,
+                _ => continue,
+            };
+            let value = unquote(value);
+            if found.is_none() && all(value, is_cookie_char) {
+                *found = Some(value);
+            }
+        }
+    }
+
+    /// `app_session`; an empty one counts as absent, here and below.
+    pub fn app_session(&self) -> Option<&'a [u8]> {
+        self.app_session.filter(|value| !value.is_empty())
+    }
+
+    /// `app_access_token`
+    pub fn app_access_token(&self) -> Option<&'a [u8]> {
+        self.app_access_token.filter(|value| !value.is_empty())
+    }
+
+    /// `session`
+    pub fn session(&self) -> Option<&'a [u8]> {
+        self.session.filter(|value| !value.is_empty())
     }
 }
 
@@ -188,23 +231,6 @@ fn is_token_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// The value of the first cookie of that name in one `Cookie` header value; `None` when it is
-/// absent or empty.
-///
-/// Reads what Authgear's server reads, which is Go's `net/http`: pairs end at `;`, spaces and tabs
-/// around a pair are dropped, names keep their case, one pair of double quotes around a value is
-/// dropped, and a cookie is passed over when its value holds a byte that RFC 6265 does not allow
-/// (space and comma are let through).
-pub fn cookie<'a>(header: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let value = cookie_pairs(header).find_map(|pair| {
-        let (found, value) = split_pair(pair);
-        (found == name)
-            .then(|| unquote(value))
-            .filter(|value| value.iter().all(|&b| is_cookie_char(b)))
-    })?;
-    (!value.is_empty()).then_some(value)
-}
-
 fn unquote(value: &[u8]) -> &[u8] {
     match value {
         [b'"', inner @ .., b'"'] => inner,
@@ -213,7 +239,8 @@ fn unquote(value: &[u8]) -> &[u8] {
 }
 
 fn is_cookie_char(byte: u8) -> bool {
-    matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b';' | b'\\')
+    let is_ascii = byte.wrapping_sub(0x20) < 0x5f;
+    is_ascii & (byte != b'"') & (byte != b';') & (byte != b'\\')
 }
 
 #[cfg(test)]
@@ -369,12 +396,25 @@ mod tests {
             ("a=session=b", None),
             ("a=\"; session=b\"", None),
         ] {
-            assert_eq!(
-                cookie(header.as_bytes(), b"session"),
-                value.map(str::as_bytes),
-                "{header:?}"
-            );
+            let mut cookies = Cookies::default();
+            cookies.read(header.as_bytes(), &CookieNames::new("").unwrap());
+            assert_eq!(cookies.session(), value.map(str::as_bytes), "{header:?}");
         }
+    }
+
+    #[test]
+    fn the_first_cookie_of_a_name_counts_in_all_headers() {
+        let names = CookieNames::new("my-").unwrap();
+        let mut cookies = Cookies::default();
+        for header in [
+            "session=a; my-session=\"; my-app_access_token=b",
+            "my-session=; my-app_access_token=c",
+            "my-session=d",
+        ] {
+            cookies.read(header.as_bytes(), &names);
+        }
+        assert_eq!(cookies.app_access_token(), Some(&b"b"[..]));
+        assert_eq!((cookies.session(), cookies.app_session()), (None, None));
     }
 
     fn pairs(prefix: &str, headers: &[&str]) -> Vec<String> {

@@ -1,15 +1,18 @@
 //! JSON as tokens use it: objects member by member, values left as they were written.
 //!
-//! Values are kept as text (`RawValue`) and read on demand, so that numbers stay digit for digit
-//! and a claim that nobody asks for costs nothing.
+//! Values are kept as text and read on demand, so that numbers stay digit for digit and a claim that
+//! nobody asks for costs little. The scanner is held to serde_json's judgement by a test.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use memchr::{memchr, memchr_iter};
+use serde::de::{Deserializer, Error, Visitor};
 
-use crate::text::is_control;
+use crate::text::{all, is_control};
+use scan::Scanner;
+
+mod scan;
 
 /// How deep arrays and objects may nest; the outermost object counts.
 pub(crate) const MAX_DEPTH: usize = 64;
@@ -27,15 +30,12 @@ pub(crate) fn strict_object<'a>(
     text: &'a str,
     mut each: impl FnMut(&[u8], &'a str),
 ) -> Result<(), Malformed> {
-    if is_too_deep(text.as_bytes()) {
-        return Err(Malformed);
-    }
     let mut names = Vec::with_capacity(24);
     members(text, |name, value| {
         each(&name, value);
         names.push(name);
     })
-    .map_err(|_| Malformed)?;
+    .ok_or(Malformed)?;
     // Sorting keeps the search for a repeated name below quadratic, however many names a token
     // brings.
     names.sort_unstable();
@@ -45,71 +45,37 @@ pub(crate) fn strict_object<'a>(
     Ok(())
 }
 
-/// Whether arrays and objects nest deeper than [`MAX_DEPTH`].
-///
-/// Needed beside the parser, which skips over a value that stays text without counting. Exact on
-/// valid JSON; on any other text the parser finds the error.
-fn is_too_deep(text: &[u8]) -> bool {
-    // Few brackets cannot nest deeply, and counting them is much faster than following strings.
-    if text.iter().filter(|&&b| b == b'{' || b == b'[').count() <= MAX_DEPTH {
-        return false;
+/// Hands each member of an object to `each`, in the order of the text, repeated names included;
+/// `None` if the text is anything but one object.
+fn members<'a>(text: &'a str, mut each: impl FnMut(Name<'a>, &'a str)) -> Option<()> {
+    let mut scanner = Scanner::new(text);
+    scanner.pass(b'{')?;
+    let mut more = !scanner.pass_if(b'}');
+    while more {
+        let name = match scanner.name()? {
+            (name, false) => Cow::Borrowed(&name.as_bytes()[1..name.len() - 1]),
+            (name, true) => unescaped(name)?,
+        };
+        each(name, scanner.value()?);
+        more = scanner.another(b'}')?;
     }
-    let mut depth = 0usize;
-    let mut bytes = text.iter();
-    while let Some(&byte) = bytes.next() {
-        match byte {
-            b'"' => skip_string(&mut bytes),
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MAX_DEPTH {
-            return true;
-        }
-    }
-    false
+    scanner.end()
 }
 
-/// Moves past the end of a string whose opening quote was just read.
-fn skip_string<'a>(bytes: &mut impl Iterator<Item = &'a u8>) {
-    while let Some(&byte) = bytes.next() {
-        match byte {
-            b'"' => return,
-            b'\\' => drop(bytes.next()),
-            _ => {}
-        }
+/// Hands each element of an array to `each`; `None` if the text is anything but one array.
+fn elements<'a>(text: &'a str, mut each: impl FnMut(&'a str) -> Option<()>) -> Option<()> {
+    let mut scanner = Scanner::new(text);
+    scanner.pass(b'[')?;
+    let mut more = !scanner.pass_if(b']');
+    while more {
+        each(scanner.value()?)?;
+        more = scanner.another(b']')?;
     }
-}
-
-/// Hands each member of an object to `each`, in the order of the text, repeated names included.
-fn members<'a>(text: &'a str, each: impl FnMut(Name<'a>, &'a str)) -> serde_json::Result<()> {
-    let mut parser = serde_json::Deserializer::from_str(text);
-    parser.deserialize_map(Members(each))?;
-    parser.end()
-}
-
-struct Members<F>(F);
-
-impl<'de, F: FnMut(Name<'de>, &'de str)> Visitor<'de> for Members<F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        // Names too are read as text first: only that way does the parser refuse raw control
-        // characters in a name that is no Unicode text.
-        while let Some(name) = map.next_key::<&RawValue>()? {
-            let name = unescaped(name.get()).map_err(A::Error::custom)?;
-            self.0(name, map.next_value::<&RawValue>()?.get());
-        }
-        Ok(())
-    }
+    scanner.end()
 }
 
 /// What a string's text holds, as bytes.
-fn unescaped(value: &str) -> serde_json::Result<Name<'_>> {
+fn unescaped(value: &str) -> Option<Name<'_>> {
     struct Bytes;
     impl<'de> Visitor<'de> for Bytes {
         type Value = Name<'de>;
@@ -126,30 +92,24 @@ fn unescaped(value: &str) -> serde_json::Result<Name<'_>> {
             Ok(Cow::Owned(name.to_vec()))
         }
     }
-    match plain(value) {
-        Some(name) => Ok(Cow::Borrowed(name.as_bytes())),
-        None => serde_json::Deserializer::from_str(value).deserialize_bytes(Bytes),
-    }
+    let mut parser = serde_json::Deserializer::from_str(value);
+    parser.deserialize_bytes(Bytes).ok()
 }
 
 /// What a string's text holds, if it holds no escape.
 fn plain(value: &str) -> Option<&str> {
     let inner = value.strip_prefix('"')?.strip_suffix('"')?;
-    (!inner.contains('\\')).then_some(inner)
+    memchr(b'\\', inner.as_bytes()).is_none().then_some(inner)
 }
 
 /// The value of that member, as text. Of a repeated name the last, as most JSON parsers have it.
 pub(crate) fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
-    if !object.starts_with('{') {
-        return None;
-    }
     let mut found = None;
     members(object, |each, value| {
         if *each == *name.as_bytes() {
             found = Some(value);
         }
-    })
-    .ok()?;
+    })?;
     found
 }
 
@@ -162,58 +122,26 @@ pub(crate) fn string(value: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The elements of an array, as text; `None` for any other type.
-pub(crate) fn elements(value: &str) -> Option<Vec<&str>> {
-    if !value.starts_with('[') {
-        return None;
-    }
-    let elements: Vec<&RawValue> = serde_json::from_str(value).ok()?;
-    Some(elements.into_iter().map(RawValue::get).collect())
-}
-
 /// Hands each string of the array that a value's text holds to `each`; `None` for any other type,
 /// and as [`string`].
-pub(crate) fn each_string<'a>(value: &'a str, each: impl FnMut(Cow<'a, str>)) -> Option<()> {
-    struct Strings<F>(F);
-
-    impl<'de, F: FnMut(Cow<'de, str>)> Visitor<'de> for Strings<F> {
-        type Value = ();
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an array of strings")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(mut self, mut array: A) -> Result<(), A::Error> {
-            while let Some(element) = array.next_element::<&RawValue>()? {
-                let text = element.get();
-                let text = text.starts_with('"').then(|| string(text)).flatten();
-                self.0(text.ok_or_else(|| A::Error::custom("no string"))?);
-            }
-            Ok(())
-        }
-    }
-    let mut parser = serde_json::Deserializer::from_str(value);
-    parser.deserialize_seq(Strings(each)).ok()?;
-    parser.end().ok()
+pub(crate) fn each_string<'a>(value: &'a str, mut each: impl FnMut(Cow<'a, str>)) -> Option<()> {
+    elements(value, |element| {
+        each(string(element)?);
+        Some(())
+    })
 }
 
 /// Whether a valid JSON text may have white space between its tokens, or holds a 0x7f. May say yes
-/// of a text whose strings look like it, and never says no by mistake: such white space stands at
-/// either end, or has a bracket, comma or colon on one side.
+/// of a text whose strings look like it, and never says no by mistake: strings hold no white space but
+/// spaces, and of those between tokens one stands at either end or beside a bracket, comma or colon.
 pub(crate) fn may_be_loose(json: &str) -> bool {
-    let is_blank = |b: u8| matches!(b, b' ' | b'\t' | b'\n' | b'\r');
-    let is_mark = |b: u8| matches!(b, b'{' | b'}' | b'[' | b']' | b',' | b':');
     let bytes = json.as_bytes();
-    let [first, rest @ ..] = bytes else {
-        return false;
+    let beside = |at: Option<usize>| {
+        let byte = at.and_then(|at| bytes.get(at));
+        byte.is_none_or(|b| b"{}[],:".contains(b))
     };
-    let pairs = bytes.iter().zip(rest);
-    is_blank(*first)
-        | bytes.last().is_some_and(|&last| is_blank(last))
-        | memchr::memchr(0x7f, bytes).is_some()
-        | pairs.fold(false, |found, (&a, &b)| {
-            found | (is_blank(a) & is_mark(b)) | (is_mark(a) & is_blank(b))
-        })
+    !all(bytes, |b| !is_control(b))
+        || memchr_iter(b' ', bytes).any(|at| beside(at.checked_sub(1)) || beside(Some(at + 1)))
 }
 
 /// A valid JSON text without white space between its tokens, and with 0x7f escaped, which JSON
@@ -246,12 +174,19 @@ pub(crate) fn shown(value: &str) -> Option<String> {
         b'n' => return None,
         b'"' => percent_encode(&string(value)?),
         b'[' => {
-            let elements = elements(value)?;
-            if elements.iter().all(|element| element.starts_with('"')) {
-                let strings: Option<Vec<_>> = elements.into_iter().map(string).collect();
-                percent_encode(&strings?.join(","))
-            } else {
+            let (mut strings, mut others) = (Vec::new(), false);
+            elements(value, |element| {
+                match element.starts_with('"') {
+                    true => strings.push(string(element)),
+                    false => others = true,
+                }
+                Some(())
+            })?;
+            if others {
                 compact(value).into_owned()
+            } else {
+                let strings: Option<Vec<_>> = strings.into_iter().collect();
+                percent_encode(&strings?.join(","))
             }
         }
         _ => compact(value).into_owned(),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::span::{Buffer, Span};
-use crate::text::{is_control, trim_blanks};
+use crate::text::{all, is_control, trim_blanks};
 use crate::token::{is_client, Claimed};
 
 /// One of the headers that Authgear's resolver sets, and the variable of the same name
@@ -86,8 +86,10 @@ pub fn stripped_header(name: &[u8]) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     buffer: Box<str>,
-    /// What is unknown is empty, here and below.
-    fields: [Span; 8],
+    /// Where the fields begin: they stand one behind the other, in the order of [`Field::ALL`].
+    start: u32,
+    /// Where each of them ends, counted from there. What is unknown is empty, here and below.
+    ends: [u32; 8],
     client_id: Span,
     scope: Span,
     token_id: Span,
@@ -117,7 +119,20 @@ impl Session {
     /// The value of one of the resolver's headers, letter for letter as the resolver writes it;
     /// `None` when it is unknown, never empty text.
     pub fn get(&self, field: Field) -> Option<&str> {
-        self.known(self.fields[field.index()])
+        let start = match field.index() {
+            0 => 0,
+            index => self.ends[index - 1],
+        };
+        let place = start as usize..self.ends[field.index()] as usize;
+        let text = self.fields().0.get(place);
+        text.filter(|text| !text.is_empty())
+    }
+
+    /// All fields one behind the other, in the order of [`Field::ALL`], and where each of them ends;
+    /// one that is unknown is empty.
+    pub fn fields(&self) -> (&str, &[u32; 8]) {
+        let text = self.buffer.get(self.start as usize..);
+        (text.unwrap_or_default(), &self.ends)
     }
 
     /// `client_id`; only a JWT says it.
@@ -158,33 +173,32 @@ impl Session {
     /// token fills none of those fields, whatever else it claims.
     pub(crate) fn of_claims(claims: &Claimed, mut buffer: Buffer<'_>) -> Session {
         let is_client = is_client(buffer.text(claims.sub));
-        let (yes, no) = (buffer.push("true"), buffer.push("false"));
         let flag = |flag: Option<bool>| match flag {
-            Some(true) => yes,
-            Some(false) => no,
-            None => Span::default(),
+            Some(true) => "true",
+            Some(false) => "false",
+            None => "",
         };
-        let fields = if is_client {
-            let mut fields = [Span::default(); 8];
-            fields[Field::SessionValid.index()] = yes;
-            fields
-        } else {
-            Field::ALL.map(|field| match field {
-                Field::SessionValid => yes,
-                Field::UserId => claims.sub,
-                Field::UserAnonymous => flag(claims.is_anonymous),
-                Field::UserVerified => flag(claims.is_verified),
-                Field::UserCanReauthenticate => flag(claims.can_reauthenticate),
+        let start = buffer.len();
+        let ends = Field::ALL.map(|field| {
+            match field {
+                Field::SessionValid => buffer.push("true"),
+                _ if is_client => Span::default(),
+                Field::UserId => buffer.join(&[claims.sub], ""),
+                Field::UserAnonymous => buffer.push(flag(claims.is_anonymous)),
+                Field::UserVerified => buffer.push(flag(claims.is_verified)),
+                Field::UserCanReauthenticate => buffer.push(flag(claims.can_reauthenticate)),
                 Field::UserRoles => buffer.join(claims.roles(), ","),
                 Field::SessionAmr => buffer.join(claims.amr(), " "),
                 Field::SessionAuthenticatedAt => {
-                    claims.auth_time.map(|time| time.text).unwrap_or_default()
+                    buffer.join(claims.auth_time.map(|time| time.text).as_slice(), "")
                 }
-            })
-        };
+            };
+            (buffer.len() - start) as u32
+        });
         Session {
             buffer: buffer.finish(),
-            fields,
+            start: start as u32,
+            ends,
             client_id: claims.client_id.unwrap_or_default(),
             scope: claims.scope.unwrap_or_default(),
             token_id: claims.jti.unwrap_or_default(),
@@ -219,35 +233,34 @@ impl Session {
             Some(b"true") => {}
             Some(_) => return Err(ResolverError::NeitherYesNorNo),
         }
-        let mut texts = [None; 8];
+        let (mut fields, mut ends) = (String::new(), [0; 8]);
         for field in Field::ALL {
-            let Some(value) = values[field.index()].filter(|value| !value.is_empty()) else {
-                continue;
-            };
+            let value = values[field.index()].unwrap_or_default();
             let text = std::str::from_utf8(value).map_err(|_| ResolverError::NotText(field))?;
-            if text.bytes().any(is_control) {
+            if !all(value, |b| !is_control(b)) {
                 return Err(ResolverError::NotText(field));
             }
-            texts[field.index()] = Some(text);
+            fields.push_str(text);
+            ends[field.index()] = fields.len() as u32;
         }
-        let session = Session::from_kept(texts);
+        let session = Session::from_fields(&fields, ends);
         session.map(Some).ok_or(ResolverError::NoUserId)
     }
 
-    /// The session whose [`Session::get`] said these texts, in the order of [`Field::ALL`]; `None`
-    /// without a user.
-    pub fn from_kept(texts: [Option<&str>; 8]) -> Option<Session> {
-        texts[Field::UserId.index()]?;
-        let mut buffer = Buffer::with_capacity(texts.iter().flatten().map(|text| text.len()).sum());
-        Some(Session {
-            fields: texts.map(|text| text.map(|text| buffer.push(text)).unwrap_or_default()),
-            buffer: buffer.finish(),
+    /// The session of which [`Session::fields`] said this; `None` without a user.
+    pub fn from_fields(fields: &str, ends: [u32; 8]) -> Option<Session> {
+        let session = Session {
+            buffer: fields.into(),
+            start: 0,
+            ends,
             client_id: Span::default(),
             scope: Span::default(),
             token_id: Span::default(),
             token_exp: Span::default(),
             token_type: None,
-        })
+        };
+        session.get(Field::UserId)?;
+        Some(session)
     }
 }
 

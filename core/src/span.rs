@@ -13,9 +13,11 @@ pub(crate) struct Span {
 impl Span {
     /// The text, in the buffer that the span was made for.
     pub(crate) fn of(self, buffer: &str) -> &str {
-        buffer
-            .get(self.start as usize..self.end as usize)
-            .unwrap_or_default()
+        self.within(buffer).unwrap_or_default()
+    }
+
+    fn within(self, text: &str) -> Option<&str> {
+        text.get(self.start as usize..self.end as usize)
     }
 
     pub(crate) fn is_empty(self) -> bool {
@@ -36,15 +38,7 @@ impl<'a> Buffer<'a> {
     pub(crate) fn new(payload: &'a str) -> Self {
         Buffer {
             payload,
-            more: String::new(),
-        }
-    }
-
-    /// Without a payload, for so many bytes of texts.
-    pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Buffer {
-            payload: "",
-            more: String::with_capacity(capacity),
+            more: String::with_capacity(256),
         }
     }
 
@@ -68,18 +62,20 @@ impl<'a> Buffer<'a> {
         self.span(start, self.len())
     }
 
-    /// The texts with a separator between them.
+    /// Puts copies of the texts behind all others, with a separator between them.
     pub(crate) fn join(&mut self, spans: &[Span], separator: &str) -> Span {
-        if let [only] = spans {
-            return *only;
-        }
         let start = self.len();
         for (index, span) in spans.iter().enumerate() {
             if index > 0 {
                 self.more.push_str(separator);
             }
-            let text = self.text(*span).to_string();
-            self.more.push_str(&text);
+            match span.within(self.payload) {
+                Some(text) => self.more.push_str(text),
+                None => {
+                    let text = self.text(*span).to_string();
+                    self.more.push_str(&text);
+                }
+            }
         }
         self.span(start, self.len())
     }
@@ -87,7 +83,7 @@ impl<'a> Buffer<'a> {
     /// The texts so far.
     pub(crate) fn text(&self, span: Span) -> &str {
         let before = self.payload.len();
-        match self.payload.get(span.start as usize..span.end as usize) {
+        match span.within(self.payload) {
             Some(text) => text,
             None => &self.more[span.start as usize - before..span.end as usize - before],
         }
@@ -95,13 +91,11 @@ impl<'a> Buffer<'a> {
 
     /// All texts in one block.
     pub(crate) fn finish(self) -> Box<str> {
-        match self.payload {
-            "" => self.more.into(),
-            payload => [payload, &self.more].concat().into(),
-        }
+        [self.payload, &self.more].concat().into()
     }
 
-    fn len(&self) -> usize {
+    /// How long all texts are together.
+    pub(crate) fn len(&self) -> usize {
         self.payload.len() + self.more.len()
     }
 

@@ -37,6 +37,14 @@ pub(crate) fn printable(text: &str) -> String {
     out
 }
 
+/// Whether every byte is good. The compiler looks at many bytes at a time if `is_good` branches
+/// nowhere.
+pub(crate) fn all(bytes: &[u8], is_good: impl Fn(u8) -> bool) -> bool {
+    let mut pieces = bytes.chunks_exact(32);
+    let are_good = |piece: &[u8]| piece.iter().fold(true, |good, &b| good & is_good(b));
+    pieces.all(are_good) && are_good(pieces.remainder())
+}
+
 /// Drops spaces and tabs at both ends, as optional white space in a header (RFC 9110, section
 /// 5.6.3).
 pub(crate) fn trim_blanks(mut text: &[u8]) -> &[u8] {
@@ -48,7 +56,7 @@ pub(crate) fn trim_blanks(mut text: &[u8]) -> &[u8] {
 
 /// Whether a character would end or split a header or a log line: below 0x20, or 0x7f.
 pub(crate) fn is_control(byte: u8) -> bool {
-    byte < 0x20 || byte == 0x7f
+    (byte < 0x20) | (byte == 0x7f)
 }
 
 #[cfg(test)]

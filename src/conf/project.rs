@@ -1,5 +1,7 @@
 //! The block `authgear_project`.
 
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,9 +16,14 @@ use authgear_core::policy::Rules;
 use authgear_core::recheck::Recheck;
 use authgear_core::AlgorithmSet;
 
+use lru::LruCache;
+
 use crate::nginx::{ComplexValue, Request};
 
 mod block;
+
+/// Tenants of one project that a process remembers: some 2 KiB each.
+const MOST_TENANTS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 pub use block::block;
 
@@ -48,6 +55,8 @@ enum Endpoint {
     Variable {
         value: ComplexValue,
         template: Box<Template>,
+        /// Those that this process has met last, by the variables' value.
+        tenants: RefCell<LruCache<Box<[u8]>, Rc<Tenant>>>,
     },
 }
 
@@ -145,14 +154,33 @@ impl Project {
     pub fn tenant(&self, r: &Request) -> Result<Rc<Tenant>, NoTenant> {
         match &self.endpoint {
             Endpoint::Fixed(tenant) => Ok(Rc::clone(tenant)),
-            Endpoint::Variable { value, template } => {
-                let text = value.evaluate(r).map_err(|_| NoTenant::Evaluate)?;
-                let text = String::from_utf8_lossy(text);
+            Endpoint::Variable {
+                value,
+                template,
+                tenants,
+            } => {
+                let value = value.evaluate(r).map_err(|_| NoTenant::Evaluate)?;
+                if let Some(tenant) = tenants.borrow_mut().get(value) {
+                    return Ok(Rc::clone(tenant));
+                }
+                let text = String::from_utf8_lossy(value);
                 let origin = Origin::parse(&text).map_err(|error| {
                     NoTenant::Origin(text.escape_default().take(128).collect(), error)
                 })?;
-                Ok(Rc::new(template.tenant(Some(origin))))
+                let tenant = Rc::new(template.tenant(Some(origin)));
+                tenants.borrow_mut().put(value.into(), Rc::clone(&tenant));
+                Ok(tenant)
             }
+        }
+    }
+}
+
+impl Endpoint {
+    fn variable(value: ComplexValue, template: Template) -> Self {
+        Self::Variable {
+            value,
+            template: Box::new(template),
+            tenants: RefCell::new(LruCache::new(MOST_TENANTS)),
         }
     }
 }

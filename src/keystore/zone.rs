@@ -26,7 +26,7 @@ pub type Id = [u8; 32];
 
 const MAGIC: u64 = u64::from_be_bytes(*b"authgear");
 /// Changes with the layout of what the zone holds.
-const LAYOUT: u64 = (2 << 32) + mem::size_of::<Entry>() as u64;
+const LAYOUT: u64 = (3 << 32) + mem::size_of::<Entry>() as u64;
 const BUCKETS: usize = 512;
 /// The table of verdicts takes one part in so many of the zone.
 const VERDICTS_PART: usize = 4;

@@ -1,3 +1,8 @@
+use std::iter;
+
+use serde::de::MapAccess;
+use serde_json::value::RawValue;
+
 use super::*;
 
 fn names(text: &str) -> Result<Vec<(String, String)>, Malformed> {
@@ -73,6 +78,66 @@ fn anything_but_one_object_is_malformed() {
     ] {
         assert_eq!(names(text), Err(Malformed), "{text:?}");
     }
+}
+
+/// The members as serde_json finds them.
+fn reference(text: &str) -> serde_json::Result<Vec<(&RawValue, &RawValue)>> {
+    struct Members;
+    impl<'de> Visitor<'de> for Members {
+        type Value = Vec<(&'de RawValue, &'de RawValue)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            iter::from_fn(|| map.next_entry().transpose()).collect()
+        }
+    }
+    let mut parser = serde_json::Deserializer::from_str(text);
+    let members = parser.deserialize_map(Members)?;
+    parser.end()?;
+    Ok(members)
+}
+
+#[test]
+fn serde_json_comes_to_the_same_judgement() {
+    let mut accepted = 0;
+    let mut compare = |text: &str| {
+        let mut seen = Vec::new();
+        let ours = members(text, |name, value| seen.push((name.into_owned(), value)));
+        let theirs = reference(text);
+        assert_eq!(ours.is_some(), theirs.is_ok(), "{text:?}");
+        let Ok(theirs) = theirs else { return };
+        let theirs = theirs.iter().map(|(name, value)| {
+            let name = unescaped(name.get()).expect("a name");
+            (name.into_owned(), value.get())
+        });
+        assert!(seen.into_iter().eq(theirs), "{text:?}");
+        accepted += 1;
+    };
+    // Every kind of token, and what stands before and behind each, changed in every place.
+    let bytes = "{}[]:,\"\\/ \t\n\r\u{0}\u{1f}\u{7f}0159.eE+-utfnalsrb'#é";
+    for seed in [
+        r#"{"a":[1,-0.5e+10,{}],"b c":"\u00e9\n\"é😀"}"#,
+        r#" { "" : null , "x":[ true ,false, [] ] , "y":{"z":-1E2} } "#,
+        r#"{"0":0,"1":10,"2":"\ud800\\","eight by":"12345678\t\/"}"#,
+        "{}",
+    ] {
+        compare(seed);
+        let places = seed.char_indices().map(|(at, c)| (at, at + c.len_utf8()));
+        for (start, end) in places.chain([(seed.len(), seed.len())]) {
+            let (before, behind) = (&seed[..start], &seed[end..]);
+            compare(before);
+            compare(&[before, behind].concat());
+            compare(&[&seed[..end], &seed[start..]].concat());
+            for byte in bytes.chars().map(String::from) {
+                compare(&[before, &byte, behind].concat());
+                compare(&[before, &byte, &seed[start..]].concat());
+            }
+        }
+    }
+    assert!(accepted > 1000, "{accepted}");
 }
 
 #[test]

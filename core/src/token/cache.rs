@@ -1,6 +1,7 @@
 //! Verified tokens that one worker has met: their claims and which key signed them, never a
 //! verdict.
 
+use std::cell::Cell;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
@@ -38,6 +39,8 @@ pub struct TokenCache {
     tokens: LruCache<TokenDigest, Rc<VerifiedToken>>,
     /// What the entries take together, about.
     size: usize,
+    /// Room for what is digested.
+    input: Cell<Vec<u8>>,
 }
 
 impl TokenCache {
@@ -54,6 +57,7 @@ impl TokenCache {
             // Its memory grows with what is in it.
             tokens: LruCache::unbounded(),
             size: 0,
+            input: Cell::default(),
         })
     }
 
@@ -68,14 +72,17 @@ impl TokenCache {
             return None;
         }
         // The source has a fixed length, so it cannot run into the token.
-        let input = [&source[..], token].concat();
+        let mut input = self.input.take();
+        input.clear();
+        input.extend_from_slice(source);
+        input.extend_from_slice(token);
         // Nobody sees the tags, so that one nonce may serve for all.
         let nonce = Nonce::assume_unique_for_key([0; 12]);
         let tag = self
             .key
-            .seal_in_place_separate_tag(nonce, Aad::from(input), &mut [])
-            .ok()?;
-        tag.as_ref().try_into().ok().map(TokenDigest)
+            .seal_in_place_separate_tag(nonce, Aad::from(&input), &mut []);
+        self.input.set(input);
+        tag.ok()?.as_ref().try_into().ok().map(TokenDigest)
     }
 
     /// The token of that digest, which is then the most recently used one.

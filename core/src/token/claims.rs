@@ -7,7 +7,7 @@ use std::fmt;
 use crate::json;
 use crate::reason::Reason;
 use crate::span::{Buffer, Span};
-use crate::text::is_control;
+use crate::text::{all, is_control};
 
 /// What a verified token claims, as far as this crate knows the names.
 ///
@@ -115,7 +115,7 @@ pub(crate) struct Claimed {
     pub(crate) is_verified: Option<bool>,
     pub(crate) can_reauthenticate: Option<bool>,
     /// Those of `aud`, `amr` and `roles`, in this order.
-    lists: Box<[Span]>,
+    lists: Vec<Span>,
     amr_from: u32,
     roles_from: u32,
 }
@@ -187,7 +187,7 @@ impl Claimed {
             is_anonymous: raw.is_anonymous.map(flag).transpose()?,
             is_verified: raw.is_verified.map(flag).transpose()?,
             can_reauthenticate: raw.can_reauthenticate.map(flag).transpose()?,
-            lists: lists.into(),
+            lists,
             amr_from,
             roles_from,
         })
@@ -226,7 +226,7 @@ impl Claimed {
 
     /// Bytes on the heap beside the buffer.
     pub(super) fn heap_size(&self) -> usize {
-        size_of_val(&*self.lists)
+        self.lists.capacity() * size_of::<Span>()
     }
 }
 
@@ -307,7 +307,7 @@ fn array<'a>(
 }
 
 fn is_printable(text: &str) -> bool {
-    !text.bytes().any(is_control)
+    all(text.as_bytes(), |b| !is_control(b))
 }
 
 fn flag(value: &str) -> Result<bool, Reason> {

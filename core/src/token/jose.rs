@@ -32,7 +32,6 @@ impl<'a> UnverifiedToken<'a> {
         let payload = std::str::from_utf8(&self.payload).ok()?;
         // Only an object that this crate would read has members to be looked at.
         json::strict_object(payload, |_, _| {}).ok()?;
-        let payload = payload.trim_start_matches([' ', '\t', '\n', '\r']);
         json::member(payload, "exp")?.parse().ok()
     }
 

@@ -155,11 +155,9 @@ impl VerifiedToken {
         if path.is_empty() {
             return None;
         }
-        // The payload may begin with white space, which a value as such does not.
-        let object = self.payload().trim_start_matches([' ', '\t', '\n', '\r']);
-        let value = path
-            .iter()
-            .try_fold(object, |object, name| json::member(object, name.as_ref()))?;
+        let value = path.iter().try_fold(self.payload(), |object, name| {
+            json::member(object, name.as_ref())
+        })?;
         json::shown(value)
     }
 

@@ -404,10 +404,7 @@ impl Block {
             },
         };
         let endpoint = match self.endpoint {
-            Some(GivenEndpoint::Variable(value)) => Endpoint::Variable {
-                value,
-                template: Box::new(template),
-            },
+            Some(GivenEndpoint::Variable(value)) => Endpoint::variable(value, template),
             Some(GivenEndpoint::Fixed(origin)) => {
                 Endpoint::Fixed(Rc::new(template.tenant(Some(origin))))
             }
