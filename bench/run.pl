@@ -11,12 +11,10 @@ use Bench::Side qw(floor latency memory);
 use File::Path qw(make_path remove_tree);
 use List::Util qw(shuffle);
 
-my $rounds = $ENV{ROUNDS} || 5;
-# For each row and round.
-my $requests = $ENV{REQUESTS} || 20_000;
+my $rounds = $ENV{ROUNDS} || 20;
 # Tokens never sent before, for each round.
-my $unseen = $ENV{UNSEEN} || 8_000;
-# In rotation.
+my $unseen = $ENV{UNSEEN} || 1_500;
+# In rotation; for each row and round, each once.
 my $seen = 10_000;
 my $sessions = 1_000;
 my @rows = rows($ENV{ROWS});
@@ -46,7 +44,7 @@ my %measured;
 for my $round (1 .. $rounds) {
     my $from = $seen + ($round - 1) * $unseen;
     $lines{unseen} = [@tokens[$from .. $from + $unseen - 1]];
-    for my $row (shuffle @others) {
+    for my $row (shuffle grep { ($round - 1) % ($_->{every} // 1) == 0 } @others) {
         print STDERR "\r\e[Kround $round of $rounds: $row->{name}" if -t STDERR;
         # Just before, for the machine may be another one a minute later.
         my ($base) = measure($bare, $row->{send} eq 'sessions' ? 'sessions' : 'seen');
@@ -75,11 +73,11 @@ sub measure {
     my $is_unseen = $send eq 'unseen';
 
     # Caches then hold what is sent next, or, for unseen tokens, none of it.
-    send_requests($url, $lines, requests => $seen) if $row->{auth} && !$is_unseen;
+    send_requests($url, $lines, requests => $seen) if $row->{auth} && !$row->{asks} && !$is_unseen;
     my $asked = settle($standin);
     my @before = map { cpu_time($_) } $server->{worker}, $standin->{pid};
     my ($count) = send_requests($url, $lines,
-        $row->{seconds} ? (seconds => $row->{seconds}) : (requests => $is_unseen ? $unseen : $requests));
+        $row->{seconds} ? (seconds => $row->{seconds}) : (requests => $is_unseen ? $unseen : $seen));
     $asked = settle($standin) - $asked;
     my @after = map { cpu_time($_) } $server->{worker}, $standin->{pid};
 

@@ -63,7 +63,7 @@ sub settle {
     my ($standin) = @_;
     my ($asked, $before) = (questions($standin), -1);
     while ($asked != $before) {
-        sleep 0.05;
+        sleep 0.02;
         ($before, $asked) = ($asked, questions($standin));
     }
     return $asked;

@@ -20,7 +20,7 @@ sub report {
     my %cost = map { $_->{name} => median(@{ $measured->{ $_->{name} }{over} }) } @others;
     $cost{floor} = median(@{ $measured->{floor} });
 
-    my @table = ['', 'nginx, µs', 'lowest to highest', '× keep-alive', '× cache hit', 'resolver, µs', 'at most'];
+    my @table = ['', 'nginx, µs', 'middle half', '× keep-alive', '× cache hit', 'resolver, µs', 'at most'];
     my @bare = map { @{ $measured->{ $_->{name} }{base} } } @others;
     push @table, [$bare->{name}, number(median(@bare)), spread(@bare), ('') x 4];
     for my $row (@others) {
@@ -73,16 +73,23 @@ sub bound {
 
 sub verdict { return $_[0] ? 'met' : 'NOT MET' }
 
-sub median {
-    my @sorted = sort { $a <=> $b } @_;
-    return ($sorted[$#sorted / 2] + $sorted[@sorted / 2]) / 2;
+sub median { return quantile(1 / 2, @_) }
+
+# Between two values in proportion.
+sub quantile {
+    my ($part, @values) = @_;
+    my @sorted = sort { $a <=> $b } @values;
+    my $place = $part * $#sorted;
+    my $below = int $place;
+    my $above = min($below + 1, $#sorted);
+    return $sorted[$below] + ($place - $below) * ($sorted[$above] - $sorted[$below]);
 }
 
 sub number { return sprintf abs $_[0] < 100 ? '%.1f' : '%.0f', $_[0] }
 
 sub signed { return ($_[0] < 0 ? '' : '+') . number($_[0]) }
 
-sub spread { return number(min @_) . ' to ' . number(max @_) }
+sub spread { return join ' to ', map { number(quantile($_, @_)) } 1 / 4, 3 / 4 }
 
 sub ratio {
     my ($cost, $other) = @_;

@@ -82,7 +82,7 @@ sub latency {
     for my $round (1 .. $rounds) {
         for my $which ($round % 2 ? qw(quiet fetching) : qw(fetching quiet)) {
             my (undef, @percentiles) = send_requests("http://$nginx{$which}{listen}/jwt", \@lines,
-                connections => 4, requests => 30_000);
+                connections => 4, requests => 10_000);
             push @{ $latency{$which}[$_] }, $percentiles[$_] for 0, 1;
         }
     }
