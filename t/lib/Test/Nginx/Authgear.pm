@@ -39,7 +39,7 @@ my $program = $ENV{AUTHGEAR_STANDIN} ||= do {
 };
 
 my @children;
-my ($standin, $echo);
+my ($standin, $echo, $prepared);
 
 # use Test::Nginx::Authgear;                       the stand-in serves http
 # use Test::Nginx::Authgear tls => 1;              and https
@@ -63,7 +63,7 @@ sub import {
             map {"location = /$_ { authgear_verify myapp $_; proxy_pass $echo->{http}; }\n"}
             qw(required optional observe);
     }
-    prepare_blocks() if $INC{'Test/Nginx/Socket.pm'};
+    prepare_blocks() if $INC{'Test/Nginx/Socket.pm'} && !$prepared++;
 }
 
 # --- servers
