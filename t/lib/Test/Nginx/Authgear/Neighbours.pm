@@ -3,7 +3,8 @@ package Test::Nginx::Authgear::Neighbours;
 # The module among nginx's own: locations guarded by the project myapp, for files
 # that ask them with credentials of one kind or another, and what they have in
 # common. $TEST_NGINX_OTHER is a server of the http block, the rest is for the
-# server: $TEST_NGINX_SATISFY, $TEST_NGINX_ERROR_PAGES (with a project down as well),
+# server: $TEST_NGINX_SATISFY (and $TEST_NGINX_USERS, the file of auth_basic),
+# $TEST_NGINX_ERROR_PAGES (with a project down as well),
 # $TEST_NGINX_STREAMS and, with static.txt and dir/static.txt as user files,
 # $TEST_NGINX_REDIRECTS.
 
@@ -22,7 +23,8 @@ our @EXPORT = qw(basic mebibyte whole there_and_back @upgrade);
 
 my $directory = tempdir(CLEANUP => 1);
 chmod 0755, $directory;
-open my $users, '>', "$directory/users" or die "cannot write: $!\n";
+$ENV{TEST_NGINX_USERS} = "$directory/users";
+open my $users, '>', $ENV{TEST_NGINX_USERS} or die "cannot write: $!\n";
 print {$users} "eve:{PLAIN}secret\n";
 close $users;
 
@@ -74,7 +76,7 @@ my @satisfy = map {
     map { [$which, $_, $grants{$_}, ''] } keys %grants;
 } qw(all any);
 push @satisfy, map { ['any', "deny-$_", $grants{deny}, $_] } qw(optional observe);
-$ENV{TEST_NGINX_SATISFY} = join "\n", "auth_basic_user_file $directory/users;",
+$ENV{TEST_NGINX_SATISFY} = join "\n", "auth_basic_user_file $ENV{TEST_NGINX_USERS};",
     (map {"location = /$_->[0]-$_->[1] { satisfy $_->[0]; $_->[2] authgear_verify myapp $_->[3]; proxy_pass $echo; }"}
         @satisfy),
     map {

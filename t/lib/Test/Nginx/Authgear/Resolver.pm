@@ -12,7 +12,6 @@ use Cwd qw(abs_path);
 use Exporter qw(import);
 use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
-use Test::More ();
 use Test::Nginx::Authgear ();
 
 our @EXPORT = qw(asked asked_requests cookie people shipped resolver_origin);
@@ -113,13 +112,11 @@ sub start_resolving {
     return $nginx;
 }
 
-# Two assertions: it ends in good order, and all was well. Options as of `was_sound`.
+# Heals the resolver before it stops that nginx, with two assertions.
 sub stop_resolving {
     my ($nginx, %option) = @_;
     Test::Nginx::Authgear::heal();
-    Test::More::ok($nginx->stop, 'nginx ends');
-    $nginx->was_sound(%option);
-    return;
+    return $nginx->stop_soundly(%option);
 }
 
 # $authgear_source of an answer of that nginx.
