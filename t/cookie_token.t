@@ -186,14 +186,7 @@ server {
 }
 --- config
 add_header X-Reason $authgear_reason always;
-location = /required {
-    authgear_verify myapp;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /optional {
-    authgear_verify myapp optional;
-    proxy_pass $TEST_NGINX_ECHO;
-}
+$TEST_NGINX_MODES
 location = /prefixed {
     authgear_verify prefixed;
     proxy_pass $TEST_NGINX_ECHO;

@@ -333,18 +333,7 @@ authgear_project any {
 --- config
 add_header X-Reason $authgear_reason always;
 
-location = /required {
-    authgear_verify myapp;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /optional {
-    authgear_verify myapp optional;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /observe {
-    authgear_verify myapp observe;
-    proxy_pass $TEST_NGINX_ECHO;
-}
+$TEST_NGINX_MODES
 location = /any {
     authgear_verify any;
     proxy_pass $TEST_NGINX_ECHO;

@@ -113,8 +113,7 @@ my @names = map { $_->[0] } @faults;
     } 'and recovery', 60;
     is_deeply([map { scalar lines_of($nginx, $_) } grep { $_ ne 'garbage' } @names],
         [(2) x (@names - 1)], 'in one line each');
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # Keys missing altogether: connection refused.
@@ -146,8 +145,7 @@ my @names = map { $_->[0] } @faults;
     soon { $nginx->ask(token => $token)->{status} == 200 } 'keys come by themselves';
     cmp_ok(time - $began, '<', 4, 'within a second or two');
     like(($nginx->key_lines)[-1], qr/^\[notice\] .* fetched again$/, 'and the log says so');
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # The first connection fails: a certificate that does not verify, a name that is
@@ -170,8 +168,7 @@ for my $case (
     my @lines = $nginx->key_lines;
     is(scalar @lines, 1, 'one line') or diag join "\n", @lines;
     like($lines[0], qr/^\[error\] authgear: keys of \S+: $pattern/, 'that says what it was');
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # Old keys are used for their time and no longer.
@@ -194,8 +191,7 @@ for my $case (
     is_deeply($nginx->tally(@answers), { '503 keys_unavailable' => 4 }, 'in any worker');
     heal();
     soon { $nginx->ask(token => $token)->{status} == 200 } 'until they can be fetched', 4;
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # Back-off: with keys that serve it grows to the interval, without any it stays
@@ -237,8 +233,7 @@ for my $case (
     cmp_ok($more, '<=', 1 + $seconds / 0.75, 'those without keys stay a second apart');
     cmp_ok($more, '>=', 2, 'and go on');
     note "in $seconds s: $few attempts with stale keys, $more without";
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 done_testing();

@@ -80,8 +80,7 @@ my $four = { '200 ok' => 4 };
     } 'the refresh finds that it was dropped', 10;
     is_deeply(on_each($nginx, \%to, $dropped), { '401 unknown_key' => 4 }, 'for each worker');
 
-    ok($nginx->stop, 'nginx ends');
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # Within the interval: the set is as new as it may be.
@@ -101,8 +100,7 @@ my $four = { '200 ok' => 4 };
     is_deeply($nginx->tally(@answers), { '401 unknown_key' => 201 },
         'unknown keys within the interval');
     is(fetches(), 0, 'cause no fetch');
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # Many made-up kids while the fetch takes its time.
@@ -163,8 +161,7 @@ my $four = { '200 ok' => 4 };
     cmp_ok(fetches(), '<=', 1 + $seconds, 'with at most one fetch per interval');
     note scalar(@all), ' requests in ', int($seconds), ' s, ', fetches(), ' fetches';
 
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # While fetches fail, an unknown kid is no verdict: 503 within the back-off, too.
@@ -186,8 +183,7 @@ my $four = { '200 ok' => 4 };
     heal();
     soon { $nginx->ask(token => with_kid($good, 'made-up'))->{status} == 401 }
         'it is 401 once a fetch works';
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 done_testing();

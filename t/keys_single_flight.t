@@ -41,8 +41,7 @@ sub workers_of {
     is((grep { ($_->{user} // '') eq 'alice' } @answers), 200, 'each knows its user');
 
     heal();
-    ok($nginx->stop, 'nginx ends');
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # A fixed endpoint: the workers' own fetch at start serves the first requests.
@@ -56,8 +55,7 @@ sub workers_of {
     is_deeply($nginx->tally(@answers), { '200 ok' => 200 }, 'requests wait for the fetch at start');
     is(fetched(), 'discovery 1, jwks 1', 'and make no other');
     heal();
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # Keys that are too old to be used are fetched once.
@@ -78,8 +76,7 @@ sub workers_of {
     is_deeply($nginx->tally(@answers), { '200 ok' => 200 }, 'all wait for the next set');
     is(fetched(), 'discovery 1, jwks 1', 'which is fetched once');
     heal();
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # Keys that are old but may be used: one fetch in the background, and nobody waits.
@@ -100,7 +97,7 @@ sub workers_of {
     is(fetched(), 'discovery 1, jwks 1', 'beside one fetch');
     heal();
     $nginx->signal('TERM');
-    $nginx->ends;
+    ok($nginx->ends, 'nginx ends');
     $nginx->was_sound;
 }
 
@@ -119,8 +116,7 @@ sub workers_of {
     is((grep { ($_->{retry_after} // '') =~ /^[1-9]\d*$/ } @answers), 200, 'each with Retry-After');
     is(fetched('two.example.com'), 'discovery 1, jwks 0', 'after one attempt');
     heal();
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 done_testing();

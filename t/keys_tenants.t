@@ -64,8 +64,7 @@ sub padded {
     adopt('yellow');
     is($ask->(green => $shared), '200 ok', 'two tenants with the same keys');
     is($ask->(yellow => $shared), '401 bad_issuer', 'are two tenants');
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # --- more tenants than the zone holds
@@ -111,8 +110,7 @@ sub padded {
     is_deeply([grep { $_->{seconds} > 4 } @answers], [], 'nobody waits for a lease to run out');
     is_deeply([grep { fetches($_) > 3 } @names], [], 'no tenant costs more than a fetch a worker');
     is_deeply([$nginx->key_lines], [], 'and no complaint');
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # --- documents that crowd the zone
@@ -150,8 +148,7 @@ for my $tenants (2, 1) {
     } 'which all know the new one';
     my @lines = $nginx->key_lines('no room');
     cmp_ok(scalar @lines, '<=', 1, 'what the zone cannot hold is told once');
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # Keys that the zone has dropped, but the worker still has: they are as good as
@@ -181,7 +178,7 @@ for my $fault ('status', 'hang') {
     control('DELETE', '/-/fault');
     of_tenant($dropped, 'DELETE', '/-/fault');
     $nginx->signal('TERM');
-    $nginx->ends;
+    ok($nginx->ends, 'nginx ends');
     $nginx->was_sound;
 }
 
@@ -224,8 +221,7 @@ for my $fault ('status', 'hang') {
     my @answers = $nginx->receive(@sent);
     is_deeply($nginx->tally(@answers), { '503 keys_unavailable' => 100 }, 'the others must wait');
     is((grep { ($_->{retry_after} // '') =~ /^[1-9]\d*$/ } @answers), 100, 'each with Retry-After');
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # --- values that are no plain origin
@@ -324,8 +320,7 @@ for my $fault ('status', 'hang') {
     $check->($_->[0], headers => "X-Endpoint: $_->[1]") for @values;
     $check->($_->[0], path => "/decoded/$_->[1]") for @decoded;
     is_deeply([$caught->can_read(0.2)], [], 'nothing was fetched');
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # One origin in several spellings is one tenant.
@@ -340,8 +335,7 @@ for my $fault ('status', 'hang') {
         'https://spelled.example.com:443', 'HTTPS://Spelled.EXAMPLE.com';
     is_deeply($nginx->tally(@answers), { '200 ok' => 4 }, 'spellings of one origin');
     is(fetches('spelled'), 1, 'are one tenant');
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 done_testing();

@@ -49,8 +49,7 @@ sub tenant {
     ok($nginx->reload(workers => 4), 'with more');
     is_deeply($all_pass->(), { '200 ok' => 4 }, 'these have them, too');
     is(counts()->{jwks}, 1, 'and nobody has fetched again');
-    ok($nginx->stop, 'nginx ends');
-    $nginx->was_sound(killed => 1);
+    $nginx->stop_soundly(killed => 1);
 }
 
 # kill -9 of the worker that fetches.
@@ -86,8 +85,7 @@ sub tenant {
     # The lease lasts three seconds.
     is_deeply([grep { $_->{seconds} > 8 } @others], [], 'once the lease is over');
     is($nginx->ask(path => $path, token => $token)->{status}, 200, 'then at once');
-    $nginx->stop;
-    $nginx->was_sound(killed => 1);
+    $nginx->stop_soundly(killed => 1);
 }
 
 # Reloads under load.
@@ -106,8 +104,7 @@ sub tenant {
     cmp_ok($count->{'200 ok'}, '>=', 50, "$count->{'200 ok'} requests");
     is(counts()->{jwks} + counts()->{discovery}, 0, 'and nothing is fetched');
     soon { $nginx->all_workers == 2 } 'the old workers are gone';
-    $nginx->stop;
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # A reload while requests wait.
@@ -202,8 +199,7 @@ sub tenant {
     soon { $nginx->ask(path => $path, token => $token)->{status} == 200 } 'and fetches again';
 
     # Nobody waits: a stop is held back by the fetch at most.
-    ok($nginx->stop, 'nginx ends');
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # HTTP/2: streams that are reset while they wait, on a connection that stays.
@@ -242,8 +238,7 @@ sub tenant {
         'connections are closed, and later requests are answered';
     is($h2->answer($get->())->{status}, 200, 'on the first connection, too');
     undef $h2;
-    ok($nginx->stop, 'nginx ends');
-    $nginx->was_sound;
+    $nginx->stop_soundly;
 }
 
 # While a fetch hangs, its worker serves everybody else.

@@ -349,6 +349,7 @@ $TEST_NGINX_OTHER
 --- config
 $TEST_NGINX_SATISFY
 $TEST_NGINX_ERROR_PAGES
+$TEST_NGINX_STREAMS
 $TEST_NGINX_REDIRECTS
 
 location = /required {
@@ -356,30 +357,6 @@ location = /required {
     proxy_pass $TEST_NGINX_ECHO;
 }
 location /open/ {
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /unbuffered {
-    authgear_verify myapp;
-    proxy_request_buffering off;
-    proxy_http_version 1.1;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /socket {
-    authgear_verify myapp;
-    proxy_http_version 1.1;
-    proxy_set_header Upgrade $http_upgrade;
-    proxy_set_header Connection upgrade;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-
-location = /down-named {
-    authgear_verify down;
-    error_page 503 @down;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /down-open {
-    authgear_verify down;
-    error_page 503 =200 @open;
     proxy_pass $TEST_NGINX_ECHO;
 }
 location = /returned {
@@ -407,9 +384,4 @@ authgear_project myapp {
 $TEST_NGINX_OTHER
 --- config
 $TEST_NGINX_SATISFY
-location = /unbuffered {
-    authgear_verify myapp;
-    proxy_request_buffering off;
-    proxy_http_version 1.1;
-    proxy_pass $TEST_NGINX_ECHO;
-}
+$TEST_NGINX_STREAMS

@@ -4,6 +4,7 @@
 
 use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear;
+use Test::Nginx::Authgear::Callers;
 use Test::Nginx::Authgear::Client;
 use Test::Nginx::Authgear::Resolver;
 
@@ -12,70 +13,6 @@ use warnings;
 
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
-
-$ENV{TEST_NGINX_BACKEND_PORT} = port(1);
-my $origin = standin()->{origin};
-my $plan = 'https://example.com/claims';
-
-# --- who asks
-
-my $now = time;
-user(id => 'ann', roles => ['editor', 'admin']);
-user(id => 'bob', roles => ['reader']);
-my %ann = (user => 'ann', scope => 'openid read:reports', claims => { $plan => { plan => 'gold' } });
-my %bob = (user => 'bob', scope => 'openid', claims => { $plan => { plan => '0' } }, auth_time => $now - 7200);
-my %reports = (audience => [$origin, 'https://reports.example.com']);
-
-my %caller = (
-    nobody => [],
-    # Ann meets what is asked, Bob does not.
-    ann => [bearer(%ann)],
-    bob => [bearer(%bob)],
-    'ann in a cookie' => [cookie(app_access_token => token(%ann))],
-    'bob in a cookie' => [cookie(app_access_token => token(%bob))],
-    # Clients are granted what no resolver tells.
-    robot => [bearer(kind => 'm2m', client_id => 'robot', audience => [$origin], scope => 'read:reports',
-        claims => { $plan => { plan => 'gold' } })],
-    toy => [bearer(kind => 'm2m', client_id => 'toy', audience => [$origin], scope => 'read:items')],
-    # The resolver's sessions, in each form.
-    "ann's session" => [cookie(session => session(user => 'ann'))],
-    "bob's session" => [cookie(session => session(user => 'bob', amr => ['pwd', 'mfa'], auth_time => $now - 7200))],
-    "ann's app session" => [cookie(app_session => session(user => 'ann', kind => 'app'))],
-    "ann's opaque token" => ['Authorization: Bearer ' . token(kind => 'opaque', user => 'ann', scope => 'read:reports')],
-    "bob's opaque token" => ['Authorization: Bearer '
-        . token(kind => 'opaque', user => 'bob', auth_time => $now - 7200)],
-    "ann's opaque cookie" => [cookie(app_access_token => token(kind => 'opaque', user => 'ann'))],
-    # Bad ones.
-    expired => [bearer(%ann, expires_in => -1)],
-    forged => [bearer(%ann, key => 'stranger')],
-    'a dead session' => [cookie(session => 'made-up')],
-    # Others that the audience and client rules tell apart.
-    'ann for reports' => [bearer(%ann, audience => ['https://reports.example.com'])],
-    'robot for reports' => [bearer(kind => 'm2m', client_id => 'robot', scope => 'read:reports',
-        audience => ['https://reports.example.com'])],
-    'ann by web' => [bearer(%ann, client_id => 'web')],
-    'ann by app' => [bearer(%ann, client_id => 'app')],
-    'ann who logged in unknown when' => [bearer(%ann, auth_time => undef)],
-    "ann's session of unknown age" => [cookie(session => session(user => 'ann', auth_time => undef))],
-);
-
-# --- what they are told
-
-my $bearer = 'Bearer realm="myapp"';
-my %challenge = (
-    no_credential => $bearer,
-    scope => "$bearer, error=\"insufficient_scope\", "
-        . 'error_description="the access token lacks a scope that is needed", scope="openid read:reports"',
-    age => "$bearer, error=\"insufficient_user_authentication\", "
-        . 'error_description="a more recent log-in is required", max_age="900"',
-    value401 => "$bearer, error=\"invalid_token\", error_description=\"the caller does not meet the requirements\"",
-    map { ($_->[0] => "$bearer, error=\"invalid_token\", error_description=\"$_->[1]\"") }
-        ['expired', 'the access token expired'],
-        ['bad_signature', 'the signature of the access token is invalid'],
-        ['session_invalid', 'the session is invalid'],
-        ['bad_audience', 'the access token is meant for another audience'],
-        ['bad_client', 'the access token was issued to another client'],
-);
 
 # The requirements of the locations below /required/, /optional/ and /observe/:
 # what a caller is told who does not meet them, and what the log says.
@@ -100,9 +37,8 @@ my %requirement = (
 $ENV{TEST_NGINX_REQUIREMENTS} = join "\n", map {
     my $mode = $_;
     map { "location /$mode/$_ { authgear_verify myapp $mode; $requirement{$_}{line}"
-            . ' proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT; }' } sort keys %requirement
+            . " proxy_pass $ENV{TEST_NGINX_BACKEND}; }" } sort keys %requirement
 } qw(required optional observe);
-$ENV{TEST_NGINX_REQUIREMENTS} =~ s/\$TEST_NGINX_BACKEND_PORT/port(1)/ge;
 
 # The examples of the README's chapter, word for word but for the backend.
 my $readme = do {
@@ -112,41 +48,7 @@ my $readme = do {
 };
 my ($chapter) = $readme =~ /^## Who may do what\n(.*?)^## /ms or die "the README has no such chapter\n";
 ($ENV{TEST_NGINX_EXAMPLES}) = $chapter =~ /^```nginx\n(.*?)^```$/ms or die "the chapter has no example\n";
-$ENV{TEST_NGINX_EXAMPLES} =~ s{http://backend}{'http://127.0.0.1:' . port(1)}ge;
-
-# --- asking
-
-my $asked = 0;
-my @let_in;
-
-# One request: status, and "reason session_valid user". Each has a number, and
-# the backend notes which it saw.
-sub outcome {
-    my ($path, $who, $method) = @_;
-    my $headers = $caller{$who} or die "nobody is called $who\n";
-    my $join = $path =~ /\?/ ? '&' : '?';
-    $asked++;
-    my $answer = ask(($method // 'GET') . " $path${join}n=$asked", @$headers);
-    push @let_in, $asked if $answer->{status} == 200;
-    return ($answer, join ' ', $answer->{status}, header($answer, 'X-Told') // '');
-}
-
-# Rows: who, status, "reason session_valid user", challenge.
-sub told {
-    my ($path, @rows) = @_;
-    for my $row (@rows) {
-        my ($who, $status, $told, $challenge, $method) = @$row;
-        my ($answer, $outcome) = outcome($path, $who, $method);
-        is($outcome, "$status $told", "$path, $who: $status $told");
-        is(header($answer, 'WWW-Authenticate'), $challenge, "$path, $who: the challenge");
-        is(header($answer, 'Retry-After'), undef, "$path, $who: no Retry-After");
-    }
-}
-
-sub user_of {
-    my ($who) = @_;
-    return $who =~ /^(ann|bob)/ ? $1 : '-';
-}
+$ENV{TEST_NGINX_EXAMPLES} =~ s{http://backend}{$ENV{TEST_NGINX_BACKEND}}g;
 
 # What each caller meets: 1 where the requirement is met.
 my %meets = (
@@ -329,10 +231,8 @@ sub the_examples_of_the_readme {
         ["ann's session", 401, 'bad_audience false -', $challenge{bad_audience}],
         # It names the audience, but no plan.
         ['robot for reports', 403, 'policy true -']);
-    $caller{'bob for reports'} = [bearer(%bob, %reports)];
-    told('/reports/', ['bob for reports', 403, 'policy true bob']);
-    $caller{'bob for reports'} = [bearer(%bob, %reports, claims => { $plan => { plan => 'gold' } })];
-    told('/reports/', ['bob for reports', 403, 'policy true bob', $scope]);
+    told('/reports/', ['bob for reports', 403, 'policy true bob'],
+        ['bob with a plan for reports', 403, 'policy true bob', $scope]);
 }
 
 # A session that the rules for tokens refuse whatever the resolver says is
@@ -351,86 +251,6 @@ sub nobody_is_asked_in_vain {
     is(asked(), $before + 1, 'who it is that lacks a scope is asked');
 }
 
-# Known but refused: all variables are there, for the error page and the log.
-sub identity_on_a_refusal {
-    my ($answer) = outcome('/identity', 'bob');
-    is($answer->{status}, 403, 'a JWT is refused');
-    is(header($answer, 'X-Identity'), 'bob false true true reader pwd ' . ($now - 7200) . ' user standin-client',
-        'the variables of a JWT');
-    ($answer) = outcome('/identity', "bob's session");
-    is($answer->{status}, 403, 'a session is refused');
-    is(header($answer, 'X-Identity'), 'bob false true true reader pwd mfa ' . ($now - 7200),
-        "the variables of the resolver's session");
-    ($answer) = outcome('/error-page', 'bob');
-    is("$answer->{status} $answer->{body}", "403 bob is not allowed (policy)\n", 'and on an error page');
-    ($answer) = outcome('/error-page', 'nobody');
-    is($answer->{status}, 401, 'which is not the page of a 401');
-}
-
-sub quoting {
-    my $text = 'a "quoted" \\ realm; ünï';
-    my $quoted = 'a \\"quoted\\" \\\\ realm; ünï';
-    my ($answer) = outcome('/realm', 'nobody');
-    is(header($answer, 'WWW-Authenticate'), "Bearer realm=\"$quoted\"", 'a realm with quotes and a backslash');
-    (my $inside = header($answer, 'WWW-Authenticate')) =~ s/^Bearer realm="(.*)"$/$1/;
-    is($inside =~ s/\\(.)/$1/gr, $text, 'read as RFC 9110 has it, it is what the configuration says');
-    ($answer) = outcome('/realm', 'expired');
-    is(header($answer, 'WWW-Authenticate'),
-        "Bearer realm=\"$quoted\", error=\"invalid_token\", error_description=\"the access token expired\"",
-        'and the error stands behind it');
-
-    my $metadata = 'resource_metadata="https://api.example.com/.well-known/oauth-protected-resource/a?b=c,d"';
-    ($answer) = outcome('/metadata', 'nobody');
-    is(header($answer, 'WWW-Authenticate'), "$bearer, $metadata", 'RFC 9728: an anonymous caller is told of the metadata');
-    for my $row (['expired', $challenge{expired}], ['forged', $challenge{bad_signature}], ['bob', $challenge{scope}]) {
-        my ($who, $challenge) = @$row;
-        ($answer) = outcome('/metadata', $who);
-        is(header($answer, 'WWW-Authenticate'), "$challenge, $metadata", "RFC 9728: and $who is");
-    }
-    ($answer) = outcome('/metadata', 'ann');
-    is(header($answer, 'WWW-Authenticate'), undef, 'RFC 9728: whoever is let in is told nothing');
-}
-
-# A real preflight is let through, whatever it carries, and nothing else is.
-sub preflights {
-    my @preflight = ('Origin: https://app.example.com', 'Access-Control-Request-Method: PUT');
-    my $told = sub {
-        my ($line, @headers) = @_;
-        $asked++;
-        my $answer = ask("$line?n=$asked", @headers);
-        push @let_in, $asked if $answer->{status} == 200;
-        return join ' ', $answer->{status}, header($answer, 'X-Told') // '',
-            @{ $answer->{status} == 200 ? echoed_authgear($answer) : [] };
-    };
-    for my $who ('nobody', 'ann', 'bob', 'expired', 'forged', "ann's session", 'a dead session') {
-        my $before = asked();
-        is($told->('OPTIONS /preflight', @preflight, @{ $caller{$who} }), '200 no_credential - -',
-            "a preflight of $who passes, without an identity");
-        is(asked(), $before, "a preflight of $who: the resolver is not asked");
-    }
-    is($told->('OPTIONS /preflight', @preflight, 'X-Authgear-User-Id: forged'), '200 no_credential - -',
-        'a preflight cannot bring an identity of its own');
-    for my $row (
-        ['OPTIONS without any of the two headers', 'OPTIONS'],
-        ['OPTIONS without Access-Control-Request-Method', 'OPTIONS', $preflight[0]],
-        ['OPTIONS without Origin', 'OPTIONS', $preflight[1]],
-        ['OPTIONS with an empty Origin', 'OPTIONS', 'Origin:', $preflight[1]],
-        ['OPTIONS with an empty Access-Control-Request-Method', 'OPTIONS', $preflight[0], 'Access-Control-Request-Method:'],
-        (map { ["$_ with both", $_, @preflight] } qw(GET POST HEAD PUT DELETE)),
-    ) {
-        my ($name, $method, @headers) = @$row;
-        is($told->("$method /preflight", @headers), '401 no_credential - -', "$name is no preflight");
-    }
-    is($told->('OPTIONS /required/role', @preflight), '401 no_credential - -', 'and off is the default');
-}
-
-# Nothing that was refused has reached the backend, and nothing else is missing.
-sub the_backend_saw_no_other {
-    my @lines = grep {length} log_lines('backend.log', scalar @let_in);
-    is_deeply([sort { $a <=> $b } @lines], [sort { $a <=> $b } @let_in],
-        scalar(@let_in) . " of $asked requests reached the backend: those that were let in");
-}
-
 run_tests();
 
 __DATA__
@@ -444,9 +264,6 @@ in_the_error_log
 the_table_of_the_readme
 the_examples_of_the_readme
 nobody_is_asked_in_vain
-identity_on_a_refusal
-quoting
-preflights
 the_backend_saw_no_other
 --- log_level: info
 --- http_config
@@ -467,20 +284,7 @@ authgear_project web {
     token_type any;
     resolve_request /_authgear/resolve;
 }
-map "$authgear_reason $authgear_session_valid $authgear_user_id" $told {
-    "~^(\S+) (\S+) (\S+)$" "$1 $2 $3";
-    "~^(\S+) (\S+) $" "$1 $2 -";
-    "~^(\S+)  $" "$1 - -";
-    default "?";
-}
-log_format number $arg_n;
-server {
-    listen 127.0.0.1:$TEST_NGINX_BACKEND_PORT;
-    location / {
-        access_log logs/backend.log number;
-        proxy_pass $TEST_NGINX_ECHO;
-    }
-}
+$TEST_NGINX_CALLED
 --- config
 add_header X-Told $told always;
 include $TEST_NGINX_RESOLVER;
@@ -490,71 +294,39 @@ $TEST_NGINX_REQUIREMENTS
 location = /required/scope-of-clients {
     authgear_verify myapp;
     authgear_require_scope read:reports;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
+    proxy_pass $TEST_NGINX_BACKEND;
 }
 location = /user-value {
     authgear_verify myapp;
     authgear_require $authgear_user_id$plan;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
+    proxy_pass $TEST_NGINX_BACKEND;
 }
 location = /value-of-anybody {
     authgear_verify myapp optional;
     authgear_require $arg_pass;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
+    proxy_pass $TEST_NGINX_BACKEND;
 }
 location = /value-of-anybody-401 {
     authgear_verify myapp optional;
     authgear_require $arg_pass error=401;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
+    proxy_pass $TEST_NGINX_BACKEND;
 }
 location = /audience-project {
     authgear_verify reports;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
+    proxy_pass $TEST_NGINX_BACKEND;
 }
 location = /audience-location {
     authgear_verify myapp;
     authgear_audience https://other.example.com https://reports.example.com;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
+    proxy_pass $TEST_NGINX_BACKEND;
 }
 location = /audience-with-endpoint {
     authgear_verify reports;
     authgear_audience https://reports.example.com $TEST_NGINX_AUTHGEAR;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
+    proxy_pass $TEST_NGINX_BACKEND;
 }
 location = /client {
     authgear_verify web;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
-}
-location = /identity {
-    authgear_verify myapp;
-    authgear_require_role nobody;
-    add_header X-Identity "$authgear_user_id $authgear_user_anonymous $authgear_user_verified $authgear_user_can_reauthenticate $authgear_user_roles $authgear_session_amr $authgear_session_authenticated_at $authgear_token_type $authgear_client_id" always;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
-}
-location = /error-page {
-    authgear_verify myapp;
-    authgear_require_role nobody;
-    error_page 403 @not-allowed;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
-}
-location @not-allowed {
-    return 403 "$authgear_user_id is not allowed ($authgear_reason)\n";
-}
-location = /realm {
-    authgear_verify myapp;
-    authgear_realm 'a "quoted" \\ realm; ünï';
-    proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
-}
-location = /metadata {
-    authgear_verify myapp;
-    authgear_require_scope openid read:reports;
-    authgear_resource_metadata https://api.example.com/.well-known/oauth-protected-resource/a?b=c,d;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
-}
-location = /preflight {
-    authgear_verify myapp;
-    authgear_require_role admin;
-    authgear_bypass_preflight on;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
+    proxy_pass $TEST_NGINX_BACKEND;
 }
 $TEST_NGINX_EXAMPLES

@@ -5,22 +5,14 @@
 use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear;
 use Test::Nginx::Authgear::Client;
+use Test::Nginx::Authgear::Neighbours;
 use Test::Nginx::Authgear::Resolver;
 
 use strict;
 use warnings;
 
-use File::Temp qw(tempdir);
-use MIME::Base64 qw(encode_base64);
-
 $ENV{TEST_NGINX_PORT_1} = port(1);
 my $origin = standin()->{origin};
-my $directory = tempdir(CLEANUP => 1);
-chmod 0755, $directory;
-$ENV{TEST_NGINX_USERS} = "$directory/users";
-open my $users, '>', $ENV{TEST_NGINX_USERS} or die "cannot write: $!\n";
-print {$users} "eve:{PLAIN}secret\n";
-close $users;
 
 # Locations by what they ask; each letter is one that the token below meets or not.
 my %policy = (
@@ -141,7 +133,7 @@ sub with_subrequests {
 }
 
 sub with_satisfy {
-    my $basic = 'Authorization: Basic ' . encode_base64('eve:secret', '');
+    my $basic = basic('secret');
     my $cookie = cookie(app_access_token => $ann =~ s/^Authorization: Bearer //r);
     for my $row (
         # path, headers, expected, challenge

@@ -178,7 +178,6 @@ observed($refusals[11]);
     observed($refusals[23]);
 }
 
-ok($nginx->stop, 'nginx ends');
-$nginx->was_sound;
+$nginx->stop_soundly;
 
 done_testing();

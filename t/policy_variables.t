@@ -1,5 +1,5 @@
-# Claims in variables, wherever nginx asks for one, and tokens from elsewhere
-# than the Authorization header.
+# authgear_claim_set: claims in variables, by their path, wherever nginx asks for
+# one.
 
 use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear;
@@ -11,9 +11,6 @@ use strict;
 use warnings;
 
 $ENV{TEST_NGINX_PORT_1} = port(1);
-my $origin = standin()->{origin};
-
-# --- claims by their path
 
 # The payload's text, with claims that hooks may add.
 my $claims = <<'END';
@@ -69,6 +66,17 @@ my @paths = (
 );
 $ENV{TEST_NGINX_PATHS} = join "\n",
     map {"authgear_claim_set \$path_$_ $paths[$_][1]; add_header P-$_ \"[\$path_$_]\" always;"} 0 .. $#paths;
+
+# From a location where $plan is one claim to one where it is another.
+my %require = (
+    one => 'authgear_claim_set $plan https://example.com/claims plan; authgear_require $plan;',
+    two => 'authgear_claim_set $plan plan; authgear_require $plan;',
+    neither => '',
+);
+$ENV{TEST_NGINX_BETWEEN} = join "\n", map {
+    my ($from, $to) = @$_;
+    "location = /$from-to-$to { authgear_verify myapp; $require{$from} proxy_pass http://127.0.0.1:@{[port(1)]}/?to=/$to; }"
+} [one => 'two'], [two => 'one'], [one => 'neither'], [neither => 'one'], [one => 'strict'];
 
 # A token whose payload holds these claims as they are written.
 sub verbatim {
@@ -183,110 +191,6 @@ sub in_limit_req_zone {
     }
 }
 
-# --- authgear_token
-
-my %token = map { $_ => token(user => $_) } qw(header cookie query auth);
-my $opaque = token(kind => 'opaque', user => 'opaque');
-
-sub who {
-    my ($answer) = @_;
-    return join ' ', $answer->{status}, header($answer, 'X-Told') // '';
-}
-
-sub tokens_from_elsewhere {
-    my %at = (
-        header => ["X-Token: $token{header}"],
-        cookie => [cookie(token => $token{cookie})],
-        auth => ["Authorization: Bearer $token{auth}"],
-    );
-    for my $row (
-        # path, headers, expected
-        ['/header', [@{ $at{header} }], '200 ok header'],
-        ['/header', ["X-Token: Bearer $token{header}"], '200 ok header'],
-        ['/header', ["X-Token: bEARER $token{header}"], '200 ok header'],
-        ['/header', ["X-Token: Basic $token{header}"], '401 no_credential -'],
-        ['/header', ["X-Token: Token $token{header}"], '401 no_credential -'],
-        ['/header', ['X-Token: Bearer'], '401 no_credential -'],
-        ['/any', ['X-Token: bearer', cookie(token => $token{cookie})], '200 ok cookie'],
-        ['/any', ['Cookie: token=Bearer', "X-Token: $token{header}"], '200 ok header'],
-        ['/composed', [], '401 no_credential -'],
-        ['/with-header', ['Authorization: Bearer'], '401 no_credential -'],
-        ['/header', ['X-Token:'], '401 no_credential -'],
-        ['/header', [], '401 no_credential -'],
-        ['/header', [@{ $at{auth} }], '401 no_credential -'],
-        ['/header', [@{ $at{auth} }, @{ $at{header} }], '200 ok header'],
-        ['/header', ["X-Token: $token{header}x"], '401 malformed -'],
-        ['/header', ['X-Token: opaque'], '401 unsupported -'],
-        ['/header', ["X-Token: Bearer  $token{header}"], '401 malformed -'],
-        ['/header', ["X-Token: Bearer $token{header} x"], '401 malformed -'],
-        ['/cookie', [@{ $at{cookie} }], '200 ok cookie'],
-        ['/cookie', ["X-Token: $token{header}"], '401 no_credential -'],
-        ["/query?access_token=$token{query}", [], '200 ok query'],
-        ["/query?access_token=$token{query}", [@{ $at{auth} }], '200 ok query'],
-        ["/query?access_token=Bearer%20$token{query}", [], '401 malformed -'],
-        ['/query?access_token=', [@{ $at{auth} }], '401 no_credential -'],
-        ['/query', [@{ $at{auth} }], '401 no_credential -'],
-        # The first that is not empty, whatever it is worth.
-        ["/any?access_token=$token{query}", [@{ $at{header} }, @{ $at{cookie} }], '200 ok query'],
-        ['/any', [@{ $at{header} }, @{ $at{cookie} }], '200 ok cookie'],
-        ['/any', [@{ $at{header} }], '200 ok header'],
-        ['/any?access_token=', [@{ $at{header} }, cookie(token => '')], '200 ok header'],
-        ['/any?access_token=a.b.c', [@{ $at{header} }], '401 unsupported -'],
-        ['/any?access_token=eyJhbGciOiJSUzI1NiJ9.b.c', [@{ $at{header} }], '401 malformed -'],
-        ['/any', ["X-Token: $token{header}", cookie(token => 'opaque')], '401 unsupported -'],
-        ['/any', [@{ $at{auth} }], '401 no_credential -'],
-        # A value that is put together; the header may be named again.
-        ["/composed?t=$token{query}", [], '200 ok query'],
-        ['/with-header', [@{ $at{auth} }], '200 ok auth'],
-        ["/with-header?access_token=$token{query}", [@{ $at{auth} }], '200 ok query'],
-        # Authgear's own cookie stands behind it, as behind the header.
-        ['/query', [cookie(app_access_token => $token{cookie})], '200 ok cookie'],
-        ["/query?access_token=$token{query}", [cookie(app_access_token => $token{cookie})], '200 ok query'],
-    ) {
-        my ($path, $headers, $expected) = @$row;
-        my $name = join(', ', $path, @$headers) =~ s/eyJ[\w.-]+/TOKEN/gr;
-        is(who(ask("GET $path", @$headers)), $expected, "authgear_token, $name: $expected");
-    }
-    is(header(ask('GET /query?access_token=x'), 'WWW-Authenticate'),
-        'Bearer realm="myapp", error="invalid_token", error_description="this kind of access token is not supported"',
-        'authgear_token: the challenge');
-}
-
-# Before the access phase, too.
-sub tokens_from_elsewhere_early {
-    is(header(ask("GET /query-early?access_token=$token{query}"), 'X-Early'), '[ok query]', 'authgear_token, before the access phase');
-    is(header(ask('GET /query-early', "Authorization: Bearer $token{auth}"), 'X-Early'), '[ ]', 'and not the Authorization header');
-}
-
-# The resolver is told by its location.
-sub opaque_tokens_from_elsewhere {
-    my $other = token(kind => 'opaque', user => 'other');
-    for my $row (
-        ['/opaque', ["X-Token: $opaque"], '200 ok opaque'],
-        ['/opaque', ["X-Token: Bearer $opaque"], '200 ok opaque'],
-        ['/opaque', ["X-Token: $other"], '200 ok other'],
-        ['/opaque', ['X-Token: made-up'], '401 session_invalid -'],
-        ['/opaque', ["Authorization: Bearer $opaque"], '401 no_credential -'],
-        ['/opaque', ["Authorization: Bearer $opaque", 'X-Token: made-up'], '401 session_invalid -'],
-        ["/opaque-query?access_token=$opaque", [], '200 ok opaque'],
-        ['/opaque-query?access_token=made-up', [], '401 session_invalid -'],
-    ) {
-        my ($path, $headers, $expected) = @$row;
-        is(who(ask("GET $path", @$headers)), $expected, join(', ', 'an opaque token', $path, @$headers) . ": $expected");
-    }
-    # Each token has a verdict of its own.
-    for my $round (1, 2) {
-        my $before = asked();
-        is(who(ask('GET /opaque-cached', "X-Token: $opaque")), '200 ok opaque', "cached verdicts, round $round: opaque");
-        is(who(ask('GET /opaque-cached', "X-Token: $other")), '200 ok other', "cached verdicts, round $round: other");
-        is(who(ask('GET /opaque-cached', 'X-Token: another')), '401 session_invalid -', "cached verdicts, round $round: a made-up one");
-        is(who(ask('GET /opaque-cached')), '401 no_credential -', "cached verdicts, round $round: none");
-        my $asked = asked() - $before;
-        is($asked, 3, 'and each was asked about') if $round == 1;
-        cmp_ok($asked, '<=', 1, 'and no yes was asked for again') if $round == 2;
-    }
-}
-
 run_tests();
 
 __DATA__
@@ -356,34 +260,7 @@ location = /strict {
     authgear_claim_set $plan plan;
     proxy_pass $TEST_NGINX_ECHO;
 }
-location = /one-to-two {
-    authgear_verify myapp;
-    authgear_claim_set $plan https://example.com/claims plan;
-    authgear_require $plan;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_PORT_1/?to=/two;
-}
-location = /two-to-one {
-    authgear_verify myapp;
-    authgear_claim_set $plan plan;
-    authgear_require $plan;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_PORT_1/?to=/one;
-}
-location = /one-to-neither {
-    authgear_verify myapp;
-    authgear_claim_set $plan https://example.com/claims plan;
-    authgear_require $plan;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_PORT_1/?to=/neither;
-}
-location = /neither-to-one {
-    authgear_verify myapp;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_PORT_1/?to=/one;
-}
-location = /one-to-strict {
-    authgear_verify myapp;
-    authgear_claim_set $plan https://example.com/claims plan;
-    authgear_require $plan;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_PORT_1/?to=/strict;
-}
+$TEST_NGINX_BETWEEN
 location = /named-two {
     authgear_verify myapp;
     authgear_claim_set $plan https://example.com/claims plan;
@@ -441,85 +318,4 @@ location = /early {
     set $early "[$authgear_reason $authgear_user_id]";
     add_header X-Early $early always;
     proxy_pass $TEST_NGINX_ECHO;
-}
-
-=== TEST 2: tokens from elsewhere
---- check
-tokens_from_elsewhere
-tokens_from_elsewhere_early
-opaque_tokens_from_elsewhere
---- http_config
-large_client_header_buffers 8 16k;
-authgear_project myapp {
-    endpoint $TEST_NGINX_AUTHGEAR;
-}
-authgear_project resolved {
-    endpoint $TEST_NGINX_AUTHGEAR;
-    resolve_request /resolve-header;
-}
-authgear_project cached {
-    endpoint $TEST_NGINX_AUTHGEAR;
-    resolve_request /resolve-header;
-    resolve_cache 1m;
-}
-authgear_project query {
-    endpoint $TEST_NGINX_AUTHGEAR;
-    resolve_request /resolve-query;
-}
-map $authgear_user_id $user {
-    default $authgear_user_id;
-    "" -;
-}
-map $http_x_token $handed_on {
-    default "Bearer $http_x_token";
-    "~*^bearer (?<rest>.*)$" "Bearer $rest";
-}
---- config
-add_header X-Told "$authgear_reason $user" always;
-location = /header { authgear_verify myapp; authgear_token $http_x_token; proxy_pass $TEST_NGINX_ECHO; }
-location = /cookie { authgear_verify myapp; authgear_token $cookie_token; proxy_pass $TEST_NGINX_ECHO; }
-location = /query { authgear_verify myapp; authgear_token $arg_access_token; proxy_pass $TEST_NGINX_ECHO; }
-location = /query-early {
-    authgear_verify myapp;
-    authgear_token $arg_access_token;
-    set $early "[$authgear_reason $authgear_user_id]";
-    add_header X-Early $early always;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /any {
-    authgear_verify myapp;
-    authgear_token $arg_access_token $cookie_token $http_x_token;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /composed { authgear_verify myapp; authgear_token "Bearer $arg_t"; proxy_pass $TEST_NGINX_ECHO; }
-location = /with-header {
-    authgear_verify myapp;
-    authgear_token $arg_access_token $http_authorization;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /opaque { authgear_verify resolved; authgear_token $http_x_token; proxy_pass $TEST_NGINX_ECHO; }
-location = /opaque-cached { authgear_verify cached; authgear_token $http_x_token; proxy_pass $TEST_NGINX_ECHO; }
-location = /opaque-query {
-    authgear_verify query;
-    set $token $arg_access_token;
-    authgear_token $token;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /resolve-header {
-    internal;
-    proxy_pass $TEST_NGINX_AUTHGEAR/_resolver/resolve;
-    proxy_pass_request_headers off;
-    proxy_set_header Authorization $handed_on;
-    proxy_set_header Content-Length "";
-    proxy_pass_request_body off;
-    proxy_method HEAD;
-}
-location = /resolve-query {
-    internal;
-    proxy_pass $TEST_NGINX_AUTHGEAR/_resolver/resolve;
-    proxy_pass_request_headers off;
-    proxy_set_header Authorization "Bearer $token";
-    proxy_set_header Content-Length "";
-    proxy_pass_request_body off;
-    proxy_method HEAD;
 }

@@ -7,48 +7,17 @@ use warnings;
 use JSON::PP ();
 use Test::More;
 use Test::Nginx::Authgear args => ['--tenants'];
-use Test::Nginx::Authgear::Resolver;
+use Test::Nginx::Authgear::Resolver qw(:DEFAULT source start_resolving stop_resolving told);
 use Test::Nginx::Authgear::Server;
 use Time::HiRes qw(sleep);
 
-my $location = <<'END';
-include $TEST_NGINX_RESOLVER;
-add_header X-Source $authgear_source always;
-END
 my $resolver = 'resolve_request /_authgear/resolve;';
 my $endpoint = 'endpoint ' . resolver_origin() . ';';
-my ($host) = resolver_origin() =~ m{//(.*)};
 my $nginx;
 
-sub start {
-    my ($project, %option) = @_;
-    heal();
-    my $more = delete $option{server} // '';
-    $nginx = Test::Nginx::Authgear::Server->start(
-        workers => 1,
-        project => "$resolver $project",
-        server => "$location $more",
-        %option,
-    );
-    reset_counts();
-    return;
-}
+sub start { $nginx = start_resolving(@_) }
 
-sub stop {
-    my (%option) = @_;
-    heal();
-    ok($nginx->stop, 'nginx ends');
-    $nginx->was_sound(%option);
-    return;
-}
-
-sub source { return $_[0]{headers} && $_[0]{headers} =~ /^X-Source: (.*?)\r?$/m ? $1 : '-' }
-
-sub told {
-    my ($answer) = @_;
-    return $answer->{error} // join ' ', map { defined && length ? $_ : '-' } @$answer{qw(status reason user)},
-        source($answer);
-}
+sub stop { stop_resolving($nginx, @_) }
 
 # A request's status, reason, user and source, and how often the resolver was asked.
 sub outcome {

@@ -3,19 +3,10 @@
 use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear args => ['--cookie-prefix', 'my-'];
 use Test::Nginx::Authgear::Client;
-use Test::Nginx::Authgear::Resolver;
+use Test::Nginx::Authgear::Resolver qw(:DEFAULT outcome);
 
 use strict;
 use warnings;
-
-# A request's status, reason, user and source, and what the resolver was asked.
-sub outcome {
-    my ($line, @rest) = @_;
-    my $before = asked();
-    my $answer = ask($line, @rest);
-    my $told = join ' ', $answer->{status}, map { header($answer, "X-$_") // '-' } qw(Reason User Source);
-    return $told . ' asked ' . (asked() - $before);
-}
 
 sub prefixed {
     my ($session, $app) = (session(user => 'session'), session(user => 'app', kind => 'app'));

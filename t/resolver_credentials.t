@@ -5,22 +5,13 @@ use Test::Nginx::Socket 'no_plan';
 use Digest::SHA qw(sha256_hex);
 use Test::Nginx::Authgear;
 use Test::Nginx::Authgear::Client;
-use Test::Nginx::Authgear::Resolver;
+use Test::Nginx::Authgear::Resolver qw(:DEFAULT outcome);
 use Time::HiRes qw(time);
 
 use strict;
 use warnings;
 
 my ($host) = resolver_origin() =~ m{//(.*)};
-
-# A request's status, reason, user and source, and what the resolver was asked.
-sub outcome {
-    my ($line, @rest) = @_;
-    my $before = asked();
-    my $answer = ask($line, @rest);
-    my $told = join ' ', $answer->{status}, map { header($answer, "X-$_") // '-' } qw(Reason User Source);
-    return $told . ' asked ' . (asked() - $before);
-}
 
 my $users = 0;
 

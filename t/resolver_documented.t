@@ -69,23 +69,10 @@ my @plain = (amr => ['pwd'], auth_time => 5);
 # Every user by every credential: the same headers but for the roles, which the
 # documented set-up does not know.
 sub same_users {
-    my @people = (
-        ['a plain user', { id => 'plain' }, {}],
-        ['one role', { id => 'one', roles => ['admin'] }, {}],
-        ['roles in an order of their own', { id => 'many', roles => [qw(b:writer a_reader c.admin)] }, {}],
-        ['an anonymous user', { id => 'anon', anonymous => \1, verified => \0, can_reauthenticate => \0 }, { amr => [] }],
-        ['an unverified user', { id => 'unverified', verified => \0 }, { amr => ['otp'] }],
-        ['one who cannot reauthenticate', { id => 'stuck', can_reauthenticate => \0 }, {}],
-        ['several amr', { id => 'mfa' }, { amr => [qw(pwd mfa x_primary)], auth_time => 1_000_000_000 }],
-        ['no amr', { id => 'no-amr' }, { amr => [], auth_time => 1 }],
-        ['a UUID', { id => '1d3bd5f6-7c1e-4e3a-9d53-0d8f4ce0b7b1', roles => ['x'] }, {}],
-        ['punctuation in the id', { id => q{a, "b" c=d} }, {}],
-    );
-    for my $case (@people) {
+    for my $case (people()) {
         my ($name, $user, $login) = @$case;
-        my %login = (amr => ['pwd'], auth_time => 1_700_000_000, %$login);
-        my %same = (user => $user, %login);
-        my $all = identity($user, \%login);
+        my %same = (user => $user, %$login);
+        my $all = identity($user, $login);
         my %by = (
             'session' => cookie(session => session(%same)),
             'app_session' => cookie(app_session => session(%same, kind => 'app')),

@@ -7,44 +7,23 @@ use warnings;
 use Test::More;
 use Test::Nginx::Authgear;
 use Test::Nginx::Authgear::Http2;
-use Test::Nginx::Authgear::Resolver;
+use Test::Nginx::Authgear::Resolver qw(:DEFAULT start_resolving stop_resolving);
 use Test::Nginx::Authgear::Server;
 use Time::HiRes qw(sleep time);
 
 my $nginx;
 
 sub start {
-    my ($project, %option) = @_;
-    heal();
-    my $more = delete $option{server} // '';
-    $nginx = Test::Nginx::Authgear::Server->start(
-        workers => 1,
-        project => "resolve_request /_authgear/resolve; $project",
-        server => "include \$TEST_NGINX_RESOLVER; add_header X-Source \$authgear_source always; $more",
-        %option,
-    );
+    $nginx = start_resolving(@_);
     # The keys are there.
     soon { $nginx->ask(token => token(kind => 'user', expires_in => -1))->{status} == 401 } 'nginx has keys';
     reset_counts();
-    return;
 }
 
-sub stop {
-    my (%option) = @_;
-    heal();
-    ok($nginx->stop, 'nginx ends');
-    $nginx->was_sound(%option);
-    return;
-}
+sub stop { stop_resolving($nginx, @_) }
 
 # A request's status, reason, user and source. A token that the worker remembers is confirmed as any other.
-sub told {
-    my ($answer) = @_;
-    return $answer->{error} if $answer->{error};
-    my ($source) = $answer->{headers} =~ /^X-Source: (.*?)\r?$/m;
-    $source = 'jwt' if ($source // '') eq 'jwt_cache';
-    return join ' ', map { defined && length ? $_ : '-' } @$answer{qw(status reason user)}, $source;
-}
+sub told { return Test::Nginx::Authgear::Resolver::told(@_) =~ s/ jwt_cache\z/ jwt/r }
 
 sub outcome { return told($nginx->ask(@_)) }
 

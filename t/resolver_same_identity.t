@@ -25,22 +25,10 @@ sub told { return [header_lines(echoed($_[0]), qr/^x-authgear/i)] }
 
 # --- checks
 
-my @people = (
-    ['a plain user', { id => 'plain' }, {}],
-    ['one role', { id => 'one', roles => ['admin'] }, {}],
-    ['roles in an order of their own', { id => 'many', roles => [qw(b:writer a_reader c.admin)] }, {}],
-    ['an anonymous user', { id => 'anon', anonymous => \1, verified => \0, can_reauthenticate => \0 }, { amr => [] }],
-    ['an unverified user', { id => 'unverified', verified => \0 }, { amr => ['otp'] }],
-    ['several amr', { id => 'mfa' }, { amr => [qw(pwd mfa x_primary)], auth_time => 1_000_000_000 }],
-    ['no amr', { id => 'no-amr' }, { amr => [], auth_time => 1 }],
-    ['a UUID', { id => '1d3bd5f6-7c1e-4e3a-9d53-0d8f4ce0b7b1', roles => ['x'] }, {}],
-    ['punctuation in the id', { id => q{a, "b" c=d} }, {}],
-);
-
 sub same {
-    for my $case (@people) {
+    for my $case (people()) {
         my ($name, $user, $login) = @$case;
-        my %same = (user => $user, amr => ['pwd'], auth_time => 1_700_000_000, %$login);
+        my %same = (user => $user, %$login);
         my $jwt = token(%same, scope => 'openid extra', claims => { of => $user->{id} });
         my %by = (
             'app_access_token JWT' => [cookie(app_access_token => $jwt), 'jwt_cache'],
@@ -77,9 +65,9 @@ sub same {
 
 # What was kept is what was said.
 sub kept {
-    for my $case (@people) {
+    for my $case (people()) {
         my ($name, $user, $login) = @$case;
-        my %same = (user => $user, amr => ['pwd'], auth_time => 1_700_000_000, %$login);
+        my %same = (user => $user, %$login);
         my $session = cookie(session => session(%same));
         my @answers = map { ask('GET /cached', $session) } 1 .. 2;
         is_deeply([map { header($_, 'X-Source') } @answers], [qw(resolver resolver_cache)], "$name: asked, then kept");

@@ -31,13 +31,6 @@ sub ask {
     return said($nginx->ask(token => $token, %request));
 }
 
-sub done {
-    my ($nginx) = @_;
-    ok($nginx->stop, 'nginx ends');
-    $nginx->was_sound;
-    return;
-}
-
 my ($new, $known) = ('200 ok jwt', '200 ok jwt_cache');
 
 # --- what is remembered
@@ -89,7 +82,7 @@ END
     %to = $nginx->connection_to_each;
     ($one) = values %to;
     is(ask($nginx, $token, on => $one), $new, 'new workers begin with nothing');
-    done($nginx);
+    $nginx->stop_soundly;
 }
 
 # --- what is judged on every request
@@ -129,7 +122,7 @@ END
     soon { ask($nginx, $short) eq '401 expired none' } 'and expires all the same';
     is(ask($nginx, $short), '401 expired none', 'for good');
     is(ask($nginx, $token), $known, 'unlike others');
-    done($nginx);
+    $nginx->stop_soundly;
 }
 
 # --- keys that leave
@@ -172,7 +165,7 @@ END
     my $second = token();
     soon { ask($nginx, $second) =~ /^200/ } 'until there is a second key';
     is_deeply($on_each->($bare), { '401 unknown_key none' => 3 }, 'that it could be of');
-    done($nginx);
+    $nginx->stop_soundly;
 }
 
 # --- which tokens, and how many
@@ -198,7 +191,7 @@ END
     }
     is($refused, 80, 'forged, foreign, expired and broken tokens');
     is(ask($nginx, $_), $known, 'push nothing out') for $b, $c, $d;
-    done($nginx);
+    $nginx->stop_soundly;
 }
 
 {
@@ -212,14 +205,14 @@ END
     is(ask($nginx, $_), $known, 'large ones') for $large[1], $large[2];
     is(ask($nginx, $large[0]), $new, 'count for what they take');
     isnt(ask($nginx, $small[0]), $known, 'and push out others');
-    done($nginx);
+    $nginx->stop_soundly;
 }
 
 {
     my $nginx = start(http => 'authgear_token_cache off;');
     my $token = token();
     is(ask($nginx, $token), $new, 'off: a token is verified every time') for 1 .. 3;
-    done($nginx);
+    $nginx->stop_soundly;
 }
 
 # --- tenants
@@ -244,7 +237,7 @@ END
     is(ask($nginx, $token, path => '/?t=green'), $new, 'a tenant with keys of another');
     is(ask($nginx, $token, path => '/?t=green'), $known, 'knows its token');
     is(ask($nginx, $token, path => '/?t=yellow'), '401 bad_issuer none', 'which is good there alone');
-    done($nginx);
+    $nginx->stop_soundly;
 }
 
 # --- tokens that the resolver confirms
@@ -263,7 +256,7 @@ END
     control('POST', '/-/users/bob/disable');
     soon { ask($nginx, $token) eq '401 session_invalid none' } 'a disabled user is out all the same';
     is(ask($nginx, $token), '401 session_invalid none', 'for good');
-    done($nginx);
+    $nginx->stop_soundly;
 }
 
 done_testing();

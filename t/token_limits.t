@@ -1,4 +1,4 @@
-# What a token may hold: surface.md's limits, each from both sides. But for what is said, every token here is signed by
+# What a token may hold: its limits, each from both sides. But for what is said, every token here is signed by
 # the project's own key, so that its form alone decides.
 
 use Test::Nginx::Socket 'no_plan';

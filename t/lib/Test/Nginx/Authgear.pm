@@ -39,7 +39,7 @@ my $program = $ENV{AUTHGEAR_STANDIN} ||= do {
 };
 
 my @children;
-my ($standin, $echo);
+my ($standin, $echo, $prepared);
 
 # use Test::Nginx::Authgear;                       the stand-in serves http
 # use Test::Nginx::Authgear tls => 1;              and https
@@ -59,8 +59,11 @@ sub import {
         $ENV{TEST_NGINX_AUTHGEAR_CA} = $standin->{ca} if $standin->{ca};
         $ENV{TEST_NGINX_AUTHGEAR_OTHER_CA} = $standin->{other_ca} if $standin->{other_ca};
         $ENV{TEST_NGINX_ECHO} = $echo->{http};
+        $ENV{TEST_NGINX_MODES} = join '',
+            map {"location = /$_ { authgear_verify myapp $_; proxy_pass $echo->{http}; }\n"}
+            qw(required optional observe);
     }
-    prepare_blocks() if $INC{'Test/Nginx/Socket.pm'};
+    prepare_blocks() if $INC{'Test/Nginx/Socket.pm'} && !$prepared++;
 }
 
 # --- servers
@@ -258,7 +261,7 @@ sub prepare_block {
     my $project = $block->project // '';
     my $location = $block->location // '';
     my $needs_project = !defined $block->config || defined $block->project
-        || $block->config =~ /\bauthgear_verify\b/;
+        || expand($block->config) =~ /\bauthgear_verify\b/;
     if ($needs_project && !defined $block->http_config) {
         my $endpoint = $project =~ /^\s*endpoint\s/m ? '' : 'endpoint $TEST_NGINX_AUTHGEAR;';
         $block->set_value(http_config => "authgear_project myapp {\n$endpoint\n$project\n}\n");

@@ -3,8 +3,10 @@ package Test::Nginx::Authgear::Neighbours;
 # The module among nginx's own: locations guarded by the project myapp, for files
 # that ask them with credentials of one kind or another, and what they have in
 # common. $TEST_NGINX_OTHER is a server of the http block, the rest is for the
-# server: $TEST_NGINX_SATISFY, $TEST_NGINX_ERROR_PAGES and, with static.txt and
-# dir/static.txt as user files, $TEST_NGINX_REDIRECTS.
+# server: $TEST_NGINX_SATISFY (and $TEST_NGINX_USERS, the file of auth_basic),
+# $TEST_NGINX_ERROR_PAGES (with a project down as well),
+# $TEST_NGINX_STREAMS and, with static.txt and dir/static.txt as user files,
+# $TEST_NGINX_REDIRECTS.
 
 use strict;
 use warnings;
@@ -21,7 +23,8 @@ our @EXPORT = qw(basic mebibyte whole there_and_back @upgrade);
 
 my $directory = tempdir(CLEANUP => 1);
 chmod 0755, $directory;
-open my $users, '>', "$directory/users" or die "cannot write: $!\n";
+$ENV{TEST_NGINX_USERS} = "$directory/users";
+open my $users, '>', $ENV{TEST_NGINX_USERS} or die "cannot write: $!\n";
 print {$users} "eve:{PLAIN}secret\n";
 close $users;
 
@@ -73,7 +76,7 @@ my @satisfy = map {
     map { [$which, $_, $grants{$_}, ''] } keys %grants;
 } qw(all any);
 push @satisfy, map { ['any', "deny-$_", $grants{deny}, $_] } qw(optional observe);
-$ENV{TEST_NGINX_SATISFY} = join "\n", "auth_basic_user_file $directory/users;",
+$ENV{TEST_NGINX_SATISFY} = join "\n", "auth_basic_user_file $ENV{TEST_NGINX_USERS};",
     (map {"location = /$_->[0]-$_->[1] { satisfy $_->[0]; $_->[2] authgear_verify myapp $_->[3]; proxy_pass $echo; }"}
         @satisfy),
     map {
@@ -94,46 +97,49 @@ server {
 }
 END
 
-$ENV{TEST_NGINX_ERROR_PAGES} = <<"END";
-location = /login-named {
-    authgear_verify myapp;
-    error_page 401 =200 \@login;
-    proxy_pass $echo;
-}
+my %login = (
+    named => '401 =200 @login',
+    kept => '401 /no-entry.txt',
+    redirect => '401 =302 https://login.example.com/?reason=$authgear_reason',
+    return => '401 = @login-site',
+    proxied => '401 =200 @open',
+);
+# The project down has no verdicts to give.
+my %down = (named => '503 @down', open => '503 =200 @open');
+$ENV{TEST_NGINX_ERROR_PAGES} = join "\n",
+    (map {"location = /login-$_ { authgear_verify myapp; error_page $login{$_}; proxy_pass $echo; }"} keys %login),
+    (map {"location = /down-$_ { authgear_verify down; error_page $down{$_}; proxy_pass $echo; }"} keys %down), <<"END";
 location \@login {
     return 200 "please log in: \$authgear_reason\\n";
-}
-location = /login-kept {
-    authgear_verify myapp;
-    error_page 401 /no-entry.txt;
-    proxy_pass $echo;
 }
 location = /no-entry.txt {
     internal;
     return 401 "no entry\\n";
 }
-location = /login-redirect {
-    authgear_verify myapp;
-    error_page 401 =302 https://login.example.com/?reason=\$authgear_reason;
-    proxy_pass $echo;
-}
-location = /login-return {
-    authgear_verify myapp;
-    error_page 401 = \@login-site;
-    proxy_pass $echo;
-}
 location \@login-site {
     return 303 https://login.example.com/;
-}
-location = /login-proxied {
-    authgear_verify myapp;
-    error_page 401 =200 \@open;
-    proxy_pass $echo;
 }
 location \@down {
     return 503 "back soon: \$authgear_reason\\n";
 }
 location \@open {
+    proxy_pass $echo;
+}
+END
+
+# Bodies as they come, and what is no longer HTTP.
+$ENV{TEST_NGINX_STREAMS} = <<"END";
+location = /unbuffered {
+    authgear_verify myapp;
+    proxy_request_buffering off;
+    proxy_http_version 1.1;
+    proxy_pass $echo;
+}
+location = /socket {
+    authgear_verify myapp;
+    proxy_http_version 1.1;
+    proxy_set_header Upgrade \$http_upgrade;
+    proxy_set_header Connection upgrade;
     proxy_pass $echo;
 }
 END

@@ -14,7 +14,8 @@ use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
 use Test::Nginx::Authgear ();
 
-our @EXPORT = qw(asked asked_requests cookie shipped resolver_origin);
+our @EXPORT = qw(asked asked_requests cookie people shipped resolver_origin);
+our @EXPORT_OK = qw(outcome source start_resolving stop_resolving told);
 
 my $root = abs_path(dirname(__FILE__) . '/../../../../..');
 my $directory = $ENV{AUTHGEAR_TEST_DIR} || tempdir(CLEANUP => 1);
@@ -60,6 +61,72 @@ sub cookie {
         push @pairs, "$name=$value";
     }
     return 'Cookie: ' . join('; ', @pairs);
+}
+
+# Users of every kind, each with a log-in: [name, user, { amr, auth_time }].
+sub people {
+    my @people = (
+        ['a plain user', { id => 'plain' }],
+        ['one role', { id => 'one', roles => ['admin'] }],
+        ['roles in an order of their own', { id => 'many', roles => [qw(b:writer a_reader c.admin)] }],
+        ['an anonymous user', { id => 'anon', anonymous => \1, verified => \0, can_reauthenticate => \0 }, amr => []],
+        ['an unverified user', { id => 'unverified', verified => \0 }, amr => ['otp']],
+        ['one who cannot reauthenticate', { id => 'stuck', can_reauthenticate => \0 }],
+        ['several amr', { id => 'mfa' }, amr => [qw(pwd mfa x_primary)], auth_time => 1_000_000_000],
+        ['no amr', { id => 'no-amr' }, amr => [], auth_time => 1],
+        ['a UUID', { id => '1d3bd5f6-7c1e-4e3a-9d53-0d8f4ce0b7b1', roles => ['x'] }],
+        ['punctuation in the id', { id => q{a, "b" c=d} }],
+    );
+    return map {
+        my ($name, $user, %login) = @$_;
+        [$name, $user, { amr => ['pwd'], auth_time => 1_700_000_000, %login }]
+    } @people;
+}
+
+# --- with Test::Nginx::Authgear::Client
+
+# A request's status, and what locations show as X-Reason, X-User and X-Source; and
+# how often the resolver was asked.
+sub outcome {
+    my ($line, @rest) = @_;
+    my $before = asked();
+    my $answer = Test::Nginx::Authgear::Client::ask($line, @rest);
+    my @shown = map { Test::Nginx::Authgear::Client::header($answer, "X-$_") // '-' } qw(Reason User Source);
+    return join ' ', $answer->{status}, @shown, 'asked', asked() - $before;
+}
+
+# --- with Test::Nginx::Authgear::Server
+
+# An nginx, of one worker unless told, whose project asks the resolver.
+sub start_resolving {
+    my ($project, %option) = @_;
+    my $more = delete $option{server} // '';
+    Test::Nginx::Authgear::heal();
+    my $nginx = Test::Nginx::Authgear::Server->start(
+        workers => 1,
+        project => "resolve_request /_authgear/resolve; $project",
+        server => "include \$TEST_NGINX_RESOLVER; add_header X-Source \$authgear_source always; $more",
+        %option,
+    );
+    Test::Nginx::Authgear::reset_counts();
+    return $nginx;
+}
+
+# Heals the resolver before it stops that nginx, with two assertions.
+sub stop_resolving {
+    my ($nginx, %option) = @_;
+    Test::Nginx::Authgear::heal();
+    return $nginx->stop_soundly(%option);
+}
+
+# $authgear_source of an answer of that nginx.
+sub source { return $_[0]{headers} && $_[0]{headers} =~ /^X-Source: (.*?)\r?$/m ? $1 : '-' }
+
+# Its status, reason, user and source, or what became of the connection.
+sub told {
+    my ($answer) = @_;
+    return $answer->{error} // join ' ', map { defined && length ? $_ : '-' } @$answer{qw(status reason user)},
+        source($answer);
 }
 
 1;

@@ -313,6 +313,13 @@ sub was_sound {
     return Test::More::is(join("\n", @lines), '', 'no crash, no panic, nothing left open');
 }
 
+# Two assertions: it ends in good order, and was sound; options as of `was_sound`.
+sub stop_soundly {
+    my ($self, %option) = @_;
+    Test::More::ok($self->stop, 'nginx ends');
+    return $self->was_sound(%option);
+}
+
 # --- requests
 
 # A connection that stays open, for `send(on => …)`.

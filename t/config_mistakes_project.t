@@ -1,0 +1,580 @@
+# What `nginx -t` says of mistakes in authgear_project: who issues tokens, what they
+# must say, and who is asked about sessions.
+
+use strict;
+use warnings;
+
+use Test::Nginx::Authgear::Mistakes;
+
+check_cases(\*DATA);
+
+__DATA__
+
+=== endpoint: plain http off loopback
+authgear_project a {
+    endpoint http://a.example;
+    leeway 5s;
+}
+--- emerg
+authgear: "endpoint" has an invalid value "http://a.example": plain http is allowed for loopback only (localhost, 127.0.0.0/8, [::1]), write https:// in nginx.conf:2
+
+=== endpoint: a path
+authgear_project a {
+    endpoint https://a.example/app;
+}
+--- emerg
+authgear: "endpoint" has an invalid value "https://a.example/app": has a path, write only scheme, host and port in nginx.conf:2
+
+=== endpoint: a query
+authgear_project a {
+    endpoint https://a.example?x=1;
+}
+--- emerg
+authgear: "endpoint" has an invalid value "https://a.example?x=1": has a query, write only scheme, host and port in nginx.conf:2
+
+=== endpoint: a fragment
+authgear_project a {
+    endpoint "https://a.example#x";
+}
+--- emerg
+authgear: "endpoint" has an invalid value "https://a.example#x": has a fragment, leave out # and what follows in nginx.conf:2
+
+=== endpoint: a user name
+authgear_project a {
+    endpoint https://me@a.example;
+}
+--- emerg
+authgear: "endpoint" has an invalid value "https://me@a.example": has a user name before the host, leave it out in nginx.conf:2
+
+=== endpoint: no scheme
+authgear_project a {
+    endpoint a.example;
+}
+--- emerg
+authgear: "endpoint" has an invalid value "a.example": begins with neither https:// nor http://, write https:// before the host in nginx.conf:2
+
+=== endpoint: another scheme
+authgear_project a {
+    endpoint ftp://a.example;
+}
+--- emerg
+authgear: "endpoint" has an invalid value "ftp://a.example": begins with neither https:// nor http://, write https:// before the host in nginx.conf:2
+
+=== endpoint: no host
+authgear_project a {
+    endpoint https://;
+}
+--- emerg
+authgear: "endpoint" has an invalid value "https://": has no host, write one after :// in nginx.conf:2
+
+=== endpoint: a port that cannot be
+authgear_project a {
+    endpoint https://a.example:99999;
+}
+--- emerg
+authgear: "endpoint" has an invalid value "https://a.example:99999": has a port that is not a number from 1 to 65535 in nginx.conf:2
+
+=== endpoint: a host that cannot be
+authgear_project a {
+    endpoint https://127.1;
+}
+--- emerg
+authgear: "endpoint" has an invalid value "https://127.1": has a host that is neither a domain name, nor an IPv4 address, nor an IPv6 address in brackets in nginx.conf:2
+
+=== endpoint: an international name
+authgear_project a {
+    endpoint https://zürich.example;
+}
+--- emerg
+authgear: "endpoint" has an invalid value "https://zürich.example": has a character that may not stand there; write an international name in its xn-- form in nginx.conf:2
+
+=== endpoint: twice
+authgear_project a {
+    endpoint https://a.example;
+    endpoint https://b.example;
+}
+--- emerg
+authgear: "endpoint" is duplicate in nginx.conf:3
+
+=== endpoint: without a value
+authgear_project a {
+    endpoint;
+}
+--- emerg
+authgear: "endpoint" has no value in nginx.conf:2
+
+=== endpoint: two values
+authgear_project a {
+    endpoint https://a.example https://b.example;
+}
+--- emerg
+authgear: "endpoint" takes one value, not 2 in nginx.conf:2
+
+=== endpoint: an unfinished variable
+authgear_project a {
+    endpoint "https://${tenant";
+}
+--- emerg
+the closing bracket in "tenant" variable is missing in nginx.conf:2
+
+=== endpoint: an unknown variable
+authgear_project a {
+    endpoint https://$tenant.example;
+}
+--- emerg
+unknown "tenant" variable
+
+=== endpoint: a variable for all of it, and http for what may be loopback
+authgear_project a {
+    endpoint $arg_endpoint;
+}
+authgear_project b {
+    endpoint http://$host;
+}
+--- fine
+
+=== endpoint: missing
+authgear_project a {
+    leeway 5s;
+}
+--- emerg
+authgear: "authgear_project" "a" has no "endpoint"; add "endpoint https://myapp.authgear.cloud;", or "issuer", "audience" and "jwks_uri" or "jwks_file" in nginx.conf:3
+
+=== endpoint: missing, and no audience
+authgear_project a {
+    issuer https://a.example;
+    jwks_uri https://a.example/oauth2/jwks;
+}
+--- emerg
+authgear: "authgear_project" "a" has no "endpoint"; add "endpoint https://myapp.authgear.cloud;", or "issuer", "audience" and "jwks_uri" or "jwks_file" in nginx.conf:4
+
+=== endpoint: not needed beside keys, issuer and audience
+authgear_project a {
+    issuer https://a.example;
+    audience https://api.example;
+    jwks_uri https://a.example/oauth2/jwks;
+}
+--- fine
+
+=== endpoint: http on loopback
+authgear_project a { endpoint http://localhost:4000; }
+authgear_project b { endpoint http://127.0.0.9; }
+authgear_project c { endpoint http://[::1]:4000/; }
+--- fine
+
+=== endpoint: a path behind a variable
+authgear_project a {
+    endpoint https://$host/app;
+}
+--- emerg
+authgear: "endpoint" has an invalid value "https://$host/app": has a path, write only scheme, host and port in nginx.conf:2
+
+=== endpoint: another scheme before a variable
+authgear_project a {
+    endpoint ftp://$host;
+}
+--- emerg
+authgear: "endpoint" has an invalid value "ftp://$host": begins with neither https:// nor http://, write https:// before the host in nginx.conf:2
+
+=== endpoint: a port that cannot be, behind a variable
+authgear_project a {
+    endpoint https://$host:99999;
+}
+--- emerg
+authgear: "endpoint" has an invalid value "https://$host:99999": has a port that is not a number from 1 to 65535 in nginx.conf:2
+
+=== endpoint: a variable for the port
+authgear_project a {
+    endpoint https://$host:$server_port;
+}
+--- fine
+
+=== internal_endpoint: without the public one
+authgear_project a {
+    internal_endpoint http://authgear:3000;
+    issuer https://a.example;
+    audience https://a.example;
+    jwks_uri https://a.example/oauth2/jwks;
+}
+--- emerg
+authgear: "authgear_project" "a" has an "internal_endpoint" but no "endpoint"; add the public one, whose name requests must carry in nginx.conf:6
+
+=== internal_endpoint: a path
+authgear_project a {
+    endpoint https://a.example;
+    internal_endpoint http://authgear:3000/resolve;
+}
+--- emerg
+authgear: "internal_endpoint" has an invalid value "http://authgear:3000/resolve": has a path, write only scheme, host and port in nginx.conf:3
+
+=== internal_endpoint: no scheme
+authgear_project a {
+    endpoint https://a.example;
+    internal_endpoint authgear:3000;
+}
+--- emerg
+authgear: "internal_endpoint" has an invalid value "authgear:3000": begins with neither https:// nor http://, write https:// before the host in nginx.conf:3
+
+=== internal_endpoint: a variable
+authgear_project a {
+    endpoint https://a.example;
+    internal_endpoint http://$host;
+}
+--- emerg
+authgear: "internal_endpoint" cannot hold variables, as "http://$host" does in nginx.conf:3
+
+=== internal_endpoint: http, and a name as container networks have them
+authgear_project a {
+    endpoint https://a.example;
+    internal_endpoint http://auth_gear:3000;
+}
+--- fine
+
+=== issuer: empty
+authgear_project a {
+    endpoint https://a.example;
+    issuer "";
+}
+--- emerg
+authgear: "issuer" has an empty parameter, which no token can match in nginx.conf:3
+
+=== issuer: a variable
+authgear_project a {
+    endpoint https://$host;
+    issuer https://$host;
+}
+--- emerg
+authgear: "issuer" cannot hold variables, as "https://$host" does in nginx.conf:3
+
+=== audience: empty
+authgear_project a {
+    endpoint https://a.example;
+    audience https://api.example "";
+}
+--- emerg
+authgear: "audience" has an empty parameter, which no token can match in nginx.conf:3
+
+=== audience: without a value
+authgear_project a {
+    endpoint https://a.example;
+    audience;
+}
+--- emerg
+authgear: "audience" has no value in nginx.conf:3
+
+=== client_id: a variable
+authgear_project a {
+    endpoint https://a.example;
+    client_id $client;
+}
+--- emerg
+authgear: "client_id" cannot hold variables, as "$client" does in nginx.conf:3
+
+=== token_type: unknown
+authgear_project a {
+    endpoint https://a.example;
+    token_type m2m;
+}
+--- emerg
+authgear: "token_type" must be "user", "client" or "any", not "m2m" in nginx.conf:3
+
+=== token_type: two of them
+authgear_project a {
+    endpoint https://a.example;
+    token_type user client;
+}
+--- emerg
+authgear: "token_type" takes one value, not 2 in nginx.conf:3
+
+=== algorithms: HMAC
+authgear_project a {
+    endpoint https://a.example;
+    algorithms RS256 HS256;
+}
+--- emerg
+authgear: "algorithms" cannot be "HS256"; it may be RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA in nginx.conf:3
+
+=== algorithms: none
+authgear_project a {
+    endpoint https://a.example;
+    algorithms none;
+}
+--- emerg
+authgear: "algorithms" cannot be "none"; it may be RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA in nginx.conf:3
+
+=== algorithms: in lower case
+authgear_project a {
+    endpoint https://a.example;
+    algorithms rs256;
+}
+--- emerg
+authgear: "algorithms" cannot be "rs256"; it may be RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA in nginx.conf:3
+
+=== algorithms: all that there are
+authgear_project a {
+    endpoint https://a.example;
+    algorithms RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA;
+}
+--- fine
+
+=== typ: off with another
+authgear_project a {
+    endpoint https://a.example;
+    typ at+jwt off;
+}
+--- emerg
+authgear: "typ" is "off" and something else; write "typ off;" or a list in nginx.conf:3
+
+=== typ: empty
+authgear_project a {
+    endpoint https://a.example;
+    typ "";
+}
+--- emerg
+authgear: "typ" has an empty parameter, which no token can match in nginx.conf:3
+
+=== leeway: negative
+authgear_project a {
+    endpoint https://a.example;
+    leeway -5s;
+}
+--- emerg
+authgear: "leeway" has an invalid time "-5s"; write it as "500ms", "5s" or "10m" in nginx.conf:3
+
+=== leeway: empty
+authgear_project a {
+    endpoint https://a.example;
+    leeway "";
+}
+--- emerg
+authgear: "leeway" has an invalid time ""; write it as "500ms", "5s" or "10m" in nginx.conf:3
+
+=== cookie_prefix: what no cookie name may hold
+authgear_project a {
+    endpoint https://a.example;
+    cookie_prefix "my app_";
+}
+--- emerg
+authgear: "cookie_prefix" has an invalid value "my app_": a cookie name may hold letters, digits and !#$%&'*+-.^_`|~ only in nginx.conf:3
+
+=== cookie_prefix: a variable
+authgear_project a {
+    endpoint https://a.example;
+    cookie_prefix $host;
+}
+--- emerg
+authgear: "cookie_prefix" cannot hold variables, as "$host" does in nginx.conf:3
+
+=== resolve_request: no URI
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request https://a.example/_resolver/resolve;
+}
+--- emerg
+authgear: "resolve_request" must be the URI of an internal location such as "/_authgear/resolve", or "off", not "https://a.example/_resolver/resolve" in nginx.conf:3
+
+=== resolve_request: beside token_type client
+authgear_project a {
+    endpoint https://a.example;
+    token_type client;
+    resolve_request /_authgear/resolve;
+}
+--- emerg
+authgear: "authgear_project" "a" has "resolve_request" and "token_type client", but the resolver knows users only; remove one in nginx.conf:5
+
+=== resolve_request, resolve_cache and recheck
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+    resolve_cache 10s;
+    recheck 30s strict;
+}
+--- fine
+
+=== resolve_request: a location that clients can ask
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+}
+server {
+    location = /_authgear/resolve {
+        proxy_pass https://127.0.0.1/_resolver/resolve;
+    }
+}
+--- warn
+authgear: location "/_authgear/resolve" is the "resolve_request" of the project "a" and open to clients; add "internal;"
+
+=== resolve_request: an internal location
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+}
+server {
+    location = /_authgear/resolve {
+        internal;
+        proxy_pass https://127.0.0.1/_resolver/resolve;
+    }
+}
+--- fine
+
+=== resolve_cache: nobody to ask
+authgear_project a {
+    endpoint https://a.example;
+    resolve_cache 10s;
+}
+--- emerg
+authgear: "authgear_project" "a" has "resolve_cache" but nobody to ask; add "resolve_request /_authgear/resolve;" and that location in nginx.conf:4
+
+=== resolve_cache: 0
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+    resolve_cache 0;
+}
+--- emerg
+authgear: "resolve_cache" must be more than 0 in nginx.conf:4
+
+=== recheck: nobody to ask
+authgear_project a {
+    endpoint https://a.example;
+    recheck 30s;
+    resolve_request off;
+}
+--- emerg
+authgear: "authgear_project" "a" has "recheck" but nobody to ask; add "resolve_request /_authgear/resolve;" and that location in nginx.conf:5
+
+=== recheck: an unknown word
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+    recheck 30s always;
+}
+--- emerg
+authgear: "recheck" must be a time, a time and "strict", or "off"; write it as "recheck 30s;" or "recheck 30s strict;" in nginx.conf:4
+
+=== recheck: off and strict
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+    recheck off strict;
+}
+--- emerg
+authgear: "recheck" must be a time, a time and "strict", or "off"; write it as "recheck 30s;" or "recheck 30s strict;" in nginx.conf:4
+
+=== recheck: too many values
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+    recheck 30s strict 30s;
+}
+--- emerg
+authgear: "recheck" must be a time, a time and "strict", or "off"; write it as "recheck 30s;" or "recheck 30s strict;" in nginx.conf:4
+
+=== a parameter that is not UTF-8
+authgear_project a {
+    endpoint https://a.example;
+    issuer "\xff";
+}
+--- emerg
+authgear: "issuer" has a parameter that is not UTF-8 in nginx.conf:3
+
+=== authgear_project: named off
+authgear_project off {
+    endpoint https://a.example;
+}
+--- emerg
+authgear: "authgear_project" cannot be named "off"; use letters, digits, "_", "-" and ".", not "off" in nginx.conf:1
+
+=== authgear_project: a blank in the name
+authgear_project "my app" {
+    endpoint https://a.example;
+}
+--- emerg
+authgear: "authgear_project" cannot be named "my app"; use letters, digits, "_", "-" and ".", not "off" in nginx.conf:1
+
+=== authgear_project: a variable for a name
+authgear_project $host {
+    endpoint https://a.example;
+}
+--- emerg
+authgear: "authgear_project" cannot be named "$host"; use letters, digits, "_", "-" and ".", not "off" in nginx.conf:1
+
+=== authgear_project: without a name
+authgear_project {
+    endpoint https://a.example;
+}
+--- emerg
+invalid number of arguments in "authgear_project" directive in nginx.conf:1
+
+=== authgear_project: two names
+authgear_project a b {
+    endpoint https://a.example;
+}
+--- emerg
+invalid number of arguments in "authgear_project" directive in nginx.conf:1
+
+=== authgear_project: without a block
+authgear_project a;
+--- emerg
+directive "authgear_project" has no opening "{" in nginx.conf:1
+
+=== authgear_project: twice
+authgear_project a {
+    endpoint https://a.example;
+}
+authgear_project a {
+    endpoint https://b.example;
+}
+--- emerg
+authgear: "authgear_project" "a" is duplicate in nginx.conf:4
+
+=== authgear_project: in a server
+server {
+    authgear_project a {
+        endpoint https://a.example;
+    }
+}
+--- emerg
+"authgear_project" directive is not allowed here in nginx.conf:2
+
+=== authgear_project: an unknown directive in it
+authgear_project a {
+    endpoint https://a.example;
+    authgear_verify a;
+}
+--- emerg
+authgear: "authgear_verify" is unknown in "authgear_project", which takes endpoint, internal_endpoint, issuer, audience, client_id, token_type, algorithms, typ, jwks_uri, jwks_file, jwks_refresh, jwks_stale, jwks_min_interval, fetch_timeout, leeway, cookie_prefix, resolve_request, resolve_cache, recheck, ssl_trusted_certificate, state_path in nginx.conf:3
+
+=== authgear_project: a block in it
+authgear_project a {
+    endpoint https://a.example;
+    keys {
+    }
+}
+--- emerg
+unexpected "{" in nginx.conf:3
+
+=== authgear_project: a semicolon forgotten
+authgear_project a {
+    endpoint https://a.example
+}
+--- emerg
+unexpected "}" in nginx.conf:3
+
+=== authgear_project: an included file is named
+include project.conf;
+--- emerg
+authgear: "endpoint" has no value in project.conf:3
+
+=== authgear_project: includes a file, as nginx's own blocks do
+authgear_project a {
+    include endpoint.conf;
+}
+--- fine
+
+=== authgear_project: a mistake in a file that it includes
+authgear_project a {
+    include leeway.conf;
+}
+--- emerg
+authgear: "leeway" has an invalid time "5sec"; write it as "500ms", "5s" or "10m" in leeway.conf:2

@@ -1,0 +1,81 @@
+package Test::Nginx::Authgear::Mistakes;
+
+# Mistakes in the configuration stop `nginx -t`, each with a message that names
+# the directive, what is wrong, what to write instead, and the line. A file's
+# check_cases(\*DATA) reads its cases:
+#
+#   === name
+#   the http block's text, whose first line is nginx.conf:1
+#   --- emerg       the message that stops nginx
+#   --- warn        a message that does not
+#   --- fine        nothing is said
+
+use strict;
+use warnings;
+
+use Exporter qw(import);
+use File::Path qw(make_path);
+use File::Temp qw(tempdir);
+use Test::More;
+use Test::Nginx::Authgear standin => 0;
+
+our @EXPORT = qw(check_cases);
+
+$ENV{AUTHGEAR_TEST_DIR} ||= tempdir(CLEANUP => 1);
+my $directory = "$ENV{AUTHGEAR_TEST_DIR}/config";
+
+# What the cases name, in the folder of nginx.conf. The key is that of RFC 7517,
+# appendix A.1, with another use.
+my $key = '{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",'
+    . '"y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","use":"sig","kid":"KID"}';
+my $hmac = '{"kty":"oct","k":"AAAA","kid":"secret"}';
+my %files = (
+    'jwks.json' => qq({"keys":[$key]}),
+    'mixed.json' => qq({"keys":[$key,$hmac]}),
+    'empty.json' => '{"keys":[]}',
+    'list.json' => "[$key]",
+    'text.json' => "keys:\n",
+    'hmac.json' => qq({"keys":[$hmac]}),
+    'many.json' => '{"keys":[' . join(',', map { $key =~ s/KID/$_/r } 1 .. 65) . ']}',
+    'big.json' => qq({"keys":[$key]}) . ' ' x (256 * 1024),
+    'key.pem' => "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+    'junk.pem' => "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    'project.conf' => "\nauthgear_project a {\n    endpoint;\n}\n",
+    'endpoint.conf' => "endpoint https://a.example;\n",
+    'leeway.conf' => "endpoint https://a.example;\nleeway 5sec;\n",
+    'server.conf' => "\nserver {\n    authgear_verify nosuch;\n}\n",
+);
+
+sub check_cases {
+    my ($data) = @_;
+    write_files();
+    my @cases = split /^=== /m, do { local $/; <$data> };
+    shift @cases;
+    for my $case (@cases) {
+        my ($name, $text, $kind, $rest) = $case =~ /\A(\N+)\n(.*?)^--- (emerg|warn|fine)\n(.*)\z/ms
+            or die "not a case: $case\n";
+        $rest =~ s/\s+\z//;
+
+        $text =~ s/\\xff/\xff/g;
+        my ($said, $status) = config_output($text);
+        my @messages = $said =~ /^nginx: \[(?:emerg|warn|crit|alert|error)\] .*$/mg;
+        my @wanted = $kind eq 'fine' ? () : ("nginx: [$kind] $rest");
+
+        is_deeply([@messages, $status], [@wanted, $kind eq 'emerg' ? 1 : 0], $name)
+            or diag($said);
+    }
+    done_testing();
+    return;
+}
+
+sub write_files {
+    make_path($directory);
+    while (my ($name, $content) = each %files) {
+        open my $out, '>', "$directory/$name" or die "cannot write $directory/$name: $!\n";
+        print {$out} $content;
+        close $out;
+    }
+    return;
+}
+
+1;
