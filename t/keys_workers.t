@@ -124,6 +124,7 @@ sub tenant {
     ($path, $token, $fetches) = tenant();
     @sent = map { $nginx->send(path => $path, token => $token) } 1 .. 40;
     soon { $fetches->() } 'another fetch';
+    soon { $nginx->has_read_all } 'all requests are read';
     $nginx->signal('QUIT');
     is_deeply($nginx->tally($nginx->receive(@sent)), { '200 ok' => 40 },
         'a graceful stop finishes the requests that wait');
@@ -142,6 +143,7 @@ sub tenant {
     fault(jwks => 'hang');
     my @sent = map { $nginx->send(path => $path, token => $token) } 1 .. 40;
     soon { $fetches->() } 'a fetch hangs';
+    soon { $nginx->has_read_all } 'all requests are read';
     $nginx->signal('QUIT');
     is_deeply($nginx->tally($nginx->receive(@sent)), { '503 keys_unavailable' => 40 },
         'a graceful stop tells them all');

@@ -232,6 +232,19 @@ sub memory {
     return (map { /^VmRSS:\s+(\d+)/ } <$in>)[0];
 }
 
+# Whether workers have accepted every connection and read what was sent on it.
+sub has_read_all {
+    my ($self) = @_;
+    my $port = sprintf '%04X', $self->{port};
+    open my $in, '<', '/proc/net/tcp' or die "cannot read /proc/net/tcp: $!";
+    my $established = qr/^\s*\d+: [0-9A-F]{8}:$port \S+ 01 /;
+    for my $line (grep { /$established/ } <$in>) {
+        my ($queues, $inode) = (split ' ', $line)[4, 9];
+        return 0 if $queues !~ /:0+\z/ || !$inode;
+    }
+    return 1;
+}
+
 # Reloads, with changes to the configuration, and waits for the new workers; the
 # old ones may still have requests to finish.
 sub reload {
