@@ -49,11 +49,17 @@ fn look_up(
     tenant: &Tenant,
     token: &[u8],
 ) -> Known {
-    let digest = worker::with_tokens(r, |cache| cache.digest(&tenant.id, token)).flatten();
-    let token = digest
-        .as_ref()
-        .and_then(|digest| remembered(r, context, project, tenant, digest));
-    Known { digest, token }
+    let found = worker::with_tokens(r, |cache| {
+        let digest = cache.digest(&tenant.id, token)?;
+        Some((digest, cache.get(&digest)))
+    });
+    let Some((digest, token)) = found.flatten() else {
+        return Known::default();
+    };
+    Known {
+        digest: Some(digest),
+        token: token.and_then(|token| remembered(r, context, project, tenant, token)),
+    }
 }
 
 /// What the JWT itself says.
@@ -127,15 +133,14 @@ pub fn verdict(
     Step::Done(outcome(r, project, &tenant, verified, From::Request))
 }
 
-/// A token that was verified before, with keys that are still at hand.
+/// A token that was verified before, if it was with keys that are still at hand.
 fn remembered(
     r: &Request,
     context: &Context,
     project: &Project,
     tenant: &Tenant,
-    digest: &TokenDigest,
+    token: Rc<VerifiedToken>,
 ) -> Option<(Rc<VerifiedToken>, From)> {
-    let token = worker::with_tokens(r, |cache| cache.get(digest))??;
     let is_backed = match &tenant.keys {
         Keys::File(keys) => token.is_backed_by(keys, project.algorithms),
         Keys::Remote(remote) => match worker::ask(remote, Need::Keys) {

@@ -13,6 +13,7 @@ use std::hash::Hasher;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
+use authgear_core::fingerprint::BuildDigestHasher;
 use authgear_core::keys::freshness::{advise, back_off, Advice, Need, Record};
 use authgear_core::keys::KeySet;
 use lru::LruCache;
@@ -82,7 +83,7 @@ struct Copy {
 /// The key sets as this worker sees them.
 pub struct KeyStore {
     zone: SharedZone,
-    copies: LruCache<Id, Copy>,
+    copies: LruCache<Id, Copy, BuildDigestHasher>,
 }
 
 /// What [`KeyStore::look_up`] found.
@@ -98,7 +99,7 @@ impl KeyStore {
     pub fn new(zone: SharedZone) -> Self {
         Self {
             zone,
-            copies: LruCache::new(PARSED),
+            copies: LruCache::with_hasher(PARSED, BuildDigestHasher::default()),
         }
     }
 

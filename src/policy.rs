@@ -21,11 +21,14 @@ pub enum Unmet {
 /// The first requirement of the request's location that is not met. Who is refused anyway, or of
 /// whom nothing is known, is asked for nothing.
 pub fn unmet(r: &Request, outcome: &Outcome) -> Result<Option<Unmet>, Failed> {
+    let location = r.location();
+    if location.asks_nothing() {
+        return Ok(None);
+    }
     let session = outcome.session();
     if session.is_none() && !matches!(outcome, Outcome::Anonymous) {
         return Ok(None);
     }
-    let location = r.location();
     for require in location.requires() {
         for value in &require.values {
             if matches!(value.evaluate(r)?, b"" | b"0") {

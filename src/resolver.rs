@@ -202,7 +202,7 @@ fn confirmed(
     answer: &Answer,
 ) -> Step {
     let stands = match context.lease.take() {
-        Some(digest) => keep_confirmation(r, project.index, &digest, token.claims().sub, answer),
+        Some(digest) => keep_confirmation(r, project.index, &digest, token.claims().sub(), answer),
         None => !matches!(answer, Ok(None)),
     };
     worker::announce();

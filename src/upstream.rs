@@ -41,9 +41,9 @@ pub fn hand_over(r: &Request, session: &Session) -> Result<(), Failed> {
     let (fields, ends) = session.fields();
     let fields = r.pool().copy(fields.as_bytes())?;
     let mut start = 0;
-    for (field, &end) in Field::ALL.into_iter().zip(ends) {
+    for (header, &end) in HEADERS.iter().zip(ends) {
         if end > start {
-            add(r, field, part(fields, start as usize..end as usize))?;
+            header.set(r, part(fields, start as usize..end as usize))?;
         }
         start = end;
     }
@@ -52,26 +52,47 @@ pub fn hand_over(r: &Request, session: &Session) -> Result<(), Failed> {
 
 /// Sets what the resolver would have set for an invalid one.
 pub fn hand_over_no(r: &Request) -> Result<(), Failed> {
-    add(r, Field::SessionValid, r.pool().copy(b"false")?)
+    HEADERS[Field::SessionValid.index()].set(r, r.pool().copy(b"false")?)
 }
 
-fn add(r: &Request, field: Field, value: ngx_str_t) -> Result<(), Failed> {
-    let (lowcase, hash) = LOWCASE[field.index()];
-    r.add_request_header(field.header(), lowcase, hash, value)
+/// A header as nginx keeps it in a request.
+struct Header {
+    name: &'static str,
+    lowcase: &'static str,
+    hash: ngx_uint_t,
 }
 
-const fn named(lowcase: &'static str) -> (&'static str, ngx_uint_t) {
-    (lowcase, header_hash(lowcase))
+impl Header {
+    const fn new(field: Field, lowcase: &'static str) -> Self {
+        assert!(field.header().len() == lowcase.len());
+        Self {
+            name: field.header(),
+            lowcase,
+            hash: header_hash(lowcase),
+        }
+    }
+
+    /// Never inlined: eight copies of it would be more for the processor to fetch than to execute.
+    #[inline(never)]
+    fn set(&self, r: &Request, value: ngx_str_t) -> Result<(), Failed> {
+        r.add_request_header(self.name, self.lowcase, self.hash, value)
+    }
 }
 
-/// The headers' lower-case names in the order of [`Field::ALL`], with nginx's hash of them.
-static LOWCASE: [(&str, ngx_uint_t); 8] = [
-    named("x-authgear-session-valid"),
-    named("x-authgear-user-id"),
-    named("x-authgear-user-anonymous"),
-    named("x-authgear-user-verified"),
-    named("x-authgear-user-can-reauthenticate"),
-    named("x-authgear-user-roles"),
-    named("x-authgear-session-amr"),
-    named("x-authgear-session-authenticated-at"),
+/// In the order of [`Field::ALL`].
+static HEADERS: [Header; 8] = [
+    Header::new(Field::SessionValid, "x-authgear-session-valid"),
+    Header::new(Field::UserId, "x-authgear-user-id"),
+    Header::new(Field::UserAnonymous, "x-authgear-user-anonymous"),
+    Header::new(Field::UserVerified, "x-authgear-user-verified"),
+    Header::new(
+        Field::UserCanReauthenticate,
+        "x-authgear-user-can-reauthenticate",
+    ),
+    Header::new(Field::UserRoles, "x-authgear-user-roles"),
+    Header::new(Field::SessionAmr, "x-authgear-session-amr"),
+    Header::new(
+        Field::SessionAuthenticatedAt,
+        "x-authgear-session-authenticated-at",
+    ),
 ];

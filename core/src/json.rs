@@ -123,12 +123,12 @@ pub(crate) fn string(value: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Hands each string of the array that a value's text holds to `each`; `None` for any other type,
-/// and as [`string`].
-pub(crate) fn each_string<'a>(value: &'a str, mut each: impl FnMut(Cow<'a, str>)) -> Option<()> {
-    elements(value, |element| {
-        each(string(element)?);
-        Some(())
-    })
+/// as [`string`], and once `each` says so.
+pub(crate) fn each_string<'a>(
+    value: &'a str,
+    mut each: impl FnMut(Cow<'a, str>) -> Option<()>,
+) -> Option<()> {
+    elements(value, |element| each(string(element)?))
 }
 
 /// Whether a valid JSON text may have white space between its tokens, or holds a 0x7f. May say yes

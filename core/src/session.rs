@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::span::{Buffer, Span};
 use crate::text::{all, is_control, trim_blanks};
-use crate::token::{is_client, Claimed};
+use crate::token::Claimed;
 
 /// One of the headers that Authgear's resolver sets, and the variable of the same name
 /// (`pkg/api/model/session_info.go`).
@@ -172,7 +172,7 @@ impl Session {
     /// Renders a token's claims as the resolver would. A client has no user and no login, so its
     /// token fills none of those fields, whatever else it claims.
     pub(crate) fn of_claims(claims: &Claimed, mut buffer: Buffer<'_>) -> Session {
-        let is_client = is_client(buffer.text(claims.sub));
+        let is_client = claims.is_client;
         let flag = |flag: Option<bool>| match flag {
             Some(true) => "true",
             Some(false) => "false",

@@ -6,7 +6,7 @@ mod jose;
 mod verify;
 
 pub use cache::{TokenCache, TokenDigest, TOKEN_SIZE};
-pub(crate) use claims::{is_client, Claimed};
+pub(crate) use claims::Claimed;
 pub use claims::{Claims, Texts};
 pub use jose::{UnverifiedToken, MAX_HEADER};
 pub use verify::{verify, VerifiedToken};

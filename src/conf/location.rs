@@ -229,8 +229,7 @@ impl LocationConf {
         else {
             return;
         };
-        let asks_nothing = self.requires().is_empty() && self.requirements().is_empty();
-        if asks_nothing || !location.is_open() {
+        if self.asks_nothing() || !location.is_open() {
             return;
         }
         cf.warn_at(
@@ -281,6 +280,11 @@ impl LocationConf {
     /// What `authgear_require` asks.
     pub fn requires(&self) -> &[Require] {
         self.requires.as_deref().unwrap_or_default()
+    }
+
+    /// Whether every caller who is known may pass.
+    pub fn asks_nothing(&self) -> bool {
+        self.requires().is_empty() && self.requirements().is_empty()
     }
 
     /// What is asked of the caller's roles, scope and log-in.

@@ -58,7 +58,7 @@ pub fn ask_in_background(
     // The token lives as long as the request's pool, and the subrequest not longer.
     let token = r.pool().keep(Rc::clone(token), drop_token)?;
     // SAFETY: the pool keeps the token until the request is gone.
-    let subject: *const str = unsafe { token.as_ref() }.claims().sub;
+    let subject: *const str = unsafe { token.as_ref() }.claims().sub();
     let question = Background {
         digest,
         subject,

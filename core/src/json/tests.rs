@@ -300,7 +300,10 @@ fn members_by_name() {
 /// The strings of an array.
 fn strings(value: &str) -> Option<Vec<Cow<'_, str>>> {
     let mut strings = Vec::new();
-    each_string(value, |text| strings.push(text))?;
+    each_string(value, |text| {
+        strings.push(text);
+        Some(())
+    })?;
     Some(strings)
 }
 

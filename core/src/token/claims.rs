@@ -9,55 +9,108 @@ use crate::reason::Reason;
 use crate::span::{Buffer, Span};
 use crate::text::{all, is_control};
 
-/// What a verified token claims, as far as this crate knows the names.
+/// What a verified token claims, as far as this crate knows the names; each is read when asked for.
 ///
 /// Absent arrays are empty; everything else that is absent is `None`. Times are Unix seconds from 0
 /// to 2^53, fractions allowed. The claims that have a variable of their own hold no control
 /// character.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
+#[derive(Clone, Copy, Debug)]
 pub struct Claims<'a> {
+    claimed: &'a Claimed,
+    buffer: &'a str,
+}
+
+impl<'a> Claims<'a> {
     /// `iss`
-    pub iss: Option<&'a str>,
-    /// `aud`, a string or an array of strings.
-    pub aud: Texts<'a>,
-    /// `exp`
-    pub exp: f64,
-    /// `nbf`
-    pub nbf: Option<f64>,
-    /// `iat`; not compared with anything.
-    pub iat: Option<f64>,
-    /// `sub`: the user's id, or `client_id_` and the client's; never empty.
-    pub sub: &'a str,
-    /// `client_id`
-    pub client_id: Option<&'a str>,
-    /// `scope`, separated by spaces.
-    pub scope: Option<&'a str>,
-    /// `jti`
-    pub jti: Option<&'a str>,
-    /// `auth_time`: when the user logged in.
-    pub auth_time: Option<f64>,
-    /// `amr`: how the user logged in (RFC 8176).
-    pub amr: Texts<'a>,
-    /// `https://authgear.com/claims/user/is_anonymous`
-    pub is_anonymous: Option<bool>,
-    /// `https://authgear.com/claims/user/is_verified`
-    pub is_verified: Option<bool>,
-    /// `https://authgear.com/claims/user/can_reauthenticate`
-    pub can_reauthenticate: Option<bool>,
-    /// `https://authgear.com/claims/user/roles`
-    pub roles: Texts<'a>,
-}
-
-impl Claims<'_> {
-    /// Whether the token is a client's (machine-to-machine), by the form of its `sub`.
-    pub fn is_client(&self) -> bool {
-        is_client(self.sub)
+    pub fn iss(self) -> Option<&'a str> {
+        self.text(self.claimed.iss)
     }
-}
 
-pub(crate) fn is_client(sub: &str) -> bool {
-    sub.starts_with("client_id_")
+    /// `aud`, a string or an array of strings.
+    pub fn aud(self) -> Texts<'a> {
+        self.texts(self.claimed.aud())
+    }
+
+    /// `exp`
+    pub fn exp(self) -> f64 {
+        self.claimed.exp.seconds
+    }
+
+    /// `nbf`
+    pub fn nbf(self) -> Option<f64> {
+        self.claimed.nbf
+    }
+
+    /// `iat`; not compared with anything.
+    pub fn iat(self) -> Option<f64> {
+        self.claimed.iat
+    }
+
+    /// `sub`: the user's id, or `client_id_` and the client's; never empty.
+    pub fn sub(self) -> &'a str {
+        self.claimed.sub.of(self.buffer)
+    }
+
+    /// `client_id`
+    pub fn client_id(self) -> Option<&'a str> {
+        self.text(self.claimed.client_id)
+    }
+
+    /// `scope`, separated by spaces.
+    pub fn scope(self) -> Option<&'a str> {
+        self.text(self.claimed.scope)
+    }
+
+    /// `jti`
+    pub fn jti(self) -> Option<&'a str> {
+        self.text(self.claimed.jti)
+    }
+
+    /// `auth_time`: when the user logged in.
+    pub fn auth_time(self) -> Option<f64> {
+        self.claimed.auth_time.map(|time| time.seconds)
+    }
+
+    /// `amr`: how the user logged in (RFC 8176).
+    pub fn amr(self) -> Texts<'a> {
+        self.texts(self.claimed.amr())
+    }
+
+    /// `https://authgear.com/claims/user/is_anonymous`
+    pub fn is_anonymous(self) -> Option<bool> {
+        self.claimed.is_anonymous
+    }
+
+    /// `https://authgear.com/claims/user/is_verified`
+    pub fn is_verified(self) -> Option<bool> {
+        self.claimed.is_verified
+    }
+
+    /// `https://authgear.com/claims/user/can_reauthenticate`
+    pub fn can_reauthenticate(self) -> Option<bool> {
+        self.claimed.can_reauthenticate
+    }
+
+    /// `https://authgear.com/claims/user/roles`
+    pub fn roles(self) -> Texts<'a> {
+        self.texts(self.claimed.roles())
+    }
+
+    /// Whether the token is a client's (machine-to-machine), by the form of its `sub`.
+    pub fn is_client(self) -> bool {
+        self.claimed.is_client
+    }
+
+    fn text(self, span: Option<Span>) -> Option<&'a str> {
+        span.map(|span| span.of(self.buffer))
+    }
+
+    fn texts(self, spans: &'a [Span]) -> Texts<'a> {
+        Texts {
+            buffer: self.buffer,
+            spans,
+        }
+    }
 }
 
 /// The strings of one claim.
@@ -114,6 +167,7 @@ pub(crate) struct Claimed {
     pub(crate) is_anonymous: Option<bool>,
     pub(crate) is_verified: Option<bool>,
     pub(crate) can_reauthenticate: Option<bool>,
+    pub(crate) is_client: bool,
     /// Those of `aud`, `amr` and `roles`, in this order.
     lists: Vec<Span>,
     amr_from: u32,
@@ -141,20 +195,20 @@ impl Claimed {
         let mut lists = Vec::with_capacity(8);
         if let Some(aud) = raw.aud {
             if aud.starts_with('[') {
-                array(aud, buffer, &mut lists, |_| true)?;
+                array(aud, &mut lists, |text| Some(buffer.push(&text)))?;
             } else {
-                lists.push(plain(aud, buffer)?);
+                lists.push(copied(aud, buffer)?);
             }
         }
         let amr_from = lists.len() as u32;
         if let Some(amr) = raw.amr {
-            array(amr, buffer, &mut lists, is_printable)?;
+            array(amr, &mut lists, |text| kept(text, buffer))?;
         }
         let roles_from = lists.len() as u32;
         if let Some(roles) = raw.roles {
-            array(roles, buffer, &mut lists, is_printable)?;
+            array(roles, &mut lists, |text| kept(text, buffer))?;
         }
-        let iss = raw.iss.map(|iss| plain(iss, buffer)).transpose()?;
+        let iss = raw.iss.map(|iss| copied(iss, buffer)).transpose()?;
         let mut printable =
             |raw: Option<&'a str>| raw.map(|value| printable(value, buffer)).transpose();
         let sub = printable(raw.sub)?.filter(|sub| !sub.is_empty());
@@ -174,12 +228,13 @@ impl Claimed {
             };
             Ok(Some(Time { seconds, text }))
         };
+        let sub = sub.ok_or(Reason::BadClaim)?;
         Ok(Claimed {
             iss,
             exp: shown(raw.exp)?.ok_or(Reason::BadClaim)?,
             nbf: raw.nbf.map(time).transpose()?,
             iat: raw.iat.map(time).transpose()?,
-            sub: sub.ok_or(Reason::BadClaim)?,
+            sub,
             client_id,
             scope,
             jti,
@@ -187,10 +242,15 @@ impl Claimed {
             is_anonymous: raw.is_anonymous.map(flag).transpose()?,
             is_verified: raw.is_verified.map(flag).transpose()?,
             can_reauthenticate: raw.can_reauthenticate.map(flag).transpose()?,
+            is_client: buffer.text(sub).starts_with("client_id_"),
             lists,
             amr_from,
             roles_from,
         })
+    }
+
+    fn aud(&self) -> &[Span] {
+        &self.lists[..self.amr_from as usize]
     }
 
     pub(crate) fn amr(&self) -> &[Span] {
@@ -203,24 +263,9 @@ impl Claimed {
 
     /// The claims with the texts of their buffer.
     pub(crate) fn read<'a>(&'a self, buffer: &'a str) -> Claims<'a> {
-        let text = |span: Option<Span>| span.map(|span| span.of(buffer));
-        let texts = |spans| Texts { buffer, spans };
         Claims {
-            iss: text(self.iss),
-            aud: texts(&self.lists[..self.amr_from as usize]),
-            exp: self.exp.seconds,
-            nbf: self.nbf,
-            iat: self.iat,
-            sub: self.sub.of(buffer),
-            client_id: text(self.client_id),
-            scope: text(self.scope),
-            jti: text(self.jti),
-            auth_time: self.auth_time.map(|time| time.seconds),
-            amr: texts(self.amr()),
-            is_anonymous: self.is_anonymous,
-            is_verified: self.is_verified,
-            can_reauthenticate: self.can_reauthenticate,
-            roles: texts(self.roles()),
+            claimed: self,
+            buffer,
         }
     }
 
@@ -282,28 +327,27 @@ impl<'a> Raw<'a> {
     }
 }
 
-fn plain<'a>(value: &'a str, buffer: &mut Buffer<'a>) -> Result<Span, Reason> {
+/// What every request asks for is copied, so that it lies side by side.
+fn copied<'a>(value: &'a str, buffer: &mut Buffer<'a>) -> Result<Span, Reason> {
     let text = json::string(value).ok_or(Reason::BadClaim)?;
-    Ok(buffer.keep(text))
+    Ok(buffer.push(&text))
 }
 
 fn printable<'a>(value: &'a str, buffer: &mut Buffer<'a>) -> Result<Span, Reason> {
-    let text = json::string(value).filter(|text| is_printable(text));
-    Ok(buffer.keep(text.ok_or(Reason::BadClaim)?))
+    let text = json::string(value).ok_or(Reason::BadClaim)?;
+    kept(text, buffer).ok_or(Reason::BadClaim)
+}
+
+fn kept<'a>(text: Cow<'a, str>, buffer: &mut Buffer<'a>) -> Option<Span> {
+    is_printable(&text).then(|| buffer.keep(text))
 }
 
 fn array<'a>(
     value: &'a str,
-    buffer: &mut Buffer<'a>,
     list: &mut Vec<Span>,
-    is_good: impl Fn(&str) -> bool,
+    mut keep: impl FnMut(Cow<'a, str>) -> Option<Span>,
 ) -> Result<(), Reason> {
-    let mut all_good = true;
-    let strings = json::each_string(value, |text| {
-        all_good &= is_good(&text);
-        list.push(buffer.keep(text));
-    });
-    strings.filter(|()| all_good).ok_or(Reason::BadClaim)
+    json::each_string(value, |text| keep(text).map(|span| list.push(span))).ok_or(Reason::BadClaim)
 }
 
 fn is_printable(text: &str) -> bool {

@@ -39,21 +39,21 @@ fn a_full_token_of_authgear() {
     )
     .unwrap();
     let claims = read.claims();
-    assert_eq!(claims.iss, Some("https://myapp.authgear.cloud"));
-    assert!(claims.aud.iter().eq(["https://myapp.authgear.cloud"]));
-    assert_eq!(claims.exp, 1_700_001_800.0);
-    assert_eq!(claims.iat, Some(1_700_000_000.0));
-    assert_eq!(claims.nbf, None);
-    assert_eq!(claims.sub, "7e37c8a2-0b7e-4d0f-9d42-1a1f5c3a1b11");
-    assert_eq!(claims.client_id, Some("abc"));
-    assert_eq!(claims.scope, Some("openid offline_access"));
-    assert_eq!(claims.jti, Some("00ff"));
-    assert_eq!(claims.auth_time, Some(1_699_999_999.0));
-    assert!(claims.amr.iter().eq(["pwd", "mfa"]));
-    assert_eq!(claims.is_anonymous, Some(false));
-    assert_eq!(claims.is_verified, Some(true));
-    assert_eq!(claims.can_reauthenticate, Some(true));
-    assert!(claims.roles.iter().eq(["admin", "staff"]));
+    assert_eq!(claims.iss(), Some("https://myapp.authgear.cloud"));
+    assert!(claims.aud().iter().eq(["https://myapp.authgear.cloud"]));
+    assert_eq!(claims.exp(), 1_700_001_800.0);
+    assert_eq!(claims.iat(), Some(1_700_000_000.0));
+    assert_eq!(claims.nbf(), None);
+    assert_eq!(claims.sub(), "7e37c8a2-0b7e-4d0f-9d42-1a1f5c3a1b11");
+    assert_eq!(claims.client_id(), Some("abc"));
+    assert_eq!(claims.scope(), Some("openid offline_access"));
+    assert_eq!(claims.jti(), Some("00ff"));
+    assert_eq!(claims.auth_time(), Some(1_699_999_999.0));
+    assert!(claims.amr().iter().eq(["pwd", "mfa"]));
+    assert_eq!(claims.is_anonymous(), Some(false));
+    assert_eq!(claims.is_verified(), Some(true));
+    assert_eq!(claims.can_reauthenticate(), Some(true));
+    assert!(claims.roles().iter().eq(["admin", "staff"]));
     assert!(!claims.is_client());
 }
 
@@ -61,8 +61,8 @@ fn a_full_token_of_authgear() {
 fn the_least_that_must_be_there() {
     let read = parse(&format!("{{{REQUIRED}}}")).unwrap();
     let claims = read.claims();
-    assert_eq!(claims.iss, None);
-    assert!(claims.aud.is_empty() && claims.amr.is_empty() && claims.roles.is_empty());
+    assert_eq!(claims.iss(), None);
+    assert!(claims.aud().is_empty() && claims.amr().is_empty() && claims.roles().is_empty());
     for payload in [
         "{}",
         r#"{"sub":"user"}"#,
@@ -112,7 +112,12 @@ fn times_are_numbers_in_range() {
             format!(r#"{{"sub":"u","exp":{text},"nbf":{text},"iat":{text},"auth_time":{text}}}"#);
         let read = parse(&payload).unwrap();
         let claims = read.claims();
-        let times = [Some(claims.exp), claims.nbf, claims.iat, claims.auth_time];
+        let times = [
+            Some(claims.exp()),
+            claims.nbf(),
+            claims.iat(),
+            claims.auth_time(),
+        ];
         assert_eq!(times, [Some(seconds); 4], "{text}");
     }
     for text in [
@@ -201,7 +206,7 @@ fn one_audience_or_many() {
         (r#""""#, vec![""]),
     ] {
         let read = with(&format!("\"aud\":{value}")).unwrap();
-        assert_eq!(read.claims().aud.iter().collect::<Vec<_>>(), aud);
+        assert_eq!(read.claims().aud().iter().collect::<Vec<_>>(), aud);
     }
 }
 
