@@ -29,8 +29,8 @@ my @tokens = map { "Authorization: Bearer $_" } mint($standin, $seen + $rounds *
 my $backend = start_nginx('backend', bare => 1);
 my %values = (AUTHGEAR => $standin->{http}, BACKEND => $backend->{listen});
 my %server = (
-    rows => start_nginx('rows', measured => 1, values => \%values),
-    plain => start_nginx('plain', measured => 1, bare => 1, values => \%values),
+    rows => start_nginx('rows', values => \%values),
+    plain => start_nginx('plain', bare => 1, values => \%values),
 );
 my %lines = (
     seen => [@tokens[0 .. $seen - 1]],

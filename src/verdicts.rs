@@ -21,13 +21,21 @@ const TEXTS: usize = 400;
 /// Projects whose failures are told apart in the log.
 const PROJECTS: usize = 64;
 
-/// The table's head; the slots follow it.
-#[repr(C)]
+/// The table's head; the sets follow it.
+#[repr(C, align(64))]
 pub struct Table {
     key: [u8; 16],
     sets: usize,
     /// A bit for each project whose resolver failed the last recheck.
     failing: u64,
+}
+
+/// Slots of which a digest can have any.
+#[repr(C, align(64))]
+struct Set {
+    /// A part of each slot's digest, all in one cache line.
+    tags: [u64; WAYS],
+    slots: [Slot; WAYS],
 }
 
 #[repr(C)]
@@ -89,7 +97,7 @@ pub struct Known {
 impl Table {
     /// How many bytes a table takes that fits into `size`; at least one set.
     pub fn layout(size: usize) -> (usize, usize) {
-        let set = WAYS * mem::size_of::<Slot>();
+        let set = mem::size_of::<Set>();
         let sets = (size.saturating_sub(mem::size_of::<Table>()) / set).max(1);
         (sets, mem::size_of::<Table>() + sets * set)
     }
@@ -98,7 +106,7 @@ impl Table {
     ///
     /// # Safety
     ///
-    /// `memory` must be zeroed, aligned to 8 and as long as [`Table::layout`] says for `sets`.
+    /// `memory` must be zeroed, aligned to 64 and as long as [`Table::layout`] says for `sets`.
     pub unsafe fn place(memory: NonNull<u8>, sets: usize, key: [u8; 16]) -> NonNull<Table> {
         let table = memory.cast::<Table>();
         // SAFETY: the caller vouches for the memory. A zeroed slot is an empty one.
@@ -122,21 +130,23 @@ impl Table {
         unsafe { ptr::addr_of!((*table).key).read() }
     }
 
-    fn set(&mut self, digest: &Digest) -> &mut [Slot] {
-        let mut number = [0; 8];
-        number.copy_from_slice(&digest[..8]);
-        let set = u64::from_ne_bytes(number) as usize % self.sets;
+    /// The set of a digest, and the digest's tag in it.
+    fn set(&mut self, digest: &Digest) -> (&mut Set, u64) {
+        let number = u128::from_ne_bytes(*digest);
+        let set = number as u64 as usize % self.sets;
         // SAFETY: `place` was told that so many sets follow the head, and whoever holds the table
         // by a unique reference holds the mutex.
-        unsafe {
-            let slots = core::ptr::from_mut(self).add(1).cast::<Slot>();
-            core::slice::from_raw_parts_mut(slots.add(set * WAYS), WAYS)
-        }
+        let set = unsafe { &mut *core::ptr::from_mut(self).add(1).cast::<Set>().add(set) };
+        (set, (number >> 64) as u64)
     }
 
     fn slot(&mut self, digest: &Digest) -> Option<&mut Slot> {
-        let is_it = |slot: &&mut Slot| slot.state != State::Empty && slot.digest == *digest;
-        self.set(digest).iter_mut().find(is_it)
+        let (set, tag) = self.set(digest);
+        let tagged = set.tags.iter().zip(&mut set.slots);
+        tagged
+            .filter(|(own, _)| **own == tag)
+            .map(|(_, slot)| slot)
+            .find(|slot| slot.state != State::Empty && slot.digest == *digest)
     }
 
     /// What is known of a digest.
@@ -164,12 +174,15 @@ impl Table {
             }
             return free;
         }
-        let rank = |slot: &&mut Slot| (slot.state != State::Empty, slot.used);
-        let free = |slot: &&mut Slot| slot.state == State::Empty || slot.lease_until <= now;
-        let Some(slot) = self.set(digest).iter_mut().filter(free).min_by_key(rank) else {
+        let (set, tag) = self.set(digest);
+        let rank = |(_, slot): &(&mut u64, &mut Slot)| (slot.state != State::Empty, slot.used);
+        let tagged = set.tags.iter_mut().zip(&mut set.slots);
+        let free = tagged.filter(|(_, slot)| slot.state == State::Empty || slot.lease_until <= now);
+        let Some((own, slot)) = free.min_by_key(rank) else {
             return true;
         };
         slot.state = State::Empty;
+        *own = tag;
         slot.digest = *digest;
         slot.used = now;
         slot.answered_at = 0;

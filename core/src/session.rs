@@ -233,7 +233,7 @@ impl Session {
             Some(b"true") => {}
             Some(_) => return Err(ResolverError::NeitherYesNorNo),
         }
-        let (mut fields, mut ends) = (String::new(), [0; 8]);
+        let (mut fields, mut ends) = (String::with_capacity(256), [0; 8]);
         for field in Field::ALL {
             let value = values[field.index()].unwrap_or_default();
             let text = std::str::from_utf8(value).map_err(|_| ResolverError::NotText(field))?;

@@ -5,7 +5,7 @@ package Bench::Load;
 use strict;
 use warnings;
 
-use Bench::Processes qw($directory off_core);
+use Bench::Processes qw($directory on_core);
 use Exporter qw(import);
 use HTTP::Tiny;
 use JSON::PP;
@@ -100,7 +100,7 @@ sub send_requests {
     my ($url, $lines, %option) = @_;
     my $file = "$directory/lines";
     write_lines($file, @$lines);
-    my @command = off_core('wrk', '-t1', '-c' . ($option{connections} // $connections),
+    my @command = on_core('wrk', '-t1', '-c' . ($option{connections} // $connections),
         '-d' . ($option{seconds} // 120), '--timeout', '30s', '-s', 'bench/load.lua', $url, '--',
         $file, $option{requests} // 0);
     open my $wrk, '-|', @command or die "cannot run wrk: $!\n";

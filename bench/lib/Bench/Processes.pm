@@ -13,28 +13,25 @@ use IO::Socket::INET;
 use POSIX ();
 use Time::HiRes qw(clock_gettime sleep);
 
-our @EXPORT_OK = qw($directory cpu_time off_core on_core private_bytes start_nginx start_standin
+our @EXPORT_OK = qw($directory cpu_time on_core private_bytes start_nginx start_standin
     stop);
 
 our $directory = 'build/bench/run';
 
-# One core is the measured worker's, all else shares the others.
-my ($core, $others) = cores();
+# The last core that this process may use has all of a run. So nothing sleeps while a
+# stretch lasts, and nothing is waked on another core, which costs at random.
+my $core = core();
 my @running;
 my $main_process = $$;
 
-sub cores {
+sub core {
     open my $in, '<', '/proc/self/status' or die "cannot read /proc/self/status: $!\n";
-    my ($list) = map { /^Cpus_allowed_list:\s*(\S+)/ } <$in>;
-    my @cores = map { /(\d+)-(\d+)/ ? $1 .. $2 : $_ } split /,/, $list;
-    die "a core for the worker and another for the rest are needed\n" if @cores < 2;
-    my $core = pop @cores;
-    return ($core, join ',', @cores);
+    my ($core) = map { /^Cpus_allowed_list:\s*(?:\S*[,-])?(\d+)$/ } <$in>;
+    return $core // die "no core to run on\n";
 }
 
-# A command, as it runs on the measured core or beside it.
+# A command, as it runs there.
 sub on_core { return ('taskset', '-c', $core, @_) }
-sub off_core { return ('taskset', '-c', $others, @_) }
 
 # CPU seconds of a process, all its threads since its start, by the kernel's own
 # clock: what clock_getcpuclockid(3) returns.
@@ -79,9 +76,8 @@ sub stop {
 }
 
 # An nginx with one worker and the configuration conf/NAME.conf, where the values
-# given stand for @NAMES@. `measured` gives the worker a core of its own; the module
-# is loaded unless the server is `bare`. Two of the same NAME differ by `as`. With a
-# command to run `under` there is no master.
+# given stand for @NAMES@. The module is loaded unless the server is `bare`. Two of
+# the same NAME differ by `as`. With a command to run `under` there is no master.
 sub start_nginx {
     my ($name, %option) = @_;
     my $root = "$directory/" . ($option{as} // $name);
@@ -101,10 +97,9 @@ sub start_nginx {
 
     my @main = ('daemon off', 'worker_processes 1', 'pid nginx.pid', 'worker_rlimit_nofile 8192');
     push @main, 'user root' if $> == 0;
-    push @main, 'worker_cpu_affinity ' . '1' . '0' x $core if $option{measured};
     push @main, "load_module $ENV{BENCH_MODULE}" if !$option{bare};
     push @main, 'master_process off' if $option{under};
-    my $master = start("$root/output", off_core(@{ $option{under} || [] }, $ENV{BENCH_NGINX}, '-p', "$root/", '-e', 'error.log',
+    my $master = start("$root/output", on_core(@{ $option{under} || [] }, $ENV{BENCH_NGINX}, '-p', "$root/", '-e', 'error.log',
         '-c', "$name.conf", '-g', join '', map { "$_;" } @main));
     if (!wait_for(sub { IO::Socket::INET->new(PeerAddr => $listen) })) {
         system 'cat', "$root/output";
@@ -130,7 +125,7 @@ sub worker {
 sub start_standin {
     my @options = @_;
     my $output = "$directory/standin";
-    my $pid = start($output, off_core($ENV{BENCH_STANDIN}, 'serve', @options));
+    my $pid = start($output, on_core($ENV{BENCH_STANDIN}, 'serve', @options));
     my $line = wait_for(sub {
         open my $in, '<', $output or return;
         my ($line) = grep { /^\{.*\n\z/ } <$in>;

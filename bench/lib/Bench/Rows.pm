@@ -23,6 +23,8 @@ my @rows = (
     { name => 'bare server', path => '/bare', asks => 0 },
     { name => 'module not loaded', path => '/bare', send => 'seen', asks => 0, server => 'plain' },
 
+    { name => 'eight headers set by nginx', path => '/headers', send => 'seen', asks => 0, auth => 1 },
+
     { name => 'JWT, always the same', path => '/jwt', send => 'one', asks => 0, auth => 1, source => 'jwt_cache' },
     {
         name => 'JWT, 10,000 in rotation', path => '/jwt', send => 'seen', asks => 0, auth => 1,

@@ -48,7 +48,7 @@ sub memory {
     my $half = int @lines / 2;
     my %bytes;
     for my $cache ('off', $remembered) {
-        my $nginx = start_nginx('memory', as => "memory_$cache", measured => 1,
+        my $nginx = start_nginx('memory', as => "memory_$cache",
             values => { %$values, TOKEN_CACHE => $cache });
         for my $part ([@lines[0 .. $half - 1]], [@lines[$half .. $#lines]]) {
             send_requests("http://$nginx->{listen}/jwt", $part, requests => scalar @$part);
@@ -66,9 +66,9 @@ sub latency {
     # Takes connections and says nothing.
     my $silent = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 64) or die "cannot listen: $!\n";
     my %nginx = (
-        quiet => start_nginx('latency', as => 'latency_quiet', measured => 1,
+        quiet => start_nginx('latency', as => 'latency_quiet',
             values => { %$values, HANGING => $values->{AUTHGEAR} }),
-        fetching => start_nginx('latency', as => 'latency_fetching', measured => 1,
+        fetching => start_nginx('latency', as => 'latency_fetching',
             values => { %$values, HANGING => '127.0.0.1:' . $silent->sockport }),
     );
     my @waiting = map {

@@ -4,13 +4,14 @@
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
-use lru::LruCache;
+use hashbrown::HashTable;
+use lru_slab::LruSlab;
 use polyval::universal_hash::UniversalHash;
 use polyval::Polyval;
 
 use super::verify::VerifiedToken;
 use crate::credential::MAX_TOKEN;
-use crate::fingerprint::{random_key, BuildDigestHasher, NoRandomness};
+use crate::fingerprint::{random_key, NoRandomness};
 use crate::keys::KeyId;
 
 /// Bytes for one token, on average over the cache. A token of Authgear's takes less than half of
@@ -18,12 +19,19 @@ use crate::keys::KeyId;
 pub const TOKEN_SIZE: usize = 2048;
 
 /// What an entry takes beside its token: the place in the list with the digest, and that in the
-/// hash table when it is least full, with the allocator's own.
-const ENTRY_SIZE: usize = 160;
+/// hash table, both when they are least full, with the allocator's own.
+const ENTRY_SIZE: usize = 128;
 
 /// Tells tokens apart without keeping them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TokenDigest([u8; 16]);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenDigest(u128);
+
+impl TokenDigest {
+    /// Nobody chooses a digest, so a part of it is hash enough.
+    fn hash(self) -> u64 {
+        self.0 as u64
+    }
+}
 
 /// The tokens that were verified last, the least recently used of which go first.
 ///
@@ -36,9 +44,23 @@ pub struct TokenDigest([u8; 16]);
 pub struct TokenCache {
     polyval: Polyval,
     capacity: NonZeroUsize,
-    tokens: LruCache<TokenDigest, Rc<VerifiedToken>, BuildDigestHasher>,
+    /// Where in `tokens` each is, by its digest.
+    places: HashTable<u32>,
+    /// Side by side, so that to find one and to move it to the front takes few cache lines.
+    tokens: LruSlab<Entry>,
     /// What the entries take together, about.
     size: usize,
+}
+
+struct Entry {
+    digest: TokenDigest,
+    token: Rc<VerifiedToken>,
+}
+
+impl Entry {
+    fn size(&self) -> usize {
+        self.token.size() + ENTRY_SIZE
+    }
 }
 
 impl TokenCache {
@@ -51,8 +73,9 @@ impl TokenCache {
         Ok(TokenCache {
             polyval: Polyval::new(&random_key()?.into()),
             capacity,
-            // Its memory grows with what is in it.
-            tokens: LruCache::unbounded_with_hasher(BuildDigestHasher::default()),
+            // Their memory grows with what is in them.
+            places: HashTable::new(),
+            tokens: LruSlab::new(),
             size: 0,
         })
     }
@@ -73,47 +96,67 @@ impl TokenCache {
         polyval.update_padded(&(token.len() as u128).to_le_bytes());
         polyval.update_padded(source);
         polyval.update_padded(token);
-        Some(TokenDigest(polyval.finalize().into()))
+        Some(TokenDigest(u128::from_ne_bytes(polyval.finalize().into())))
     }
 
     /// The token of that digest, which is then the most recently used one.
     pub fn get(&mut self, digest: &TokenDigest) -> Option<Rc<VerifiedToken>> {
-        self.tokens.get(digest).map(Rc::clone)
+        let place = self.place(digest)?;
+        Some(Rc::clone(&self.tokens.get_mut(place).token))
     }
 
     /// Keeps a token, unless it has expired at the time `now`, in Unix seconds, or is larger than
     /// the whole cache.
     pub fn put(&mut self, digest: TokenDigest, token: Rc<VerifiedToken>, now: f64) {
         let limit = self.capacity.get().saturating_mul(TOKEN_SIZE);
-        let size = token.size() + ENTRY_SIZE;
         let is_alive = now < token.claims().exp();
+        let entry = Entry { digest, token };
+        let size = entry.size();
         if !is_alive || size > limit {
             return;
         }
-        self.size += size;
-        if let Some(old) = self.tokens.put(digest, token) {
-            self.size -= old.size() + ENTRY_SIZE;
+        if let Some(place) = self.place(&digest) {
+            self.remove(place);
         }
-        while self.size > limit || self.tokens.len() > self.capacity.get() {
-            let Some((_, oldest)) = self.tokens.pop_lru() else {
+        while self.size + size > limit || self.tokens.len() as usize >= self.capacity.get() {
+            let Some(oldest) = self.tokens.lru() else {
                 return;
             };
-            self.size -= oldest.size() + ENTRY_SIZE;
+            self.remove(oldest);
         }
+        self.size += size;
+        let place = self.tokens.insert(entry);
+        let tokens = &self.tokens;
+        self.places.insert_unique(digest.hash(), place, |&place| {
+            tokens.peek(place).digest.hash()
+        });
     }
 
     /// Drops every token that the key signed.
     pub fn forget_key(&mut self, key: &KeyId) {
-        let signed: Vec<TokenDigest> = self
-            .tokens
-            .iter()
-            .filter(|(_, token)| token.key_id() == key)
-            .map(|(digest, _)| *digest)
+        let tokens = self.tokens.iter();
+        let signed: Vec<u32> = tokens
+            .filter(|(_, entry)| entry.token.key_id() == key)
+            .map(|(place, _)| place)
             .collect();
-        for digest in signed {
-            if let Some(token) = self.tokens.pop(&digest) {
-                self.size -= token.size() + ENTRY_SIZE;
-            }
+        for place in signed {
+            self.remove(place);
+        }
+    }
+
+    fn place(&self, digest: &TokenDigest) -> Option<u32> {
+        let is_it = |&place: &u32| self.tokens.peek(place).digest == *digest;
+        self.places.find(digest.hash(), is_it).copied()
+    }
+
+    fn remove(&mut self, place: u32) {
+        let entry = self.tokens.remove(place);
+        self.size -= entry.size();
+        if let Ok(found) = self
+            .places
+            .find_entry(entry.digest.hash(), |&found| found == place)
+        {
+            found.remove();
         }
     }
 }
