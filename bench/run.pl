@@ -11,7 +11,7 @@ use Bench::Side qw(floor latency memory);
 use File::Path qw(make_path remove_tree);
 use List::Util qw(shuffle);
 
-my $rounds = $ENV{ROUNDS} || 20;
+my $rounds = $ENV{ROUNDS} || 12;
 # Tokens never sent before, for each round.
 my $unseen = $ENV{UNSEEN} || 1_500;
 # In rotation; for each row and round, each once.
@@ -81,9 +81,10 @@ sub measure {
     $asked = settle($standin) - $asked;
     my @after = map { cpu_time($_) } $server->{worker}, $standin->{pid};
 
+    # wrk does not count those that are on their way when it ends, one for each connection.
     my $per_request = $asked / $count;
     die "$row->{name}: $per_request questions to the resolver per request\n"
-        if defined $row->{asks} && abs($per_request - $row->{asks}) > 0.01;
+        if defined $row->{asks} && abs($per_request - $row->{asks}) > 0.02;
     check_user($url, $lines->[0]) if $row->{auth};
     check_source("http://$server->{listen}/source", $lines->[0], $row->{source}) if $row->{source};
     return map { 1e6 * ($after[$_] - $before[$_]) / $count } 0, 1;
