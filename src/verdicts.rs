@@ -38,6 +38,9 @@ struct Set {
     slots: [Slot; WAYS],
 }
 
+/// What the README says of a verdict: 480 bytes, its tag included.
+const _: () = assert!(mem::size_of::<Set>() == WAYS * 480);
+
 #[repr(C)]
 struct Slot {
     digest: Digest,

@@ -73,6 +73,8 @@ pub struct NoRandomness;
 
 #[cfg(test)]
 mod tests {
+    use std::hash::BuildHasher;
+
     use super::*;
 
     #[test]
@@ -86,6 +88,13 @@ mod tests {
         assert_ne!(of(&[b"ab", b"c"]), of(&[b"a", b"bc"]));
         assert_ne!(of(&[b"ab"]), of(&[b"ab", b""]));
         assert_ne!(of(&[b"ab"]), keyed(&[2; 16], [&b"ab"[..]]));
+    }
+
+    #[test]
+    fn a_digest_is_its_own_hash() {
+        let digest = fingerprint([&b"a"[..]]);
+        let hash = BuildDigestHasher::default().hash_one(digest);
+        assert_eq!(hash.to_ne_bytes(), digest[..8]);
     }
 
     #[test]

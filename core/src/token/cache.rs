@@ -14,8 +14,7 @@ use crate::credential::MAX_TOKEN;
 use crate::fingerprint::{random_key, NoRandomness};
 use crate::keys::KeyId;
 
-/// Bytes for one token, on average over the cache. A token of Authgear's takes less than half of
-/// it.
+/// Bytes for one token, on average over the cache. A token of Authgear's takes two thirds of it.
 pub const TOKEN_SIZE: usize = 2048;
 
 /// What an entry takes beside its token: the place in the list with the digest, and that in the
@@ -38,9 +37,9 @@ impl TokenDigest {
 /// A token is found by a digest of 128 bits: POLYVAL (RFC 8452, section 3) under a key that stays in
 /// this process, as its digests do. Whoever does not know the key makes two texts of at most 16 KiB
 /// collide with a probability below 2^-117, the polynomial's degree over 2^128. It takes a third of
-/// what SipHash takes where the processor multiplies without carry. The digest covers
-/// the source of the keys: a token that was verified for one is unknown to any other. Whoever takes a
-/// token out still has to ask [`VerifiedToken::is_backed_by`] and the rules of the location.
+/// what SipHash takes where the processor multiplies without carry. The digest covers the source of
+/// the keys: a token that was verified for one is unknown to any other. Whoever takes a token out
+/// still has to ask [`VerifiedToken::is_backed_by`] and the rules of the location.
 pub struct TokenCache {
     polyval: Polyval,
     capacity: NonZeroUsize,
