@@ -12,6 +12,7 @@ use authgear_core::token::{UnverifiedToken, VerifiedToken};
 use authgear_core::Reason;
 use nginx_sys::{NGX_LOG_ERR, NGX_LOG_NOTICE};
 use ngx::ngx_log_error;
+use smallvec::SmallVec;
 
 use crate::access::Step;
 use crate::conf::Project;
@@ -271,7 +272,7 @@ fn unavailable() -> Outcome {
 /// A digest of everything that the resolver looks at in the request, and of where it is.
 fn credentials_digest(r: &Request, project: &Project) -> Option<Digest> {
     let tenant = project.tenant(r).ok()?;
-    let mut parts: Vec<&[u8]> = Vec::with_capacity(8);
+    let mut parts: SmallVec<[&[u8]; 16]> = SmallVec::new();
     parts.extend([b"credentials", &tenant.id[..]]);
     for value in r.values_of(b"authorization") {
         parts.extend([&b"authorization"[..], value]);

@@ -136,7 +136,8 @@ impl Table {
     /// The set of a digest, and the digest's tag in it.
     fn set(&mut self, digest: &Digest) -> (&mut Set, u64) {
         let number = u128::from_ne_bytes(*digest);
-        let set = number as u64 as usize % self.sets;
+        // A part of all sets, as the digest's lower half is a part of 2^64.
+        let set = ((u128::from(number as u64) * self.sets as u128) >> 64) as usize;
         // SAFETY: `place` was told that so many sets follow the head, and whoever holds the table
         // by a unique reference holds the mutex.
         let set = unsafe { &mut *core::ptr::from_mut(self).add(1).cast::<Set>().add(set) };

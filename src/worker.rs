@@ -139,7 +139,7 @@ pub fn with_verdicts<T>(use_it: impl FnOnce(&mut Table, u64) -> T) -> Option<T> 
 /// A digest that only this server can make, for the table of verdicts.
 pub fn digest(parts: &[&[u8]]) -> Option<Digest> {
     let key = zone()?.verdicts_key()?;
-    Some(keyed(&key, parts.iter().copied()))
+    Some(keyed(&key, parts))
 }
 
 /// Counts what `observe` would have refused; see [`Tallies::count`](crate::tally::Tallies::count).

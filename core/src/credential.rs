@@ -2,6 +2,7 @@
 //! (`pkg/lib/session/middleware.go`, `pkg/lib/oauth/resolver.go`).
 
 use memchr::{memchr, memchr_iter};
+use smallvec::SmallVec;
 
 use crate::reason::Reason;
 use crate::text::{all, trim_blanks};
@@ -121,6 +122,9 @@ pub struct CookieNames {
 #[error("a cookie name may hold letters, digits and !#$%&'*+-.^_`|~ only")]
 pub struct CookiePrefixError;
 
+/// Pairs of cookies; a few take no memory of their own.
+pub type Pairs<'a> = SmallVec<[&'a [u8]; 4]>;
+
 impl CookieNames {
     /// The three names, with the project's `http.cookie_prefix` before each; it may be empty.
     ///
@@ -150,8 +154,8 @@ impl CookieNames {
     /// Blanks around pairs and the order of different cookies do not matter. Pairs of one name
     /// stay in their order, because the first of them counts, and keep their name, which blanks may
     /// surround.
-    pub fn pairs<'a>(&self, headers: impl IntoIterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
-        let mut pairs = Vec::new();
+    pub fn pairs<'a>(&self, headers: impl IntoIterator<Item = &'a [u8]>) -> Pairs<'a> {
+        let mut pairs = Pairs::new();
         for header in headers {
             pairs.extend(cookie_pairs(header).filter(|pair| self.is_one(split_pair(pair).0)));
         }

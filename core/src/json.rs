@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 use serde::de::{Deserializer, Error, Visitor};
 
 use crate::text::{all, is_control};
@@ -22,33 +22,92 @@ pub(crate) const MAX_DEPTH: usize = 64;
 pub(crate) struct Malformed;
 
 /// A member's name, unescaped. Bytes, since an escape may stand for half a surrogate pair.
-pub(crate) type Name<'a> = Cow<'a, [u8]>;
+type Name<'a> = Cow<'a, [u8]>;
+
+/// A value as it was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Value<'a> {
+    pub(crate) text: &'a str,
+    /// Whether it is known that there is no backslash and no control character in it, so that each
+    /// string stands for itself.
+    pub(crate) is_plain: bool,
+}
+
+impl<'a> Value<'a> {
+    /// A text that nobody has looked at.
+    pub(crate) fn new(text: &'a str) -> Self {
+        let is_plain = all(text.as_bytes(), |b| !is_control(b) & (b != b'\\'));
+        Value { text, is_plain }
+    }
+}
+
+/// What is known of a text that has been looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Object {
+    /// Whether there is no white space between its tokens and no 0x7f anywhere.
+    pub(crate) is_compact: bool,
+}
 
 /// Hands each member of the object to `each`, and holds the whole text to the limits of tokens: one
 /// object without trailing bytes, at most [`MAX_DEPTH`] deep, whose own names are all different.
 pub(crate) fn strict_object<'a>(
-    text: &'a str,
-    mut each: impl FnMut(&[u8], &'a str),
-) -> Result<(), Malformed> {
-    let mut names = Vec::with_capacity(24);
-    members(text, |name, value| {
+    object: Value<'a>,
+    mut each: impl FnMut(&[u8], Value<'a>),
+) -> Result<Object, Malformed> {
+    let (mut seen, mut may_repeat) = (Seen::default(), false);
+    let is_tight = members(object, |name, value| {
+        may_repeat |= seen.meet(&name);
         each(&name, value);
-        names.push(name);
     })
     .ok_or(Malformed)?;
-    // Sorting keeps the search for a repeated name below quadratic, however many names a token
-    // brings.
-    names.sort_unstable();
-    if names.windows(2).any(|pair| pair[0] == pair[1]) {
+    if may_repeat && has_repeated_name(object) {
         return Err(Malformed);
     }
-    Ok(())
+    Ok(Object {
+        is_compact: is_tight && (object.is_plain || !object.text.contains('\x7f')),
+    })
 }
 
-/// Hands each member of an object to `each`, in the order of the text, repeated names included;
-/// `None` if the text is anything but one object.
-fn members<'a>(text: &'a str, mut each: impl FnMut(Name<'a>, &'a str)) -> Option<()> {
-    let mut scanner = Scanner::new(text);
+/// Names that have been met, a bit for each. Two names may have the same bit.
+struct Seen([u64; 64]);
+
+impl Default for Seen {
+    fn default() -> Self {
+        Seen([0; 64])
+    }
+}
+
+impl Seen {
+    /// Whether a name with the same bit has been met before.
+    fn meet(&mut self, name: &[u8]) -> bool {
+        let ends = match (name.first_chunk(), name.last_chunk()) {
+            (Some(first), Some(last)) => {
+                u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(7)
+            }
+            _ => name.iter().fold(0, |all, &b| all << 8 | u64::from(b)),
+        };
+        // The golden ratio's bits carry every bit of the factor into the upper ones.
+        let mixed = (ends ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let (word, bit) = (&mut self.0[(mixed >> 58) as usize], mixed >> 52 & 63);
+        let was_met = *word >> bit & 1 == 1;
+        *word |= 1 << bit;
+        was_met
+    }
+}
+
+/// Sorting keeps the search below quadratic, however many names a token brings.
+#[cold]
+fn has_repeated_name(object: Value<'_>) -> bool {
+    let mut names = Vec::new();
+    members(object, |name, _| names.push(name));
+    names.sort_unstable();
+    names.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// Hands each member of an object to `each`, in the order of the text, repeated names included; says
+/// whether it met no white space between tokens. `None` if the text is anything but one object.
+fn members<'a>(object: Value<'a>, mut each: impl FnMut(Name<'a>, Value<'a>)) -> Option<bool> {
+    let mut scanner = Scanner::new(object);
     scanner.pass(b'{')?;
     let mut more = !scanner.pass_if(b'}');
     while more {
@@ -63,15 +122,15 @@ fn members<'a>(text: &'a str, mut each: impl FnMut(Name<'a>, &'a str)) -> Option
 }
 
 /// Hands each element of an array to `each`; `None` if the text is anything but one array.
-fn elements<'a>(text: &'a str, mut each: impl FnMut(&'a str) -> Option<()>) -> Option<()> {
-    let mut scanner = Scanner::new(text);
+fn elements<'a>(array: Value<'a>, mut each: impl FnMut(Value<'a>) -> Option<()>) -> Option<()> {
+    let mut scanner = Scanner::new(array);
     scanner.pass(b'[')?;
     let mut more = !scanner.pass_if(b']');
     while more {
         each(scanner.value()?)?;
         more = scanner.another(b']')?;
     }
-    scanner.end()
+    scanner.end().map(drop)
 }
 
 /// What a string's text holds, as bytes.
@@ -96,14 +155,8 @@ fn unescaped(value: &str) -> Option<Name<'_>> {
     parser.deserialize_bytes(Bytes).ok()
 }
 
-/// What a string's text holds, if it holds no escape.
-fn plain(value: &str) -> Option<&str> {
-    let inner = value.strip_prefix('"')?.strip_suffix('"')?;
-    memchr(b'\\', inner.as_bytes()).is_none().then_some(inner)
-}
-
-/// The value of that member, as text. Of a repeated name the last, as most JSON parsers have it.
-pub(crate) fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
+/// The value of that member. Of a repeated name the last, as most JSON parsers have it.
+pub(crate) fn member<'a>(object: Value<'a>, name: &str) -> Option<Value<'a>> {
     let mut found = None;
     members(object, |each, value| {
         if *each == *name.as_bytes() {
@@ -115,41 +168,26 @@ pub(crate) fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
 
 /// The string that a value's text holds; `None` for any other type, and for a string that is no
 /// Unicode text because an escape stands for half a surrogate pair.
-pub(crate) fn string(value: &str) -> Option<Cow<'_, str>> {
-    match plain(value) {
-        Some(text) => Some(Cow::Borrowed(text)),
-        None => serde_json::from_str(value).ok().map(Cow::Owned),
+pub(crate) fn string(value: Value<'_>) -> Option<Cow<'_, str>> {
+    let text = value.text.strip_prefix('"')?.strip_suffix('"')?;
+    if value.is_plain || memchr(b'\\', text.as_bytes()).is_none() {
+        return Some(Cow::Borrowed(text));
     }
+    serde_json::from_str(value.text).ok().map(Cow::Owned)
 }
 
 /// Hands each string of the array that a value's text holds to `each`; `None` for any other type,
 /// as [`string`], and once `each` says so.
 pub(crate) fn each_string<'a>(
-    value: &'a str,
+    array: Value<'a>,
     mut each: impl FnMut(Cow<'a, str>) -> Option<()>,
 ) -> Option<()> {
-    elements(value, |element| each(string(element)?))
-}
-
-/// Whether a valid JSON text may have white space between its tokens, or holds a 0x7f. May say yes
-/// of a text whose strings look like it, and never says no by mistake: strings hold no white space but
-/// spaces, and of those between tokens one stands at either end or beside a bracket, comma or colon.
-pub(crate) fn may_be_loose(json: &str) -> bool {
-    let bytes = json.as_bytes();
-    let beside = |at: Option<usize>| {
-        let byte = at.and_then(|at| bytes.get(at));
-        byte.is_none_or(|b| b"{}[],:".contains(b))
-    };
-    !all(bytes, |b| !is_control(b))
-        || memchr_iter(b' ', bytes).any(|at| beside(at.checked_sub(1)) || beside(Some(at + 1)))
+    elements(array, |element| each(string(element)?))
 }
 
 /// A valid JSON text without white space between its tokens, and with 0x7f escaped, which JSON
 /// itself lets through.
-pub(crate) fn compact(json: &str) -> Cow<'_, str> {
-    if !may_be_loose(json) {
-        return Cow::Borrowed(json);
-    }
+pub(crate) fn compact(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     let (mut in_string, mut escaped) = (false, false);
     for c in json.chars() {
@@ -162,34 +200,34 @@ pub(crate) fn compact(json: &str) -> Cow<'_, str> {
         in_string ^= c == '"' && !escaped;
         escaped = in_string && c == '\\' && !escaped;
     }
-    Cow::Owned(out)
+    out
 }
 
 /// A value as the text of a variable: strings as they are with control characters percent-encoded,
 /// numbers and booleans as written, arrays of strings joined by `,`, anything else as compact JSON.
 ///
 /// `None` for what is empty then (`null`, `[]`, `""`), and for a string that is no Unicode text.
-pub(crate) fn shown(value: &str) -> Option<String> {
-    let text = match value.as_bytes().first()? {
+pub(crate) fn shown(value: Value<'_>) -> Option<String> {
+    let text = match value.text.as_bytes().first()? {
         b'n' => return None,
         b'"' => percent_encode(&string(value)?),
         b'[' => {
             let (mut strings, mut others) = (Vec::new(), false);
             elements(value, |element| {
-                match element.starts_with('"') {
+                match element.text.starts_with('"') {
                     true => strings.push(string(element)),
                     false => others = true,
                 }
                 Some(())
             })?;
             if others {
-                compact(value).into_owned()
+                compact(value.text)
             } else {
                 let strings: Option<Vec<_>> = strings.into_iter().collect();
                 percent_encode(&strings?.join(","))
             }
         }
-        _ => compact(value).into_owned(),
+        _ => compact(value.text),
     };
     (!text.is_empty()).then_some(text)
 }

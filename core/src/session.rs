@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::span::{Buffer, Span};
+use crate::span::{Buffer, Span, Texts};
 use crate::text::{all, is_control, trim_blanks};
 use crate::token::Claimed;
 
@@ -85,8 +85,9 @@ pub fn stripped_header(name: &[u8]) -> bool {
 /// control character.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    buffer: Box<str>,
-    /// Where the fields begin: they stand one behind the other, in the order of [`Field::ALL`].
+    texts: Texts,
+    /// Where behind the payload the fields begin: they stand one behind the other, in the order of
+    /// [`Field::ALL`].
     start: u32,
     /// Where each of them ends, counted from there. What is unknown is empty, here and below.
     ends: [u32; 8],
@@ -131,7 +132,7 @@ impl Session {
     /// All fields one behind the other, in the order of [`Field::ALL`], and where each of them ends;
     /// one that is unknown is empty.
     pub fn fields(&self) -> (&str, &[u32; 8]) {
-        let text = self.buffer.get(self.start as usize..);
+        let text = self.texts.more().get(self.start as usize..);
         (text.unwrap_or_default(), &self.ends)
     }
 
@@ -161,12 +162,12 @@ impl Session {
     }
 
     fn known(&self, text: Span) -> Option<&str> {
-        Some(text.of(&self.buffer)).filter(|text| !text.is_empty())
+        Some(self.texts.get(text)).filter(|text| !text.is_empty())
     }
 
-    /// All texts, and whatever else lay in the buffer that the session was made from.
-    pub(crate) fn buffer(&self) -> &str {
-        &self.buffer
+    /// All texts, and whatever else they were made with.
+    pub(crate) fn texts(&self) -> &Texts {
+        &self.texts
     }
 
     /// Renders a token's claims as the resolver would. A client has no user and no login, so its
@@ -178,7 +179,7 @@ impl Session {
             Some(false) => "false",
             None => "",
         };
-        let start = buffer.len();
+        let start = buffer.behind();
         let ends = Field::ALL.map(|field| {
             match field {
                 Field::SessionValid => buffer.push("true"),
@@ -193,10 +194,10 @@ impl Session {
                     buffer.join(claims.auth_time.map(|time| time.text).as_slice(), "")
                 }
             };
-            (buffer.len() - start) as u32
+            (buffer.behind() - start) as u32
         });
         Session {
-            buffer: buffer.finish(),
+            texts: buffer.finish(),
             start: start as u32,
             ends,
             client_id: claims.client_id.unwrap_or_default(),
@@ -250,7 +251,7 @@ impl Session {
     /// The session of which [`Session::fields`] said this; `None` without a user.
     pub fn from_fields(fields: &str, ends: [u32; 8]) -> Option<Session> {
         let session = Session {
-            buffer: fields.into(),
+            texts: Texts::alone(fields),
             start: 0,
             ends,
             client_id: Span::default(),

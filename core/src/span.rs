@@ -1,9 +1,11 @@
-//! Texts that lie in one buffer: what a token says takes one block of memory, and nothing is
-//! copied that stands in its payload already.
+//! Texts that lie side by side: what a token says is its payload, and behind it what does not stand
+//! there letter for letter.
 
 use std::borrow::Cow;
 
-/// Where a text lies in its buffer.
+use arrayvec::ArrayString;
+
+/// Where a text lies among the [`Texts`] of its owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span {
     start: u32,
@@ -11,12 +13,23 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// The text, in the buffer that the span was made for.
-    pub(crate) fn of(self, buffer: &str) -> &str {
-        self.within(buffer).unwrap_or_default()
+    /// Nothing comes near 4 GiB, since tokens and headers have limits of their own.
+    fn new(start: usize, end: usize) -> Self {
+        Span {
+            start: start as u32,
+            end: end as u32,
+        }
     }
 
-    fn within(self, text: &str) -> Option<&str> {
+    /// Where a part of a text stands in it, told by its address.
+    pub(crate) fn of_part(text: &str, part: &str) -> Option<Span> {
+        let start = (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+        let end = start + part.len();
+        (end <= text.len()).then(|| Span::new(start, end))
+    }
+
+    /// The text, in the one that the span was made for.
+    pub(crate) fn within(self, text: &str) -> Option<&str> {
         text.get(self.start as usize..self.end as usize)
     }
 
@@ -25,32 +38,117 @@ impl Span {
     }
 }
 
-/// A buffer in the making: a payload, and behind it what does not stand in it letter for letter.
-///
-/// Nothing in it comes near 4 GiB, since tokens and headers have limits of their own.
+/// A payload, and the texts behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Texts {
+    payload: Box<str>,
+    more: Text,
+}
+
+impl Texts {
+    /// Texts without a payload.
+    pub(crate) fn alone(text: &str) -> Texts {
+        let mut more = Text::default();
+        more.push(text);
+        Texts {
+            payload: Box::default(),
+            more,
+        }
+    }
+
+    pub(crate) fn get(&self, span: Span) -> &str {
+        find(&self.payload, &self.more, span)
+    }
+
+    pub(crate) fn payload(&self) -> &str {
+        &self.payload
+    }
+
+    /// What lies behind the payload, in the order in which it came there.
+    pub(crate) fn more(&self) -> &str {
+        self.more.as_str()
+    }
+
+    /// Bytes on the heap.
+    pub(crate) fn heap_size(&self) -> usize {
+        self.payload.len() + self.more.heap_size()
+    }
+}
+
+fn find<'a>(payload: &'a str, more: &'a Text, span: Span) -> &'a str {
+    match span.within(payload) {
+        Some(text) => text,
+        None => {
+            let place = |at: u32| (at as usize).wrapping_sub(payload.len());
+            more.as_str()
+                .get(place(span.start)..place(span.end))
+                .unwrap_or_default()
+        }
+    }
+}
+
+/// A text that grows. While it is short it lies where its owner lies, and takes no memory of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Text {
+    /// Has room for what Authgear says of a user.
+    Short(ArrayString<200>),
+    Long(String),
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Text::Short(ArrayString::new_const())
+    }
+}
+
+impl Text {
+    fn as_str(&self) -> &str {
+        match self {
+            Text::Short(text) => text,
+            Text::Long(text) => text,
+        }
+    }
+
+    fn push(&mut self, part: &str) {
+        match self {
+            Text::Short(text) => {
+                if text.try_push_str(part).is_err() {
+                    *self = Text::Long([text.as_str(), part].concat());
+                }
+            }
+            Text::Long(text) => text.push_str(part),
+        }
+    }
+
+    fn heap_size(&self) -> usize {
+        match self {
+            Text::Short(_) => 0,
+            Text::Long(text) => text.capacity(),
+        }
+    }
+}
+
+/// [`Texts`] in the making.
 #[derive(Debug)]
 pub(crate) struct Buffer<'a> {
     payload: &'a str,
-    more: String,
+    more: Text,
 }
 
 impl<'a> Buffer<'a> {
     pub(crate) fn new(payload: &'a str) -> Self {
         Buffer {
             payload,
-            more: String::with_capacity(256),
+            more: Text::default(),
         }
-    }
-
-    /// The payload as a whole.
-    pub(crate) fn payload(&self) -> Span {
-        self.span(0, self.payload.len())
     }
 
     /// A text that stands in the payload, or is put behind it.
     pub(crate) fn keep(&mut self, text: Cow<'a, str>) -> Span {
         match text {
-            Cow::Borrowed(part) => self.find(part).unwrap_or_else(|| self.push(part)),
+            Cow::Borrowed(part) => {
+                Span::of_part(self.payload, part).unwrap_or_else(|| self.push(part))
+            }
             Cow::Owned(text) => self.push(&text),
         }
     }
@@ -58,8 +156,8 @@ impl<'a> Buffer<'a> {
     /// Puts a text behind all others.
     pub(crate) fn push(&mut self, text: &str) -> Span {
         let start = self.len();
-        self.more.push_str(text);
-        self.span(start, self.len())
+        self.more.push(text);
+        Span::new(start, self.len())
     }
 
     /// Puts copies of the texts behind all others, with a separator between them.
@@ -67,50 +165,38 @@ impl<'a> Buffer<'a> {
         let start = self.len();
         for (index, span) in spans.iter().enumerate() {
             if index > 0 {
-                self.more.push_str(separator);
+                self.more.push(separator);
             }
             match span.within(self.payload) {
-                Some(text) => self.more.push_str(text),
+                Some(text) => self.more.push(text),
                 None => {
                     let text = self.text(*span).to_string();
-                    self.more.push_str(&text);
+                    self.more.push(&text);
                 }
             }
         }
-        self.span(start, self.len())
+        Span::new(start, self.len())
     }
 
     /// The texts so far.
     pub(crate) fn text(&self, span: Span) -> &str {
-        let before = self.payload.len();
-        match span.within(self.payload) {
-            Some(text) => text,
-            None => &self.more[span.start as usize - before..span.end as usize - before],
+        find(self.payload, &self.more, span)
+    }
+
+    pub(crate) fn finish(self) -> Texts {
+        Texts {
+            payload: self.payload.into(),
+            more: self.more,
         }
     }
 
-    /// All texts in one block.
-    pub(crate) fn finish(self) -> Box<str> {
-        [self.payload, &self.more].concat().into()
+    /// How many bytes lie behind the payload.
+    pub(crate) fn behind(&self) -> usize {
+        self.more.as_str().len()
     }
 
-    /// How long all texts are together.
-    pub(crate) fn len(&self) -> usize {
-        self.payload.len() + self.more.len()
-    }
-
-    fn span(&self, start: usize, end: usize) -> Span {
-        Span {
-            start: start as u32,
-            end: end as u32,
-        }
-    }
-
-    /// Where a part of the payload begins, told by its address.
-    fn find(&self, part: &str) -> Option<Span> {
-        let start = (part.as_ptr() as usize).checked_sub(self.payload.as_ptr() as usize)?;
-        let end = start + part.len();
-        (end <= self.payload.len()).then(|| self.span(start, end))
+    fn len(&self) -> usize {
+        self.payload.len() + self.behind()
     }
 }
 
@@ -123,16 +209,15 @@ mod tests {
         let payload = String::from("payload");
         let mut buffer = Buffer::new(&payload);
         let part = buffer.keep(Cow::Borrowed(&payload[3..]));
-        let all = buffer.payload();
         let copy = buffer.keep(Cow::Borrowed("load"));
         let owned = buffer.keep(Cow::Owned("own".to_string()));
         let empty = buffer.push("");
         assert_eq!(buffer.text(owned), "own");
-        let text = buffer.finish();
-        assert_eq!(&*text, "payloadloadown");
+        let texts = buffer.finish();
+        assert_eq!((texts.payload(), texts.more()), ("payload", "loadown"));
         assert_eq!(
-            [part, all, copy, owned, empty].map(|span| span.of(&text)),
-            ["load", "payload", "load", "own", ""]
+            [part, copy, owned, empty].map(|span| texts.get(span)),
+            ["load", "load", "own", ""]
         );
         assert!(empty.is_empty() && Span::default().is_empty() && !part.is_empty());
     }
@@ -145,10 +230,26 @@ mod tests {
         let c = buffer.push("c");
         let spans = [&[][..], &[a], &[c], &[a, c], &[c, a, c]];
         let joined = spans.map(|spans| buffer.join(spans, ", "));
-        let text = buffer.finish();
+        let texts = buffer.finish();
         assert_eq!(
-            joined.map(|span| span.of(&text)),
+            joined.map(|span| texts.get(span)),
             ["", "a", "c", "a, c", "c, a, c"]
         );
+    }
+
+    #[test]
+    fn short_texts_take_no_memory_and_long_ones_are_whole() {
+        let mut buffer = Buffer::new("payload");
+        let most = "x".repeat(200);
+        let first = buffer.push(&most);
+        let short = buffer.finish();
+        assert_eq!((short.get(first), short.heap_size()), (&*most, 7));
+
+        let mut buffer = Buffer::new("payload");
+        let spans = [buffer.push(&most), buffer.push("y"), buffer.push("z")];
+        let long = buffer.finish();
+        assert_eq!(spans.map(|span| long.get(span)), [&*most, "y", "z"]);
+        assert!(long.heap_size() >= 7 + 202);
+        assert_eq!(Texts::alone(&most).more(), most);
     }
 }

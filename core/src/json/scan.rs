@@ -1,18 +1,25 @@
 //! Where the values of a JSON text (RFC 8259) begin and end.
 
-use super::MAX_DEPTH;
+use super::{Value, MAX_DEPTH};
 
 /// A place in a text. What it has passed is JSON to the letter; nothing is unescaped or converted.
 ///
 /// Every method passes white space first, and returns `None` where the grammar is broken.
 pub(super) struct Scanner<'a> {
     text: &'a str,
+    is_plain: bool,
     at: usize,
+    has_blanks: bool,
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        Scanner { text, at: 0 }
+    pub(super) fn new(value: Value<'a>) -> Self {
+        Scanner {
+            text: value.text,
+            is_plain: value.is_plain,
+            at: 0,
+            has_blanks: false,
+        }
     }
 
     /// Passes that byte.
@@ -37,9 +44,9 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Nothing may be left.
-    pub(super) fn end(&mut self) -> Option<()> {
-        self.peek().is_none().then_some(())
+    /// Nothing may be left. Says whether there was no white space.
+    pub(super) fn end(&mut self) -> Option<bool> {
+        self.peek().is_none().then_some(!self.has_blanks)
     }
 
     /// Passes a member's name and its colon; the name is as it was written, with its quotes. Says
@@ -54,13 +61,33 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes a value, in which arrays and objects nest less than [`MAX_DEPTH`] deep.
-    pub(super) fn value(&mut self) -> Option<&'a str> {
-        self.blanks();
+    pub(super) fn value(&mut self) -> Option<Value<'a>> {
+        let first = self.peek()?;
         let start = self.at;
+        match first {
+            b'{' | b'[' => self.composite()?,
+            _ => self.scalar(first)?,
+        }
+        Some(Value {
+            text: self.text.get(start..self.at)?,
+            is_plain: self.is_plain,
+        })
+    }
+
+    fn scalar(&mut self, first: u8) -> Option<()> {
+        match first {
+            b'"' => self.string().map(drop),
+            b't' => self.word("true"),
+            b'f' => self.word("false"),
+            b'n' => self.word("null"),
+            _ => self.number(),
+        }
+    }
+
+    fn composite(&mut self) -> Option<()> {
         let mut open = Open::default();
         loop {
             match self.peek()? {
-                b'"' => drop(self.string()?),
                 b'{' => {
                     self.at += 1;
                     open.push(true)?;
@@ -78,15 +105,12 @@ impl<'a> Scanner<'a> {
                     }
                     open.pop();
                 }
-                b't' => self.word("true")?,
-                b'f' => self.word("false")?,
-                b'n' => self.word("null")?,
-                _ => self.number()?,
+                first => self.scalar(first)?,
             }
             // A value has ended, and perhaps what it stands in.
             loop {
                 let Some(is_object) = open.innermost() else {
-                    return self.text.get(start..self.at);
+                    return Some(());
                 };
                 if self.another(if is_object { b'}' } else { b']' })? {
                     if is_object {
@@ -106,6 +130,7 @@ impl<'a> Scanner<'a> {
     fn blanks(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.byte() {
             self.at += 1;
+            self.has_blanks = true;
         }
     }
 
@@ -160,13 +185,18 @@ impl<'a> Scanner<'a> {
 
     /// The quotes and what stands between them; says whether that holds an escape.
     fn string(&mut self) -> Option<bool> {
-        if self.byte() != Some(b'"') {
-            return None;
+        let text = self.text.as_bytes().get(self.at..)?.strip_prefix(b"\"")?;
+        if self.is_plain {
+            self.at += find(text, |word| equal(word, b'"'), |b| b == b'"')? + 2;
+            return Some(false);
         }
         self.at += 1;
         let mut is_escaped = false;
         loop {
-            self.plain();
+            // All but quotes, backslashes and control characters stand for themselves.
+            let special = |word| equal(word, b'"') | equal(word, b'\\') | below(word, 0x20);
+            let is_special = |b| matches!(b, b'"' | b'\\' | ..0x20);
+            self.at += find(self.text.as_bytes().get(self.at..)?, special, is_special)?;
             match self.byte()? {
                 b'"' => {
                     self.at += 1;
@@ -176,28 +206,6 @@ impl<'a> Scanner<'a> {
                 _ => return None,
             }
             is_escaped = true;
-        }
-    }
-
-    /// Passes what stands for itself: all but quotes, backslashes and control characters.
-    fn plain(&mut self) {
-        const ONES: u64 = u64::from_ne_bytes([1; 8]);
-        const TOPS: u64 = ONES << 7;
-        // In each of these the lowest top bit that is set is that of the first such byte.
-        let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & TOPS;
-        let equal = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-        let bytes = self.text.as_bytes();
-        while let Some(piece) = bytes.get(self.at..).and_then(|rest| rest.first_chunk()) {
-            let word = u64::from_le_bytes(*piece);
-            let found = equal(word, b'"') | equal(word, b'\\') | below(word, 0x20);
-            if found != 0 {
-                self.at += found.trailing_zeros() as usize / 8;
-                return;
-            }
-            self.at += 8;
-        }
-        while let Some(0x20..=0x21 | 0x23..=0x5b | 0x5d..) = self.byte() {
-            self.at += 1;
         }
     }
 
@@ -214,6 +222,34 @@ impl<'a> Scanner<'a> {
         self.at += length;
         Some(())
     }
+}
+
+const ONES: u64 = u64::from_ne_bytes([1; 8]);
+const TOPS: u64 = ONES << 7;
+
+/// The lowest top bit that is set is that of the first byte below the limit.
+fn below(word: u64, limit: u64) -> u64 {
+    word.wrapping_sub(ONES * limit) & !word & TOPS
+}
+
+/// The lowest top bit that is set is that of the first such byte.
+fn equal(word: u64, byte: u8) -> u64 {
+    below(word ^ (ONES * u64::from(byte)), 1)
+}
+
+/// Where the first byte is that is looked for, in a word of eight or alone.
+#[inline(always)]
+fn find(text: &[u8], in_word: impl Fn(u64) -> u64, is_it: impl Fn(u8) -> bool) -> Option<usize> {
+    let mut words = text.chunks_exact(8);
+    let mut at = 0;
+    for word in words.by_ref() {
+        let found = in_word(u64::from_le_bytes(word.try_into().ok()?));
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    Some(at + words.remainder().iter().position(|&b| is_it(b))?)
 }
 
 /// The arrays and objects around a place, a bit for each; 1 is an object.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::material::Material;
 use crate::algorithm::Algorithm;
-use crate::json;
+use crate::json::{self, Value};
 use crate::text::Quoted;
 
 /// Which key it is: SHA-256 over its `kid`, its material and the algorithms it may be used for.
@@ -180,7 +180,7 @@ impl Jwk {
 
 /// The `kid` of an entry that is broken elsewhere, to name it in the log.
 fn kid_of(json: &str) -> Option<Box<str>> {
-    json::member(json, "kid")
+    json::member(Value::new(json), "kid")
         .and_then(json::string)
         .map(Into::into)
 }

@@ -4,8 +4,7 @@
 use aws_lc_rs::signature::{
     self, EcdsaVerificationAlgorithm, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents,
 };
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use base64::Engine;
+use base64_simd::URL_SAFE_NO_PAD;
 
 use super::jwk::{Entry, Unusable};
 use crate::algorithm::Algorithm;
@@ -153,7 +152,7 @@ fn ecdsa_algorithm(algorithm: Algorithm) -> Option<&'static EcdsaVerificationAlg
 fn decode(parameter: &Option<String>, name: &'static str) -> Result<Vec<u8>, Unusable> {
     let text = parameter.as_ref().ok_or(Unusable::Parameter(name))?;
     URL_SAFE_NO_PAD
-        .decode(text)
+        .decode_to_vec(text)
         .map_err(|_| Unusable::Parameter(name))
 }
 

@@ -4,9 +4,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::json;
+use smallvec::SmallVec;
+
+use crate::json::{self, Object, Value};
 use crate::reason::Reason;
-use crate::span::{Buffer, Span};
+use crate::span::{self, Buffer, Span};
 use crate::text::{all, is_control};
 
 /// What a verified token claims, as far as this crate knows the names; each is read when asked for.
@@ -17,7 +19,7 @@ use crate::text::{all, is_control};
 #[derive(Clone, Copy, Debug)]
 pub struct Claims<'a> {
     claimed: &'a Claimed,
-    buffer: &'a str,
+    from: &'a span::Texts,
 }
 
 impl<'a> Claims<'a> {
@@ -48,7 +50,7 @@ impl<'a> Claims<'a> {
 
     /// `sub`: the user's id, or `client_id_` and the client's; never empty.
     pub fn sub(self) -> &'a str {
-        self.claimed.sub.of(self.buffer)
+        self.from.get(self.claimed.sub)
     }
 
     /// `client_id`
@@ -102,12 +104,12 @@ impl<'a> Claims<'a> {
     }
 
     fn text(self, span: Option<Span>) -> Option<&'a str> {
-        span.map(|span| span.of(self.buffer))
+        span.map(|span| self.from.get(span))
     }
 
     fn texts(self, spans: &'a [Span]) -> Texts<'a> {
         Texts {
-            buffer: self.buffer,
+            from: self.from,
             spans,
         }
     }
@@ -116,14 +118,14 @@ impl<'a> Claims<'a> {
 /// The strings of one claim.
 #[derive(Clone, Copy)]
 pub struct Texts<'a> {
-    buffer: &'a str,
+    from: &'a span::Texts,
     spans: &'a [Span],
 }
 
 impl<'a> Texts<'a> {
     /// Each of them, in the order of the token.
     pub fn iter(self) -> impl Iterator<Item = &'a str> {
-        self.spans.iter().map(move |span| span.of(self.buffer))
+        self.spans.iter().map(move |&span| self.from.get(span))
     }
 
     /// Whether that very text is among them.
@@ -151,6 +153,8 @@ impl fmt::Debug for Texts<'_> {
 
 /// The latest time a claim may name: beyond it an `f64` no longer holds every second.
 const MAX_TIME: u64 = 1 << 53;
+/// Of that number; JSON has no leading zeros.
+const MAX_TIME_DIGITS: usize = 16;
 
 /// The claims, their texts as places in a buffer.
 #[derive(Debug)]
@@ -168,11 +172,16 @@ pub(crate) struct Claimed {
     pub(crate) is_verified: Option<bool>,
     pub(crate) can_reauthenticate: Option<bool>,
     pub(crate) is_client: bool,
+    /// Whether the payload is compact JSON already.
+    pub(crate) is_compact: bool,
     /// Those of `aud`, `amr` and `roles`, in this order.
-    lists: Vec<Span>,
+    lists: Lists,
     amr_from: u32,
     roles_from: u32,
 }
+
+/// Has room for one audience, a few methods and a few roles.
+type Lists = SmallVec<[Span; 8]>;
 
 /// A time, and in whole seconds as Go's `time.Time.Unix` writes them: the fraction cut off.
 #[derive(Clone, Copy, Debug)]
@@ -182,7 +191,7 @@ pub(crate) struct Time {
 }
 
 impl Claimed {
-    /// Reads the buffer's payload, whose signature was checked.
+    /// Reads a payload, whose signature was checked and which the buffer was made with.
     ///
     /// # Errors
     ///
@@ -191,10 +200,10 @@ impl Claimed {
     /// the wrong type (`null` is one), when a time is out of range, and when a claim with a
     /// variable of its own holds a control character.
     pub(crate) fn parse<'a>(payload: &'a str, buffer: &mut Buffer<'a>) -> Result<Claimed, Reason> {
-        let raw = Raw::parse(payload)?;
-        let mut lists = Vec::with_capacity(8);
+        let (raw, object) = Raw::parse(Value::new(payload))?;
+        let mut lists = Lists::new();
         if let Some(aud) = raw.aud {
-            if aud.starts_with('[') {
+            if aud.text.starts_with('[') {
                 array(aud, &mut lists, |text| Some(buffer.push(&text)))?;
             } else {
                 lists.push(copied(aud, buffer)?);
@@ -202,47 +211,35 @@ impl Claimed {
         }
         let amr_from = lists.len() as u32;
         if let Some(amr) = raw.amr {
-            array(amr, &mut lists, |text| kept(text, buffer))?;
+            array(amr, &mut lists, |text| kept(text, amr.is_plain, buffer))?;
         }
         let roles_from = lists.len() as u32;
         if let Some(roles) = raw.roles {
-            array(roles, &mut lists, |text| kept(text, buffer))?;
+            array(roles, &mut lists, |text| kept(text, roles.is_plain, buffer))?;
         }
         let iss = raw.iss.map(|iss| copied(iss, buffer)).transpose()?;
-        let mut printable =
-            |raw: Option<&'a str>| raw.map(|value| printable(value, buffer)).transpose();
-        let sub = printable(raw.sub)?.filter(|sub| !sub.is_empty());
+        let sub = printable(raw.sub, buffer)?.filter(|sub| !sub.is_empty());
         let (client_id, scope, jti) = (
-            printable(raw.client_id)?,
-            printable(raw.scope)?,
-            printable(raw.jti)?,
+            printable(raw.client_id, buffer)?,
+            printable(raw.scope, buffer)?,
+            printable(raw.jti, buffer)?,
         );
-        let mut shown = |raw: Option<&'a str>| -> Result<Option<Time>, Reason> {
-            let Some(value) = raw else { return Ok(None) };
-            let seconds = time(value)?;
-            let text = if is_whole(value) {
-                buffer.keep(Cow::Borrowed(value))
-            } else {
-                // Held to 0..=2^53, so the conversion is exact.
-                buffer.push(&(seconds as u64).to_string())
-            };
-            Ok(Some(Time { seconds, text }))
-        };
         let sub = sub.ok_or(Reason::BadClaim)?;
         Ok(Claimed {
             iss,
-            exp: shown(raw.exp)?.ok_or(Reason::BadClaim)?,
-            nbf: raw.nbf.map(time).transpose()?,
-            iat: raw.iat.map(time).transpose()?,
+            exp: time(raw.exp, buffer)?.ok_or(Reason::BadClaim)?,
+            nbf: seconds(raw.nbf)?,
+            iat: seconds(raw.iat)?,
             sub,
             client_id,
             scope,
             jti,
-            auth_time: shown(raw.auth_time)?,
+            auth_time: time(raw.auth_time, buffer)?,
             is_anonymous: raw.is_anonymous.map(flag).transpose()?,
             is_verified: raw.is_verified.map(flag).transpose()?,
             can_reauthenticate: raw.can_reauthenticate.map(flag).transpose()?,
             is_client: buffer.text(sub).starts_with("client_id_"),
+            is_compact: object.is_compact,
             lists,
             amr_from,
             roles_from,
@@ -261,17 +258,20 @@ impl Claimed {
         &self.lists[self.roles_from as usize..]
     }
 
-    /// The claims with the texts of their buffer.
-    pub(crate) fn read<'a>(&'a self, buffer: &'a str) -> Claims<'a> {
+    /// The claims with their texts.
+    pub(crate) fn read<'a>(&'a self, from: &'a span::Texts) -> Claims<'a> {
         Claims {
             claimed: self,
-            buffer,
+            from,
         }
     }
 
-    /// Bytes on the heap beside the buffer.
+    /// Bytes on the heap.
     pub(super) fn heap_size(&self) -> usize {
-        self.lists.capacity() * size_of::<Span>()
+        match self.lists.spilled() {
+            true => self.lists.capacity() * size_of::<Span>(),
+            false => 0,
+        }
     }
 }
 
@@ -279,27 +279,27 @@ impl Claimed {
 /// payload.
 #[derive(Default)]
 struct Raw<'a> {
-    iss: Option<&'a str>,
-    aud: Option<&'a str>,
-    exp: Option<&'a str>,
-    nbf: Option<&'a str>,
-    iat: Option<&'a str>,
-    sub: Option<&'a str>,
-    client_id: Option<&'a str>,
-    scope: Option<&'a str>,
-    jti: Option<&'a str>,
-    auth_time: Option<&'a str>,
-    amr: Option<&'a str>,
-    is_anonymous: Option<&'a str>,
-    is_verified: Option<&'a str>,
-    can_reauthenticate: Option<&'a str>,
-    roles: Option<&'a str>,
+    iss: Option<Value<'a>>,
+    aud: Option<Value<'a>>,
+    exp: Option<Value<'a>>,
+    nbf: Option<Value<'a>>,
+    iat: Option<Value<'a>>,
+    sub: Option<Value<'a>>,
+    client_id: Option<Value<'a>>,
+    scope: Option<Value<'a>>,
+    jti: Option<Value<'a>>,
+    auth_time: Option<Value<'a>>,
+    amr: Option<Value<'a>>,
+    is_anonymous: Option<Value<'a>>,
+    is_verified: Option<Value<'a>>,
+    can_reauthenticate: Option<Value<'a>>,
+    roles: Option<Value<'a>>,
 }
 
 impl<'a> Raw<'a> {
-    fn parse(payload: &'a str) -> Result<Raw<'a>, Reason> {
+    fn parse(payload: Value<'a>) -> Result<(Raw<'a>, Object), Reason> {
         let mut raw = Raw::default();
-        json::strict_object(payload, |name, value| {
+        let object = json::strict_object(payload, |name, value| {
             let claim = match name {
                 b"iss" => &mut raw.iss,
                 b"aud" => &mut raw.aud,
@@ -323,56 +323,78 @@ impl<'a> Raw<'a> {
             *claim = Some(value);
         })
         .map_err(|json::Malformed| Reason::Malformed)?;
-        Ok(raw)
+        Ok((raw, object))
     }
 }
 
 /// What every request asks for is copied, so that it lies side by side.
-fn copied<'a>(value: &'a str, buffer: &mut Buffer<'a>) -> Result<Span, Reason> {
+fn copied(value: Value<'_>, buffer: &mut Buffer<'_>) -> Result<Span, Reason> {
     let text = json::string(value).ok_or(Reason::BadClaim)?;
     Ok(buffer.push(&text))
 }
 
-fn printable<'a>(value: &'a str, buffer: &mut Buffer<'a>) -> Result<Span, Reason> {
+fn printable<'a>(
+    claim: Option<Value<'a>>,
+    buffer: &mut Buffer<'a>,
+) -> Result<Option<Span>, Reason> {
+    let Some(value) = claim else {
+        return Ok(None);
+    };
     let text = json::string(value).ok_or(Reason::BadClaim)?;
-    kept(text, buffer).ok_or(Reason::BadClaim)
+    kept(text, value.is_plain, buffer)
+        .map(Some)
+        .ok_or(Reason::BadClaim)
 }
 
-fn kept<'a>(text: Cow<'a, str>, buffer: &mut Buffer<'a>) -> Option<Span> {
-    is_printable(&text).then(|| buffer.keep(text))
+/// A text, unless it holds a control character, which one that `is_plain` does not.
+fn kept<'a>(text: Cow<'a, str>, is_plain: bool, buffer: &mut Buffer<'a>) -> Option<Span> {
+    let is_printable = is_plain || all(text.as_bytes(), |b| !is_control(b));
+    is_printable.then(|| buffer.keep(text))
 }
 
 fn array<'a>(
-    value: &'a str,
-    list: &mut Vec<Span>,
+    value: Value<'a>,
+    list: &mut Lists,
     mut keep: impl FnMut(Cow<'a, str>) -> Option<Span>,
 ) -> Result<(), Reason> {
     json::each_string(value, |text| keep(text).map(|span| list.push(span))).ok_or(Reason::BadClaim)
 }
 
-fn is_printable(text: &str) -> bool {
-    all(text.as_bytes(), |b| !is_control(b))
-}
-
-fn flag(value: &str) -> Result<bool, Reason> {
-    match value {
+fn flag(value: Value<'_>) -> Result<bool, Reason> {
+    match value.text {
         "true" => Ok(true),
         "false" => Ok(false),
         _ => Err(Reason::BadClaim),
     }
 }
 
-fn is_whole(value: &str) -> bool {
-    value.bytes().all(|b| b.is_ascii_digit())
+fn time<'a>(claim: Option<Value<'a>>, buffer: &mut Buffer<'a>) -> Result<Option<Time>, Reason> {
+    let Some(value) = claim else {
+        return Ok(None);
+    };
+    let (seconds, is_whole) = read_time(value.text)?;
+    let text = if is_whole {
+        buffer.keep(Cow::Borrowed(value.text))
+    } else {
+        // Held to 0..=2^53, so the conversion is exact.
+        buffer.push(&(seconds as u64).to_string())
+    };
+    Ok(Some(Time { seconds, text }))
 }
 
-fn time(value: &str) -> Result<f64, Reason> {
+fn seconds(claim: Option<Value<'_>>) -> Result<Option<f64>, Reason> {
+    claim.map(|value| Ok(read_time(value.text)?.0)).transpose()
+}
+
+/// A time in seconds, and whether it was written in digits alone.
+fn read_time(value: &str) -> Result<(f64, bool), Reason> {
     // Whole seconds are compared as integers: as an f64, 2^53 + 1 would pass for 2^53.
-    if is_whole(value) {
-        return match value.parse::<u64>() {
-            Ok(seconds) if seconds <= MAX_TIME => Ok(seconds as f64),
-            _ => Err(Reason::BadClaim),
-        };
+    if value.bytes().all(|b| b.is_ascii_digit()) {
+        let digits = Some(value).filter(|digits| digits.len() <= MAX_TIME_DIGITS);
+        let value =
+            digits.map(|digits| digits.bytes().fold(0, |n, b| 10 * n + u64::from(b - b'0')));
+        let seconds = value.filter(|seconds| *seconds <= MAX_TIME);
+        return Ok((seconds.ok_or(Reason::BadClaim)? as f64, true));
     }
     // The text is valid JSON, so what begins like a number is one; `parse` alone would also take
     // "inf".
@@ -380,7 +402,7 @@ fn time(value: &str) -> Result<f64, Reason> {
         return Err(Reason::BadClaim);
     }
     match value.parse::<f64>() {
-        Ok(seconds) if (0.0..=MAX_TIME as f64).contains(&seconds) => Ok(seconds),
+        Ok(seconds) if (0.0..=MAX_TIME as f64).contains(&seconds) => Ok((seconds, false)),
         _ => Err(Reason::BadClaim),
     }
 }

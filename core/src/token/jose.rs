@@ -1,13 +1,13 @@
 //! The compact form of a JWS (RFC 7515) and its header, before anything in it is trusted.
 
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use base64::Engine;
+use base64_simd::URL_SAFE_NO_PAD;
 use memchr::memchr_iter;
 
 use crate::algorithm::Algorithm;
 use crate::credential::MAX_TOKEN;
-use crate::json;
+use crate::json::{self, Value};
 use crate::reason::Reason;
+use crate::span::Span;
 
 /// The longest header that is read, in decoded bytes.
 pub const MAX_HEADER: usize = 8 * 1024;
@@ -17,22 +17,32 @@ pub const MAX_HEADER: usize = 8 * 1024;
 pub struct UnverifiedToken<'a> {
     /// Header and payload as they were sent: what the signature covers (RFC 7515, section 5.2).
     pub(super) signed: &'a [u8],
-    /// The decoded payload.
-    pub(super) payload: Vec<u8>,
-    pub(super) signature: Vec<u8>,
-    pub(super) typ: Option<Box<str>>,
-    kid: Option<Box<str>>,
+    header: String,
+    kid: Option<Word>,
+    typ: Option<Word>,
     algorithm: Algorithm,
+    /// The decoded payload, and behind it the signature.
+    decoded: Vec<u8>,
+    payload_length: usize,
+}
+
+/// A string of the header.
+#[derive(Clone, Debug)]
+enum Word {
+    /// It stands there letter for letter.
+    Plain(Span),
+    Escaped(String),
 }
 
 impl<'a> UnverifiedToken<'a> {
     /// When the token says that it expires, in Unix seconds. Nobody has vouched for it: good only
     /// to use a verdict for a shorter time.
     pub fn claimed_expiry(&self) -> Option<f64> {
-        let payload = std::str::from_utf8(&self.payload).ok()?;
+        let payload = std::str::from_utf8(self.payload()).ok()?;
         // Only an object that this crate would read has members to be looked at.
+        let payload = Value::new(payload);
         json::strict_object(payload, |_, _| {}).ok()?;
-        json::member(payload, "exp")?.parse().ok()
+        json::member(payload, "exp")?.text.parse().ok()
     }
 
     /// Takes a token apart and reads its header. The payload's JSON is not looked at before the
@@ -59,9 +69,13 @@ impl<'a> UnverifiedToken<'a> {
             return Err(Reason::Malformed);
         };
         let signed = &token[..second];
-        let header = decode(&token[..first])?;
-        let payload = decode(&token[first + 1..second])?;
-        let signature = decode(&token[second + 1..])?;
+        let mut header = Vec::new();
+        decode(&token[..first], &mut header)?;
+        let mut decoded = Vec::with_capacity((token.len() - first) / 4 * 3);
+        decode(&token[first + 1..second], &mut decoded)?;
+        let payload_length = decoded.len();
+        decode(&token[second + 1..], &mut decoded)?;
+        let header = String::from_utf8(header).map_err(|_| Reason::Malformed)?;
         let Header {
             algorithm,
             kid,
@@ -69,49 +83,69 @@ impl<'a> UnverifiedToken<'a> {
         } = Header::parse(&header)?;
         Ok(UnverifiedToken {
             signed,
-            payload,
-            signature,
-            typ,
+            header,
             kid,
+            typ,
             algorithm,
+            decoded,
+            payload_length,
         })
+    }
+
+    /// The decoded payload.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.decoded[..self.payload_length]
+    }
+
+    pub(super) fn signature(&self) -> &[u8] {
+        &self.decoded[self.payload_length..]
     }
 
     /// The header's `kid`: which key is said to have signed.
     pub fn kid(&self) -> Option<&str> {
-        self.kid.as_deref()
+        self.word(&self.kid)
+    }
+
+    pub(super) fn typ(&self) -> Option<&str> {
+        self.word(&self.typ)
     }
 
     /// The header's `alg`.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
+
+    fn word<'w>(&'w self, word: &'w Option<Word>) -> Option<&'w str> {
+        match word.as_ref()? {
+            Word::Plain(span) => span.within(&self.header),
+            Word::Escaped(text) => Some(text),
+        }
+    }
 }
 
 /// Strict base64url of at least one byte: no padding, no other alphabet, trailing bits all zero.
-fn decode(segment: &[u8]) -> Result<Vec<u8>, Reason> {
+fn decode(segment: &[u8], decoded: &mut Vec<u8>) -> Result<(), Reason> {
     if segment.is_empty() {
         return Err(Reason::Malformed);
     }
     URL_SAFE_NO_PAD
-        .decode(segment)
+        .decode_append(segment, decoded)
         .map_err(|_| Reason::Malformed)
 }
 
 struct Header {
     algorithm: Algorithm,
-    kid: Option<Box<str>>,
-    typ: Option<Box<str>>,
+    kid: Option<Word>,
+    typ: Option<Word>,
 }
 
 impl Header {
-    fn parse(header: &[u8]) -> Result<Header, Reason> {
+    fn parse(header: &str) -> Result<Header, Reason> {
         if header.len() > MAX_HEADER {
             return Err(Reason::Malformed);
         }
-        let text = std::str::from_utf8(header).map_err(|_| Reason::Malformed)?;
         let (mut alg, mut kid, mut typ, mut unsupported) = (None, None, None, false);
-        json::strict_object(text, |name, value| match name {
+        json::strict_object(Value::new(header), |name, value| match name {
             b"alg" => alg = Some(value),
             b"kid" => kid = Some(value),
             b"typ" => typ = Some(value),
@@ -120,7 +154,7 @@ impl Header {
         })
         .map_err(|json::Malformed| Reason::Malformed)?;
         let alg = alg.and_then(json::string).ok_or(Reason::Malformed)?;
-        let (kid, typ) = (optional_string(kid)?, optional_string(typ)?);
+        let (kid, typ) = (word(kid, header)?, word(typ, header)?);
         if unsupported {
             return Err(Reason::Unsupported);
         }
@@ -133,13 +167,15 @@ impl Header {
     }
 }
 
-fn optional_string(value: Option<&str>) -> Result<Option<Box<str>>, Reason> {
-    match value {
-        None => Ok(None),
-        Some(value) => json::string(value)
-            .map(|text| Some(text.into()))
-            .ok_or(Reason::Malformed),
-    }
+fn word(value: Option<Value<'_>>, header: &str) -> Result<Option<Word>, Reason> {
+    let Some(value) = value else {
+        return Ok(None);
+    };
+    let text = json::string(value).ok_or(Reason::Malformed)?;
+    Ok(Some(match Span::of_part(header, &text) {
+        Some(span) => Word::Plain(span),
+        None => Word::Escaped(text.into_owned()),
+    }))
 }
 
 #[cfg(test)]

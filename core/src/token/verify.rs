@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use super::claims::{Claimed, Claims};
 use super::jose::UnverifiedToken;
 use crate::algorithm::{Algorithm, AlgorithmSet};
-use crate::json;
+use crate::json::{self, Value};
 use crate::keys::{KeyId, KeySet};
 use crate::reason::Reason;
 use crate::session::Session;
@@ -17,13 +17,11 @@ use crate::span::{Buffer, Span};
 /// every request.
 #[derive(Debug)]
 pub struct VerifiedToken {
-    /// Its buffer holds every text of the token.
+    /// Holds every text of the token.
     session: Session,
     claims: Claimed,
-    payload: Span,
-    /// The payload as compact JSON, made when first asked for; `None` when the payload is that
-    /// already.
-    compact: OnceLock<Option<Box<str>>>,
+    /// The payload as compact JSON, unless it is that already; made when first asked for.
+    compact: OnceLock<Box<str>>,
     /// See [`VerifiedToken::mark`].
     mark: OnceLock<[u8; 16]>,
     typ: Option<Span>,
@@ -54,13 +52,12 @@ pub fn verify(
     if !allowed.contains(algorithm) {
         return Err(Reason::UnsupportedAlgorithm);
     }
-    let key_id = keys.check_signature(token.kid(), algorithm, token.signed, &token.signature)?;
-    let payload = std::str::from_utf8(&token.payload).map_err(|_| Reason::Malformed)?;
+    let key_id = keys.check_signature(token.kid(), algorithm, token.signed, token.signature())?;
+    let payload = std::str::from_utf8(token.payload()).map_err(|_| Reason::Malformed)?;
     let mut buffer = Buffer::new(payload);
     let claims = Claimed::parse(payload, &mut buffer)?;
     Ok(VerifiedToken {
-        payload: buffer.payload(),
-        typ: token.typ.as_deref().map(|typ| buffer.push(typ)),
+        typ: token.typ().map(|typ| buffer.push(typ)),
         session: Session::of_claims(&claims, buffer),
         claims,
         compact: OnceLock::new(),
@@ -74,7 +71,7 @@ pub fn verify(
 impl VerifiedToken {
     /// The claims this crate knows.
     pub fn claims(&self) -> Claims<'_> {
-        self.claims.read(self.session.buffer())
+        self.claims.read(self.session.texts())
     }
 
     /// What the token says of the caller, rendered as the resolver would.
@@ -106,17 +103,18 @@ impl VerifiedToken {
 
     /// The header's `typ`.
     pub fn typ(&self) -> Option<&str> {
-        self.typ.map(|typ| typ.of(self.session.buffer()))
+        self.typ.map(|typ| self.session.texts().get(typ))
     }
 
     /// All claims as compact JSON: the payload without white space between its tokens, numbers
     /// digit for digit, and no raw control character.
     pub fn claims_json(&self) -> &str {
-        let compact = self.compact.get_or_init(|| {
-            let compact = json::compact(self.payload());
-            (*compact != *self.payload()).then(|| compact.into())
-        });
-        compact.as_deref().unwrap_or_else(|| self.payload())
+        match self.claims.is_compact {
+            true => self.payload(),
+            false => self
+                .compact
+                .get_or_init(|| json::compact(self.payload()).into()),
+        }
     }
 
     /// The text of one top-level claim, as `$authgear_claim_NAME` shows it.
@@ -141,10 +139,10 @@ impl VerifiedToken {
                 alike.push(value);
             }
         };
-        json::strict_object(self.payload(), each).ok()?;
+        json::strict_object(Value::new(self.payload()), each).ok()?;
         match (exact, &alike[..]) {
             (Some(value), _) => json::shown(value),
-            (None, [only]) => json::shown(only),
+            (None, [only]) => json::shown(*only),
             _ => None,
         }
     }
@@ -152,27 +150,29 @@ impl VerifiedToken {
     /// As [`VerifiedToken::claim_text`], for a claim inside others: each step is one name. An empty
     /// path names no claim. Below the top level a name may occur twice, and the last counts.
     pub fn claim_path_text(&self, path: &[impl AsRef<str>]) -> Option<String> {
-        if path.is_empty() {
-            return None;
-        }
-        let value = path.iter().try_fold(self.payload(), |object, name| {
-            json::member(object, name.as_ref())
-        })?;
+        let (first, rest) = path.split_first()?;
+        let claim = json::member(Value::new(self.payload()), first.as_ref())?;
+        let value = rest
+            .iter()
+            .try_fold(claim, |object, name| json::member(object, name.as_ref()))?;
         json::shown(value)
     }
 
     fn payload(&self) -> &str {
-        self.payload.of(self.session.buffer())
+        self.session.texts().payload()
     }
 
     /// About how many bytes this takes, for a cache that is bounded by memory.
     ///
     /// Counts the compact JSON too where it may be made later.
     pub fn size(&self) -> usize {
-        let compact = match json::may_be_loose(self.payload()) {
-            true => self.payload().len(),
-            false => 0,
+        let compact = match self.claims.is_compact {
+            true => 0,
+            false => self.payload().len(),
         };
-        size_of::<VerifiedToken>() + self.session.buffer().len() + self.claims.heap_size() + compact
+        size_of::<VerifiedToken>()
+            + self.session.texts().heap_size()
+            + self.claims.heap_size()
+            + compact
     }
 }

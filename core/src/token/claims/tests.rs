@@ -2,8 +2,8 @@ use super::*;
 
 const REQUIRED: &str = r#""exp":2000000000,"sub":"user""#;
 
-/// Claims with their buffer.
-struct Read(Box<str>, Claimed);
+/// Claims with their texts.
+struct Read(span::Texts, Claimed);
 
 impl Read {
     fn claims(&self) -> Claims<'_> {
