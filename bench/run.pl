@@ -13,10 +13,12 @@ use List::Util qw(shuffle);
 
 my $rounds = $ENV{ROUNDS} || 12;
 # Tokens never sent before, for each round.
-my $unseen = $ENV{UNSEEN} || 1_500;
+my $unseen = $ENV{UNSEEN} || 2_000;
 # In rotation; for each row and round, each once.
 my $seen = 10_000;
 my $sessions = 1_000;
+# Requests of one stretch; the numbers above are multiples of it.
+my $stretch = 1_000;
 my @rows = rows($ENV{ROWS});
 srand 1;
 $| = 1;
@@ -39,6 +41,7 @@ my %lines = (
 );
 
 my $floor = floor($standin, @{ $lines{seen} }[0 .. 1999]);
+my @floor;
 my ($bare, @others) = @rows;
 my %measured;
 for my $round (1 .. $rounds) {
@@ -46,40 +49,57 @@ for my $round (1 .. $rounds) {
     $lines{unseen} = [@tokens[$from .. $from + $unseen - 1]];
     for my $row (shuffle grep { ($round - 1) % ($_->{every} // 1) == 0 } @others) {
         print STDERR "\r\e[Kround $round of $rounds: $row->{name}" if -t STDERR;
-        # Just before, for the machine may be another one a minute later.
-        my ($base) = measure($bare, $row->{send} eq 'sessions' ? 'sessions' : 'seen');
-        my ($cpu, $resolver) = measure($row, $row->{send});
         my $result = $measured{ $row->{name} } //= {};
-        push @{ $result->{base} }, $base;
-        push @{ $result->{over} }, $cpu - $base;
-        push @{ $result->{resolver} }, $resolver;
+        my %found = measure($row);
+        push @{ $result->{$_} }, @{ $found{$_} } for keys %found;
     }
-    push @{ $measured{floor} }, $floor->();
 }
 print STDERR "\r\e[K" if -t STDERR;
+$measured{floor} = \@floor;
 my %side = (
     memory => memory(\%values, @tokens),
     latency => latency(\%values, $rounds, @{ $lines{seen} }[0 .. 999]),
 );
 report(\@rows, \%measured, \%side, grep { $_ eq '--markdown' } @ARGV);
 
-# One stretch of a row: CPU time of nginx's worker and of the resolver, in
-# microseconds per request.
+# A round of a row, in microseconds per request: CPU time of the bare server, what the row took more,
+# and CPU time of the resolver.
 sub measure {
-    my ($row, $send) = @_;
+    my ($row) = @_;
     my $server = $server{ $row->{server} // 'rows' };
     my $url = "http://$server->{listen}$row->{path}";
-    my $lines = $lines{$send};
-    my $is_unseen = $send eq 'unseen';
+    my $lines = $lines{ $row->{send} };
+    my $is_unseen = $row->{send} eq 'unseen';
+    my $bare_url = "http://$server{rows}{listen}$bare->{path}";
+    my $bare_lines = $is_unseen ? $lines{seen} : $lines;
 
     # Caches then hold what is sent next, or, for unseen tokens, none of it.
     send_requests($url, $lines, requests => $seen) if $row->{auth} && !$row->{asks} && !$is_unseen;
     my $asked = settle($standin);
-    my @before = map { cpu_time($_) } $server->{worker}, $standin->{pid};
-    my ($count) = send_requests($url, $lines,
-        $row->{seconds} ? (seconds => $row->{seconds}) : (requests => $is_unseen ? $unseen : $seen));
+    my $resolver = cpu_time($standin->{pid});
+    my $count = 0;
+    my (@base, @over);
+    for my $piece (0 .. ($row->{seconds} ? 0 : ($is_unseen ? $unseen : $seen) / $stretch - 1)) {
+        my @part = map { $_ % @$lines } $piece * $stretch .. ($piece + 1) * $stretch - 1;
+        my %cost;
+        my %stretch = (
+            bare => sub { stretch($server{rows}, $bare_url, [@$bare_lines[@part]], requests => $stretch) },
+            row => sub {
+                return stretch($server, $url, $lines, seconds => $row->{seconds}) if $row->{seconds};
+                return stretch($server, $url, [@$lines[@part]], requests => $stretch);
+            },
+        );
+        # Side by side, for the machine may be another one a second later.
+        for my $which ($piece % 2 ? qw(row bare) : qw(bare row)) {
+            ($cost{$which}, my $sent) = $stretch{$which}->();
+            $count += $sent if $which eq 'row';
+        }
+        push @base, $cost{bare};
+        push @over, $cost{row} - $cost{bare};
+        push @floor, $floor->() if $row->{beside_floor};
+    }
     $asked = settle($standin) - $asked;
-    my @after = map { cpu_time($_) } $server->{worker}, $standin->{pid};
+    $resolver = 1e6 * (cpu_time($standin->{pid}) - $resolver) / $count;
 
     # wrk does not count those that are on their way when it ends, one for each connection.
     my $per_request = $asked / $count;
@@ -87,5 +107,13 @@ sub measure {
         if defined $row->{asks} && abs($per_request - $row->{asks}) > 0.02;
     check_user($url, $lines->[0]) if $row->{auth};
     check_source("http://$server->{listen}/source", $lines->[0], $row->{source}) if $row->{source};
-    return map { 1e6 * ($after[$_] - $before[$_]) / $count } 0, 1;
+    return (base => \@base, over => \@over, resolver => [$resolver]);
+}
+
+# CPU time of the server's worker per request, and the number of requests.
+sub stretch {
+    my ($server, $url, $lines, %option) = @_;
+    my $before = cpu_time($server->{worker});
+    my ($count) = send_requests($url, $lines, %option);
+    return (1e6 * (cpu_time($server->{worker}) - $before) / $count, $count);
 }

@@ -19,7 +19,8 @@ our @EXPORT_OK = qw($directory cpu_time on_core private_bytes start_nginx start_
 our $directory = 'build/bench/run';
 
 # The last core that this process may use has all of a run. So nothing sleeps while a
-# stretch lasts, and nothing is waked on another core, which costs at random.
+# stretch lasts, and nothing is waked on another core, which costs at random. Nobody
+# interrupts whom: the more a request took, the more often it would happen to it.
 my $core = core();
 my @running;
 my $main_process = $$;
@@ -31,7 +32,7 @@ sub core {
 }
 
 # A command, as it runs there.
-sub on_core { return ('taskset', '-c', $core, @_) }
+sub on_core { return ('chrt', '--batch', '0', 'taskset', '-c', $core, @_) }
 
 # CPU seconds of a process, all its threads since its start, by the kernel's own
 # clock: what clock_getcpuclockid(3) returns.

@@ -18,7 +18,8 @@ sub report {
 
     my ($bare, @others) = @$rows;
     my %cost = map { $_->{name} => median(@{ $measured->{ $_->{name} }{over} }) } @others;
-    $cost{floor} = median(@{ $measured->{floor} });
+    my @floor = @{ $measured->{floor} };
+    $cost{floor} = median(@floor) if @floor;
 
     my @table = ['', 'nginx, µs', 'middle half', '× keep-alive', '× cache hit', 'resolver, µs', 'at most'];
     my @bare = map { @{ $measured->{ $_->{name} }{base} } } @others;
@@ -35,7 +36,7 @@ sub report {
             join('; ', map { bound($_, $cost, \%cost) } @{ $row->{bound} || [] }),
         ];
     }
-    push @table, ['RS256 in aws-lc, parsed key kept', number($cost{floor}), spread(@{ $measured->{floor} }), ('') x 4];
+    push @table, ['RS256 in aws-lc, parsed key kept', number($cost{floor}), spread(@floor), ('') x 4] if @floor;
     $print->(@table);
 
     my ($memory, $latency) = @$side{qw(memory latency)};
