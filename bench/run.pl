@@ -96,7 +96,7 @@ sub measure {
         }
         push @base, $cost{bare};
         push @over, $cost{row} - $cost{bare};
-        push @floor, $floor->() if $row->{beside_floor};
+        push @floor, $floor->() if $row->{floor};
     }
     $asked = settle($standin) - $asked;
     $resolver = 1e6 * (cpu_time($standin->{pid}) - $resolver) / $count;

@@ -19,24 +19,25 @@ sub report {
     my ($bare, @others) = @$rows;
     my %cost = map { $_->{name} => median(@{ $measured->{ $_->{name} }{over} }) } @others;
     my @floor = @{ $measured->{floor} };
-    $cost{floor} = median(@floor) if @floor;
 
-    my @table = ['', 'nginx, µs', 'middle half', '× keep-alive', '× cache hit', 'resolver, µs', 'at most'];
+    my @table = ['', 'nginx, µs', 'middle half', '% of bare', '× keep-alive', '× cache hit', 'resolver, µs', 'at most'];
     my @bare = map { @{ $measured->{ $_->{name} }{base} } } @others;
-    push @table, [$bare->{name}, number(median(@bare)), spread(@bare), ('') x 4];
+    push @table, [$bare->{name}, number(median(@bare)), spread(@bare), ('') x 5];
     for my $row (@others) {
-        my ($over, $resolver) = @{ $measured->{ $row->{name} } }{qw(over resolver)};
+        my ($base, $over, $resolver) = @{ $measured->{ $row->{name} } }{qw(base over resolver)};
         my $cost = $cost{ $row->{name} };
         push @table, [
             $row->{name},
             signed($cost),
             spread(@$over),
+            sprintf('%+.0f', 100 * median(map { $over->[$_] / $base->[$_] } 0 .. $#$over)),
             map({ ratio($cost, $cost{"auth_request, $_"}) } 'keep-alive', 'proxy_cache hit'),
             ($row->{asks} // 1) ? number(median(@$resolver)) : '',
-            join('; ', map { bound($_, $cost, \%cost) } @{ $row->{bound} || [] }),
+            join('; ', map({ bound($_, $cost, \%cost) } @{ $row->{bound} || [] }),
+                $row->{floor} ? beside_floor($over, \@floor) : ()),
         ];
     }
-    push @table, ['RS256 in aws-lc, parsed key kept', number($cost{floor}), spread(@floor), ('') x 4] if @floor;
+    push @table, ['RS256 in aws-lc, parsed key kept', number(median(@floor)), spread(@floor), ('') x 5] if @floor;
     $print->(@table);
 
     my ($memory, $latency) = @$side{qw(memory latency)};
@@ -70,6 +71,14 @@ sub bound {
     my $most = $limit->($costs) or return "$text: not measured";
     $text .= ' = ' . number($most) if $text !~ /^[\d.]+ µs$/;
     return "$text: " . verdict($cost <= $most);
+}
+
+# Each stretch against the crypto measured just after it.
+sub beside_floor {
+    my ($over, $floor) = @_;
+    my @ratios = map { $over->[$_] / $floor->[$_] } 0 .. $#$floor;
+    my ($low, $ratio, $high) = map { sprintf '%.2f', quantile($_, @ratios) } 1 / 4, 1 / 2, 3 / 4;
+    return "1.25 × aws-lc: $ratio ($low to $high), " . verdict($ratio <= 1.25);
 }
 
 sub verdict { return $_[0] ? 'met' : 'NOT MET' }

@@ -132,6 +132,32 @@ fn three_segments() {
 }
 
 #[test]
+fn another_decoder_comes_to_the_same_judgement() {
+    // Around what is decoded at a time: 3 bytes, 24 bytes.
+    for length in [1, 2, 3, 4, 23, 24, 25, 47, 48, 49, 71, 72, 73, 97] {
+        let bytes: Vec<u8> = (0..length).map(|i| (i * 151 + 7) as u8).collect();
+        let text = encode(&bytes).into_bytes();
+        for at in 0..text.len() {
+            for byte in 0..=u8::MAX {
+                let mut text = text.clone();
+                text[at] = byte;
+                let mut ours = b"before".to_vec();
+                let verdict = decode(&text, &mut ours);
+                let theirs = URL_SAFE_NO_PAD.decode(&text);
+                assert_eq!(verdict.is_ok(), theirs.is_ok(), "{text:?}");
+                if let Ok(theirs) = theirs {
+                    assert_eq!(ours, [b"before", &theirs[..]].concat(), "{text:?}");
+                }
+            }
+            let mut decoded = Vec::new();
+            let verdict = decode(&text[..at], &mut decoded);
+            let theirs = URL_SAFE_NO_PAD.decode(&text[..at]);
+            assert_eq!(verdict.is_ok(), theirs.is_ok() && at > 0, "{at} of {length}");
+        }
+    }
+}
+
+#[test]
 fn base64url_is_strict_in_every_segment() {
     // Bytes whose text differs between the alphabets: "-_" and "+/".
     let odd = b"{\"alg\":\"RS256\",\"x\":\"\xc3\xbf\xc3\xbe>>>???\"}";
