@@ -1,7 +1,5 @@
 //! What a JWT says: it was verified before, or is verified now.
 
-#[cfg(target_arch = "x86_64")]
-use core::ptr;
 use std::rc::Rc;
 
 use authgear_core::keys::freshness::Need;
@@ -51,14 +49,7 @@ fn look_up(
     tenant: &Tenant,
     token: &[u8],
 ) -> Known {
-    let found = worker::with_tokens(r, |cache| {
-        let digest = cache.digest(&tenant.id, token)?;
-        let token = cache.get(&digest);
-        if let Some(token) = &token {
-            load_ahead(token);
-        }
-        Some((digest, token))
-    });
+    let found = worker::with_tokens(r, |cache| cache.look_up(&tenant.id, token, load_ahead));
     let Some((digest, token)) = found.flatten() else {
         return Known::default();
     };
@@ -68,23 +59,24 @@ fn look_up(
     }
 }
 
-/// Tells the processor that all of a token will be read: one of thousands is in none of its faster
-/// caches, and is then fetched at once and not line by line.
+/// Tells the processor that memory will be read: what is in none of its faster caches is then fetched
+/// while it does something else, and at once, not line by line.
 #[cfg(target_arch = "x86_64")]
-fn load_ahead(token: &VerifiedToken) {
+fn load_ahead(start: *const u8, length: usize) {
     use core::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
     /// Bytes of a cache line.
     const LINE: usize = 64;
-    for at in (0..size_of_val(token)).step_by(LINE) {
-        let line = ptr::from_ref(token).cast::<i8>().wrapping_add(at);
+    let before = start.addr() % LINE;
+    let first = start.wrapping_sub(before);
+    for at in (0..before + length).step_by(LINE) {
         // SAFETY: the instruction is part of SSE, which every x86-64 has. It is a hint that reads
-        // nothing, and the address lies in the token.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
+        // nothing, so that any address will do.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(at).cast()) };
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn load_ahead(_: &VerifiedToken) {}
+fn load_ahead(_: *const u8, _: usize) {}
 
 /// What the JWT itself says.
 pub fn verdict(

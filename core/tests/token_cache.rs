@@ -104,6 +104,89 @@ fn the_least_recently_used_goes_first() {
 }
 
 #[test]
+fn any_order_of_use_leaves_what_was_used_last() {
+    const ROOM: usize = 8;
+    const NUMBERS: usize = 20;
+    let signers = [Tokens::new(), Tokens::new()];
+    let tokens: Vec<[Rc<VerifiedToken>; 2]> = (0..NUMBERS)
+        .map(|number| {
+            signers
+                .each_ref()
+                .map(|signer| signer.of(payload(&number.to_string())))
+        })
+        .collect();
+    let mut cache = cache(ROOM);
+    let digests: Vec<TokenDigest> = (0..NUMBERS).map(|n| digest(&cache, n)).collect();
+    // What has to be there, the least recently used first: its number and its signer's.
+    let mut model: Vec<(usize, usize)> = Vec::new();
+    let (mut random, mut found, mut forgotten) = (1u64, 0, 0);
+    for _ in 0..50_000 {
+        random = random
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        let (number, signer) = (
+            (random >> 33) as usize % NUMBERS,
+            (random >> 60) as usize % 2,
+        );
+        let place = model.iter().position(|(own, _)| *own == number);
+        match random >> 50 & 63 {
+            0 => {
+                cache.forget_key(tokens[0][signer].key_id());
+                forgotten += model.len();
+                model.retain(|(_, own)| *own != signer);
+                forgotten -= model.len();
+            }
+            1..32 => {
+                cache.put(digests[number], Rc::clone(&tokens[number][signer]), NOW);
+                match place {
+                    Some(place) => drop(model.remove(place)),
+                    None if model.len() == ROOM => drop(model.remove(0)),
+                    None => {}
+                }
+                model.push((number, signer));
+            }
+            _ => {
+                let token = cache.get(&digests[number]);
+                let expected = place.map(|place| model.remove(place));
+                model.extend(expected);
+                let expected = expected.map(|(number, signer)| &tokens[number][signer]);
+                assert_eq!(token.is_some(), expected.is_some());
+                if let (Some(token), Some(expected)) = (token, expected) {
+                    assert!(Rc::ptr_eq(&token, expected));
+                    found += 1;
+                }
+            }
+        }
+    }
+    assert!(found > 5_000 && forgotten > 1_000, "{found} {forgotten}");
+}
+
+#[test]
+fn a_look_up_finds_the_same_token_and_says_what_it_will_read() {
+    let mut cache = cache(4);
+    let tokens = Tokens::new();
+    let text = tokens.signer.token("k", payload("1"));
+    let told = std::cell::RefCell::new(Vec::new());
+    let ahead = |start: *const u8, length: usize| told.borrow_mut().push((start, length));
+
+    let (digest, found) = cache.look_up(&SOURCE, text.as_bytes(), ahead).unwrap();
+    assert!(found.is_none());
+    assert_eq!(Some(digest), cache.digest(&SOURCE, text.as_bytes()));
+    let token = tokens.of(payload("1"));
+    cache.put(digest, Rc::clone(&token), NOW);
+
+    told.borrow_mut().clear();
+    let (_, found) = cache.look_up(&SOURCE, text.as_bytes(), ahead).unwrap();
+    assert!(Rc::ptr_eq(&found.unwrap(), &token));
+    let last = (Rc::as_ptr(&token).cast(), size_of::<VerifiedToken>());
+    assert_eq!(told.borrow().len(), 3, "bucket, entry, token");
+    assert_eq!(told.borrow()[2], last);
+    assert!(cache
+        .look_up(&SOURCE, &[b'a'; 16 * 1024 + 1], ahead)
+        .is_none());
+}
+
+#[test]
 fn tokens_of_authgears_size_all_have_room() {
     let mut cache = cache(64);
     Tokens::new().fill(&mut cache, 0..64);

@@ -4,8 +4,6 @@
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
-use hashbrown::HashTable;
-use lru_slab::LruSlab;
 use polyval::universal_hash::UniversalHash;
 use polyval::Polyval;
 
@@ -17,19 +15,16 @@ use crate::keys::KeyId;
 /// Bytes for one token, on average over the cache. A token of Authgear's takes three quarters of it.
 pub const TOKEN_SIZE: usize = 2048;
 
-/// What an entry takes beside its token: the place in the list with the digest, and that in the
-/// hash table, both when they are least full, with the allocator's own.
-const ENTRY_SIZE: usize = 128;
+/// What an entry takes beside its token: itself, when half of the list is empty, its bucket and the
+/// allocator's own.
+const ENTRY_SIZE: usize = 2 * size_of::<Entry>() + 32;
 
 /// Tells tokens apart without keeping them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TokenDigest(u128);
-
-impl TokenDigest {
-    /// Nobody chooses a digest, so a part of it is hash enough.
-    fn hash(self) -> u64 {
-        self.0 as u64
-    }
+pub struct TokenDigest {
+    digest: u128,
+    /// Chooses the bucket.
+    aim: u64,
 }
 
 /// The tokens that were verified last, the least recently used of which go first.
@@ -40,22 +35,48 @@ impl TokenDigest {
 /// what SipHash takes where the processor multiplies without carry. The digest covers the source of
 /// the keys: a token that was verified for one is unknown to any other. Whoever takes a token out
 /// still has to ask [`VerifiedToken::is_backed_by`] and the rules of the location.
+///
+/// The bucket is chosen by a keyed hash of the token's last characters, which are those of its
+/// signature: nobody but the issuer fills one on purpose. So it is known before the digest is, and the
+/// processor fetches the entry meanwhile: among thousands of tokens that takes as long as the digest.
 pub struct TokenCache {
     polyval: Polyval,
+    aim_key: u64,
     capacity: NonZeroUsize,
-    /// Where in `tokens` each is, by its digest.
-    places: HashTable<u32>,
-    /// Side by side, so that to find one and to move it to the front takes few cache lines.
-    tokens: LruSlab<Entry>,
+    /// The first entry of each, as many as a power of two.
+    buckets: Box<[Place]>,
+    entries: Vec<Entry>,
+    /// Entries without a token, one leading to the next as in a bucket.
+    free: Place,
+    newest: Place,
+    oldest: Place,
+    count: usize,
     /// What the entries take together, about.
     size: usize,
 }
 
+/// The number of an entry from 1, or 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place(u32);
+
+impl Place {
+    const NONE: Place = Place(0);
+
+    fn index(self) -> Option<usize> {
+        (self.0 as usize).checked_sub(1)
+    }
+}
+
+#[derive(Debug)]
 struct Entry {
     digest: TokenDigest,
-    token: Rc<VerifiedToken>,
+    token: Option<Rc<VerifiedToken>>,
     /// What both take; the token itself need not be looked at again to be dropped.
     size: usize,
+    /// The next in the bucket.
+    next: Place,
+    newer: Place,
+    older: Place,
 }
 
 impl TokenCache {
@@ -65,12 +86,18 @@ impl TokenCache {
     ///
     /// When the system has no randomness to give.
     pub fn new(capacity: NonZeroUsize) -> Result<TokenCache, NoRandomness> {
+        let [key, aim_key] = [random_key()?, random_key()?];
         Ok(TokenCache {
-            polyval: Polyval::new(&random_key()?.into()),
+            polyval: Polyval::new(&key.into()),
+            aim_key: u128::from_ne_bytes(aim_key) as u64,
             capacity,
+            buckets: vec![Place::NONE; capacity.get().next_power_of_two()].into(),
             // Their memory grows with what is in them.
-            places: HashTable::new(),
-            tokens: LruSlab::new(),
+            entries: Vec::new(),
+            free: Place::NONE,
+            newest: Place::NONE,
+            oldest: Place::NONE,
+            count: 0,
             size: 0,
         })
     }
@@ -82,22 +109,66 @@ impl TokenCache {
 
     /// What a token is found by, for one source of keys; `None` for what is too long to be a token.
     pub fn digest(&self, source: &[u8; 32], token: &[u8]) -> Option<TokenDigest> {
+        self.digest_meanwhile(source, token, |_| {})
+    }
+
+    /// As [`TokenCache::digest`]; `halfway` is called in between, with what chooses the bucket.
+    fn digest_meanwhile(
+        &self,
+        source: &[u8; 32],
+        token: &[u8],
+        halfway: impl FnOnce(u64),
+    ) -> Option<TokenDigest> {
         if token.len() > MAX_TOKEN {
             return None;
         }
+        let aim = self.aim(token);
         let mut polyval = self.polyval.clone();
         // Blocks are filled up with zeros, so the length tells such texts apart. It stands first, and
         // the source has a fixed length.
         polyval.update_padded(&(token.len() as u128).to_le_bytes());
         polyval.update_padded(source);
-        polyval.update_padded(token);
-        Some(TokenDigest(u128::from_ne_bytes(polyval.finalize().into())))
+        // Whole blocks.
+        let (first, second) = token.split_at(token.len() / 32 * 16);
+        polyval.update_padded(first);
+        halfway(aim);
+        polyval.update_padded(second);
+        let digest = u128::from_ne_bytes(polyval.finalize().into());
+        Some(TokenDigest { digest, aim })
+    }
+
+    /// A token's digest, and the token if it is here, which is then the most recently used one.
+    ///
+    /// `load_ahead` is told of memory, by where it begins and its length, that will be read soon.
+    pub fn look_up(
+        &mut self,
+        source: &[u8; 32],
+        token: &[u8],
+        load_ahead: impl Fn(*const u8, usize),
+    ) -> Option<(TokenDigest, Option<Rc<VerifiedToken>>)> {
+        let ahead = |entry: &Entry| {
+            load_ahead(std::ptr::from_ref(entry).cast(), size_of_val(entry));
+        };
+        let bucket: *const Place = &self.buckets[self.bucket(self.aim(token))];
+        load_ahead(bucket.cast(), size_of::<Place>());
+        let digest = self.digest_meanwhile(source, token, |aim| {
+            self.entry(self.buckets[self.bucket(aim)]).map(ahead);
+        })?;
+        let token = self.get(&digest);
+        if let Some(token) = &token {
+            load_ahead(Rc::as_ptr(token).cast(), size_of_val(&**token));
+        }
+        Some((digest, token))
     }
 
     /// The token of that digest, which is then the most recently used one.
     pub fn get(&mut self, digest: &TokenDigest) -> Option<Rc<VerifiedToken>> {
-        let place = self.place(digest)?;
-        Some(Rc::clone(&self.tokens.get_mut(place).token))
+        let place = self.find(digest)?;
+        if place != self.newest {
+            self.unlink(place);
+            self.link(place);
+        }
+        self.entry(place)?.token.clone()
     }
 
     /// Keeps a token, unless it has expired at the time `now`, in Unix seconds, or is larger than
@@ -109,52 +180,143 @@ impl TokenCache {
         if !is_alive || size > limit {
             return;
         }
-        if let Some(place) = self.place(&digest) {
+        if let Some(place) = self.find(&digest) {
             self.remove(place);
         }
-        while self.size + size > limit || self.tokens.len() as usize >= self.capacity.get() {
-            let Some(oldest) = self.tokens.lru() else {
+        while self.size + size > limit || self.count >= self.capacity.get() {
+            if self.oldest == Place::NONE {
                 return;
-            };
-            self.remove(oldest);
+            }
+            self.remove(self.oldest);
         }
-        self.size += size;
-        let place = self.tokens.insert(Entry {
+        let bucket = self.bucket(digest.aim);
+        let entry = Entry {
             digest,
-            token,
+            token: Some(token),
             size,
-        });
-        let tokens = &self.tokens;
-        self.places.insert_unique(digest.hash(), place, |&place| {
-            tokens.peek(place).digest.hash()
-        });
+            next: self.buckets[bucket],
+            newer: Place::NONE,
+            older: Place::NONE,
+        };
+        let place = self.free;
+        let place = match self.entry_mut(place) {
+            Some(free) => {
+                let next = std::mem::replace(free, entry).next;
+                self.free = next;
+                place
+            }
+            None => {
+                let Ok(number) = u32::try_from(self.entries.len() + 1) else {
+                    return;
+                };
+                self.entries.push(entry);
+                Place(number)
+            }
+        };
+        self.buckets[bucket] = place;
+        self.link(place);
+        self.count += 1;
+        self.size += size;
     }
 
     /// Drops every token that the key signed.
     pub fn forget_key(&mut self, key: &KeyId) {
-        let tokens = self.tokens.iter();
-        let signed: Vec<u32> = tokens
-            .filter(|(_, entry)| entry.token.key_id() == key)
-            .map(|(place, _)| place)
-            .collect();
-        for place in signed {
-            self.remove(place);
+        let mut place = self.newest;
+        while let Some(entry) = self.entry(place) {
+            let older = entry.older;
+            if entry
+                .token
+                .as_ref()
+                .is_some_and(|token| token.key_id() == key)
+            {
+                self.remove(place);
+            }
+            place = older;
         }
     }
 
-    fn place(&self, digest: &TokenDigest) -> Option<u32> {
-        let is_it = |&place: &u32| self.tokens.peek(place).digest == *digest;
-        self.places.find(digest.hash(), is_it).copied()
+    /// A hash of the token's last characters.
+    fn aim(&self, token: &[u8]) -> u64 {
+        let end = token.last_chunk().copied().map_or(0, u64::from_ne_bytes);
+        // The golden ratio's bits carry every bit of the factor into the upper ones.
+        (end ^ self.aim_key).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
-    fn remove(&mut self, place: u32) {
-        let entry = self.tokens.remove(place);
-        self.size -= entry.size;
-        if let Ok(found) = self
-            .places
-            .find_entry(entry.digest.hash(), |&found| found == place)
-        {
-            found.remove();
+    fn bucket(&self, aim: u64) -> usize {
+        (aim >> 32) as usize & (self.buckets.len() - 1)
+    }
+
+    fn entry(&self, place: Place) -> Option<&Entry> {
+        self.entries.get(place.index()?)
+    }
+
+    fn entry_mut(&mut self, place: Place) -> Option<&mut Entry> {
+        self.entries.get_mut(place.index()?)
+    }
+
+    fn find(&self, digest: &TokenDigest) -> Option<Place> {
+        let mut place = self.buckets[self.bucket(digest.aim)];
+        while let Some(entry) = self.entry(place) {
+            if entry.digest == *digest {
+                return Some(place);
+            }
+            place = entry.next;
+        }
+        None
+    }
+
+    /// Makes a place the most recently used one.
+    fn link(&mut self, place: Place) {
+        let older = std::mem::replace(&mut self.newest, place);
+        if let Some(entry) = self.entry_mut(place) {
+            (entry.newer, entry.older) = (Place::NONE, older);
+        }
+        match self.entry_mut(older) {
+            Some(entry) => entry.newer = place,
+            None => self.oldest = place,
+        }
+    }
+
+    /// Takes a place out of the order of use.
+    fn unlink(&mut self, place: Place) {
+        let Some(&Entry { newer, older, .. }) = self.entry(place) else {
+            return;
+        };
+        match self.entry_mut(newer) {
+            Some(entry) => entry.older = older,
+            None => self.newest = older,
+        }
+        match self.entry_mut(older) {
+            Some(entry) => entry.newer = newer,
+            None => self.oldest = newer,
+        }
+    }
+
+    fn remove(&mut self, place: Place) {
+        self.unlink(place);
+        let free = self.free;
+        let Some(entry) = self.entry_mut(place) else {
+            return;
+        };
+        let (size, aim) = (entry.size, entry.digest.aim);
+        let next = std::mem::replace(&mut entry.next, free);
+        entry.token = None;
+        self.free = place;
+        self.count -= 1;
+        self.size -= size;
+
+        let bucket = self.bucket(aim);
+        let mut before = self.buckets[bucket];
+        if before == place {
+            self.buckets[bucket] = next;
+            return;
+        }
+        while let Some(entry) = self.entry_mut(before) {
+            if entry.next == place {
+                entry.next = next;
+                return;
+            }
+            before = entry.next;
         }
     }
 }

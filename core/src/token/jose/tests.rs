@@ -152,7 +152,11 @@ fn another_decoder_comes_to_the_same_judgement() {
             let mut decoded = Vec::new();
             let verdict = decode(&text[..at], &mut decoded);
             let theirs = URL_SAFE_NO_PAD.decode(&text[..at]);
-            assert_eq!(verdict.is_ok(), theirs.is_ok() && at > 0, "{at} of {length}");
+            assert_eq!(
+                verdict.is_ok(),
+                theirs.is_ok() && at > 0,
+                "{at} of {length}"
+            );
         }
     }
 }
