@@ -79,13 +79,13 @@ sub measure {
     my $resolver = cpu_time($standin->{pid});
     my $count = 0;
     my (@base, @over);
-    for my $piece (0 .. ($row->{seconds} ? 0 : ($is_unseen ? $unseen : $seen) / $stretch - 1)) {
+    for my $piece (0 .. ($row->{seconds} || ($is_unseen ? $unseen : $seen) / $stretch) - 1) {
         my @part = map { $_ % @$lines } $piece * $stretch .. ($piece + 1) * $stretch - 1;
         my %cost;
         my %stretch = (
             bare => sub { stretch($server{rows}, $bare_url, [@$bare_lines[@part]], requests => $stretch) },
             row => sub {
-                return stretch($server, $url, $lines, seconds => $row->{seconds}) if $row->{seconds};
+                return stretch($server, $url, $lines, seconds => 1) if $row->{seconds};
                 return stretch($server, $url, [@$lines[@part]], requests => $stretch);
             },
         );

@@ -9,6 +9,7 @@ use std::fmt;
 use memchr::memchr;
 use serde::de::{Deserializer, Error, Visitor};
 
+use crate::fingerprint::mixed;
 use crate::text::{all, is_control};
 use scan::Scanner;
 
@@ -86,8 +87,7 @@ impl Seen {
             }
             _ => name.iter().fold(0, |all, &b| all << 8 | u64::from(b)),
         };
-        // The golden ratio's bits carry every bit of the factor into the upper ones.
-        let mixed = (ends ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = mixed(ends ^ name.len() as u64);
         let (word, bit) = (&mut self.0[(mixed >> 58) as usize], mixed >> 52 & 63);
         let was_met = *word >> bit & 1 == 1;
         *word |= 1 << bit;

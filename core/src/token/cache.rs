@@ -2,6 +2,7 @@
 //! verdict.
 
 use std::num::NonZeroUsize;
+use std::ptr;
 use std::rc::Rc;
 
 use polyval::universal_hash::UniversalHash;
@@ -9,7 +10,7 @@ use polyval::Polyval;
 
 use super::verify::VerifiedToken;
 use crate::credential::MAX_TOKEN;
-use crate::fingerprint::{random_key, NoRandomness};
+use crate::fingerprint::{mixed, random_key, NoRandomness};
 use crate::keys::KeyId;
 
 /// Bytes for one token, on average over the cache. A token of Authgear's takes three quarters of it.
@@ -109,20 +110,19 @@ impl TokenCache {
 
     /// What a token is found by, for one source of keys; `None` for what is too long to be a token.
     pub fn digest(&self, source: &[u8; 32], token: &[u8]) -> Option<TokenDigest> {
-        self.digest_meanwhile(source, token, |_| {})
+        self.digest_meanwhile(source, token, || {})
     }
 
-    /// As [`TokenCache::digest`]; `halfway` is called in between, with what chooses the bucket.
+    /// As [`TokenCache::digest`]; `halfway` is called in between.
     fn digest_meanwhile(
         &self,
         source: &[u8; 32],
         token: &[u8],
-        halfway: impl FnOnce(u64),
+        halfway: impl FnOnce(),
     ) -> Option<TokenDigest> {
         if token.len() > MAX_TOKEN {
             return None;
         }
-        let aim = self.aim(token);
         let mut polyval = self.polyval.clone();
         // Blocks are filled up with zeros, so the length tells such texts apart. It stands first, and
         // the source has a fixed length.
@@ -131,10 +131,13 @@ impl TokenCache {
         // Whole blocks.
         let (first, second) = token.split_at(token.len() / 32 * 16);
         polyval.update_padded(first);
-        halfway(aim);
+        halfway();
         polyval.update_padded(second);
         let digest = u128::from_ne_bytes(polyval.finalize().into());
-        Some(TokenDigest { digest, aim })
+        Some(TokenDigest {
+            digest,
+            aim: self.aim(token),
+        })
     }
 
     /// A token's digest, and the token if it is here, which is then the most recently used one.
@@ -146,13 +149,12 @@ impl TokenCache {
         token: &[u8],
         load_ahead: impl Fn(*const u8, usize),
     ) -> Option<(TokenDigest, Option<Rc<VerifiedToken>>)> {
-        let ahead = |entry: &Entry| {
-            load_ahead(std::ptr::from_ref(entry).cast(), size_of_val(entry));
-        };
-        let bucket: *const Place = &self.buckets[self.bucket(self.aim(token))];
-        load_ahead(bucket.cast(), size_of::<Place>());
-        let digest = self.digest_meanwhile(source, token, |aim| {
-            self.entry(self.buckets[self.bucket(aim)]).map(ahead);
+        let bucket = &self.buckets[self.bucket(self.aim(token))];
+        load_ahead(ptr::from_ref(bucket).cast(), size_of_val(bucket));
+        let digest = self.digest_meanwhile(source, token, || {
+            if let Some(entry) = self.entry(*bucket) {
+                load_ahead(ptr::from_ref(entry).cast(), size_of_val(entry));
+            }
         })?;
         let token = self.get(&digest);
         if let Some(token) = &token {
@@ -238,8 +240,7 @@ impl TokenCache {
     /// A hash of the token's last characters.
     fn aim(&self, token: &[u8]) -> u64 {
         let end = token.last_chunk().copied().map_or(0, u64::from_ne_bytes);
-        // The golden ratio's bits carry every bit of the factor into the upper ones.
-        (end ^ self.aim_key).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        mixed(end ^ self.aim_key)
     }
 
     fn bucket(&self, aim: u64) -> usize {
