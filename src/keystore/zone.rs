@@ -240,7 +240,8 @@ impl Locked {
     }
 
     /// Allocates, making room by dropping other entries than `keep`: first those that hold no
-    /// keys and wait for none, such as made-up tenants, then the least recently used.
+    /// keys and wait for none, such as made-up tenants; then the least recently used; last those
+    /// whose keys are being fetched, since whoever dropped one would make that fetch void.
     fn allocate(&mut self, size: usize, keep: &Id, now: u64) -> Option<NonNull<u8>> {
         loop {
             // SAFETY: the mutex is held.
@@ -254,13 +255,17 @@ impl Locked {
     }
 
     fn oldest(&mut self, keep: &Id, now: u64) -> Option<Id> {
-        let mut oldest: Option<((bool, u64), Id)> = None;
+        let mut oldest: Option<((u8, u64), Id)> = None;
         for bucket in self.zone().buckets {
             let mut entry = bucket;
             // SAFETY: as in `find`.
             while let Some(found) = unsafe { entry.as_ref() } {
-                let is_wanted = !found.document.is_null() || now < found.record.lease_until;
-                let rank = (is_wanted, found.used);
+                let worth = match (now < found.record.lease_until, found.document.is_null()) {
+                    (true, _) => 2,
+                    (false, false) => 1,
+                    (false, true) => 0,
+                };
+                let rank = (worth, found.used);
                 if found.id != *keep && oldest.is_none_or(|(least, _)| rank < least) {
                     oldest = Some((rank, found.id));
                 }
