@@ -2,6 +2,7 @@
 
 mod cache;
 mod claims;
+mod digest;
 mod jose;
 mod verify;
 

@@ -5,9 +5,7 @@ use std::num::NonZeroUsize;
 use std::ptr;
 use std::rc::Rc;
 
-use polyval::universal_hash::UniversalHash;
-use polyval::Polyval;
-
+use super::digest::Digester;
 use super::verify::VerifiedToken;
 use crate::credential::MAX_TOKEN;
 use crate::fingerprint::{mixed, random_key, NoRandomness};
@@ -30,18 +28,15 @@ pub struct TokenDigest {
 
 /// The tokens that were verified last, the least recently used of which go first.
 ///
-/// A token is found by a digest of 128 bits: POLYVAL (RFC 8452, section 3) under a key that stays in
-/// this process, as its digests do. Whoever does not know the key makes two texts of at most 16 KiB
-/// collide with a probability below 2^-117, the polynomial's degree over 2^128. It takes a third of
-/// what SipHash takes where the processor multiplies without carry. The digest covers the source of
-/// the keys: a token that was verified for one is unknown to any other. Whoever takes a token out
-/// still has to ask [`VerifiedToken::is_backed_by`] and the rules of the location.
+/// A token is found by its [digest](Digester), which covers the source of the keys: a token that was
+/// verified for one is unknown to any other. Whoever takes a token out still has to ask
+/// [`VerifiedToken::is_backed_by`] and the rules of the location.
 ///
 /// The bucket is chosen by a keyed hash of the token's last characters, which are those of its
 /// signature: nobody but the issuer fills one on purpose. So it is known before the digest is, and the
 /// processor fetches the entry meanwhile: among thousands of tokens that takes as long as the digest.
 pub struct TokenCache {
-    polyval: Polyval,
+    digester: Digester,
     aim_key: u64,
     capacity: NonZeroUsize,
     /// The first entry of each, as many as a power of two.
@@ -87,9 +82,9 @@ impl TokenCache {
     ///
     /// When the system has no randomness to give.
     pub fn new(capacity: NonZeroUsize) -> Result<TokenCache, NoRandomness> {
-        let [key, aim_key] = [random_key()?, random_key()?];
+        let aim_key = random_key()?;
         Ok(TokenCache {
-            polyval: Polyval::new(&key.into()),
+            digester: Digester::new()?,
             aim_key: u128::from_ne_bytes(aim_key) as u64,
             capacity,
             buckets: vec![Place::NONE; capacity.get().next_power_of_two()].into(),
@@ -123,19 +118,8 @@ impl TokenCache {
         if token.len() > MAX_TOKEN {
             return None;
         }
-        let mut polyval = self.polyval.clone();
-        // Blocks are filled up with zeros, so the length tells such texts apart. It stands first, and
-        // the source has a fixed length.
-        polyval.update_padded(&(token.len() as u128).to_le_bytes());
-        polyval.update_padded(source);
-        // Whole blocks.
-        let (first, second) = token.split_at(token.len() / 32 * 16);
-        polyval.update_padded(first);
-        halfway();
-        polyval.update_padded(second);
-        let digest = u128::from_ne_bytes(polyval.finalize().into());
         Some(TokenDigest {
-            digest,
+            digest: self.digester.digest(source, token, halfway),
             aim: self.aim(token),
         })
     }
