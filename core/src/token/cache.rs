@@ -105,23 +105,7 @@ impl TokenCache {
 
     /// What a token is found by, for one source of keys; `None` for what is too long to be a token.
     pub fn digest(&self, source: &[u8; 32], token: &[u8]) -> Option<TokenDigest> {
-        self.digest_meanwhile(source, token, || {})
-    }
-
-    /// As [`TokenCache::digest`]; `halfway` is called in between.
-    fn digest_meanwhile(
-        &self,
-        source: &[u8; 32],
-        token: &[u8],
-        halfway: impl FnOnce(),
-    ) -> Option<TokenDigest> {
-        if token.len() > MAX_TOKEN {
-            return None;
-        }
-        Some(TokenDigest {
-            digest: self.digester.digest(source, token, halfway),
-            aim: self.aim(token),
-        })
+        self.digest_and_load(source, token, |_, _| {})
     }
 
     /// A token's digest, and the token if it is here, which is then the most recently used one.
@@ -133,18 +117,43 @@ impl TokenCache {
         token: &[u8],
         load_ahead: impl Fn(*const u8, usize),
     ) -> Option<(TokenDigest, Option<Rc<VerifiedToken>>)> {
-        let bucket = &self.buckets[self.bucket(self.aim(token))];
-        load_ahead(ptr::from_ref(bucket).cast(), size_of_val(bucket));
-        let digest = self.digest_meanwhile(source, token, || {
-            if let Some(entry) = self.entry(*bucket) {
-                load_ahead(ptr::from_ref(entry).cast(), size_of_val(entry));
-            }
-        })?;
-        let token = self.get(&digest);
-        if let Some(token) = &token {
-            load_ahead(Rc::as_ptr(token).cast(), size_of_val(&**token));
+        let digest = self.digest_and_load(source, token, load_ahead)?;
+        Some((digest, self.get(&digest)))
+    }
+
+    /// The digest. While it is made, what it will most likely lead to is on its way, a step at a time.
+    fn digest_and_load(
+        &self,
+        source: &[u8; 32],
+        token: &[u8],
+        load_ahead: impl Fn(*const u8, usize),
+    ) -> Option<TokenDigest> {
+        fn place<T>(it: &T) -> (*const u8, usize) {
+            (ptr::from_ref(it).cast(), size_of_val(it))
         }
-        Some((digest, token))
+
+        if token.len() > MAX_TOKEN {
+            return None;
+        }
+        let aim = self.aim(token);
+        let third = token.len() / 3;
+        let bucket = &self.buckets[self.bucket(aim)];
+        let (start, length) = place(bucket);
+        load_ahead(start, length);
+        let mut digest = self.digester.begin(source, token);
+        digest.add_until(third);
+        let entry = self.entry(*bucket);
+        if let Some((start, length)) = entry.map(place) {
+            load_ahead(start, length);
+        }
+        digest.add_until(2 * third);
+        let aimed_at = entry.filter(|entry| entry.digest.aim == aim);
+        if let Some((start, length)) = aimed_at.and_then(|entry| entry.token.as_deref()).map(place)
+        {
+            load_ahead(start, length);
+        }
+        let digest = digest.finish();
+        Some(TokenDigest { digest, aim })
     }
 
     /// The token of that digest, which is then the most recently used one.

@@ -34,8 +34,8 @@ impl Digester {
         })
     }
 
-    /// The digest of a text for one source; `halfway` is called in between.
-    pub fn digest(&self, source: &[u8; 32], text: &[u8], halfway: impl FnOnce()) -> u128 {
+    /// Begins the digest of a text for one source.
+    pub fn begin<'a>(&self, source: &[u8; 32], text: &'a [u8]) -> Digest<'a> {
         let mut sums = self.clone();
         // Texts of different length differ here, whatever they are filled up with. That it comes
         // first and is not 0 tells an empty text from those with more pieces.
@@ -43,31 +43,10 @@ impl Digester {
         head[..16].copy_from_slice(&(text.len() as u128 + 1).to_le_bytes());
         head[16..48].copy_from_slice(source);
         sums.even.update_padded(&head);
-
-        let pairs = text.len() / (2 * PIECE);
-        let (first, second) = text.split_at(pairs / 2 * 2 * PIECE);
-        sums.add(first);
-        halfway();
-        sums.add(second);
-        match second.last_chunk() {
-            // The last pair, of which a part was added before.
-            Some(last) if second.len() % last.len() != 0 => sums.add_pair(last),
-            Some(_) => {}
-            None => {
-                let mut last = [0; 2 * PIECE];
-                last[..second.len()].copy_from_slice(second);
-                sums.add_pair(&last);
-            }
-        }
-        let [even, odd] =
-            [sums.even, sums.odd].map(|sum| u128::from_ne_bytes(sum.finalize().into()));
-        even ^ odd
-    }
-
-    /// Adds all whole pairs.
-    fn add(&mut self, text: &[u8]) {
-        for pair in text.chunks_exact(2 * PIECE) {
-            self.add_pair(pair.try_into().expect("it is exact"));
+        Digest {
+            sums,
+            text,
+            added: 0,
         }
     }
 
@@ -78,9 +57,46 @@ impl Digester {
     }
 }
 
+/// A digest in the making.
+pub struct Digest<'a> {
+    sums: Digester,
+    text: &'a [u8],
+    added: usize,
+}
+
+impl Digest<'_> {
+    /// Goes on as far as the text has whole pairs of pieces before the place `end`.
+    pub fn add_until(&mut self, end: usize) {
+        let part = self.text.get(self.added..end).unwrap_or_default();
+        let mut pairs = part.chunks_exact(2 * PIECE);
+        for pair in &mut pairs {
+            self.sums.add_pair(pair.try_into().expect("it is exact"));
+        }
+        self.added += part.len() - pairs.remainder().len();
+    }
+
+    /// Goes on to the end.
+    pub fn finish(mut self) -> u128 {
+        self.add_until(self.text.len());
+        let rest = &self.text[self.added..];
+        match self.text.last_chunk() {
+            _ if rest.is_empty() => {}
+            // The last pair, of which a part was added before.
+            Some(last) => self.sums.add_pair(last),
+            None => {
+                let mut last = [0; 2 * PIECE];
+                last[..rest.len()].copy_from_slice(rest);
+                self.sums.add_pair(&last);
+            }
+        }
+        let Digester { even, odd } = self.sums;
+        let [even, odd] = [even, odd].map(|sum| u128::from_ne_bytes(sum.finalize().into()));
+        even ^ odd
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::collections::HashSet;
 
     use super::*;
@@ -88,7 +104,7 @@ mod tests {
     const SOURCE: [u8; 32] = [3; 32];
 
     fn of(digester: &Digester, text: &[u8]) -> u128 {
-        digester.digest(&SOURCE, text, || {})
+        digester.begin(&SOURCE, text).finish()
     }
 
     #[test]
@@ -128,17 +144,23 @@ mod tests {
         let digester = Digester::new().unwrap();
         let digest = of(&digester, b"text");
         assert_eq!(digest, of(&digester, b"text"));
-        assert_ne!(digest, digester.digest(&[4; 32], b"text", || {}));
+        assert_ne!(digest, digester.begin(&[4; 32], b"text").finish());
         assert_ne!(digest, of(&Digester::new().unwrap(), b"text"));
     }
 
     #[test]
-    fn it_is_told_halfway_once() {
+    fn in_steps_it_is_the_same() {
         let digester = Digester::new().unwrap();
-        for length in [0, 100, 128, 256, 1000] {
-            let told = Cell::new(0);
-            digester.digest(&SOURCE, &vec![0; length], || told.set(told.get() + 1));
-            assert_eq!(told.get(), 1, "{length}");
+        let text: Vec<u8> = (0..700u16).map(|at| at as u8).collect();
+        for length in [0, 100, 128, 129, 256, 500, 700] {
+            let text = &text[..length];
+            for step in [1, 64, 127, 128, 200, 300, 699] {
+                let mut digest = digester.begin(&SOURCE, text);
+                for end in (0..length).step_by(step) {
+                    digest.add_until(end);
+                }
+                assert_eq!(digest.finish(), of(&digester, text), "{length}, {step}");
+            }
         }
     }
 }
