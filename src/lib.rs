@@ -25,6 +25,7 @@ mod context;
 mod credential;
 mod jwt;
 mod keystore;
+mod memory;
 mod nginx;
 mod policy;
 mod refresh;

@@ -273,7 +273,7 @@ fn unavailable() -> Outcome {
 fn credentials_digest(r: &Request, project: &Project) -> Option<Digest> {
     let tenant = project.tenant(r).ok()?;
     let mut parts: SmallVec<[&[u8]; 16]> = SmallVec::new();
-    parts.extend([b"credentials", &tenant.id[..]]);
+    parts.push(b"credentials");
     for value in r.values_of(b"authorization") {
         parts.extend([&b"authorization"[..], value]);
     }
@@ -284,19 +284,21 @@ fn credentials_digest(r: &Request, project: &Project) -> Option<Digest> {
     if let Some(token) = configured_token(r) {
         parts.extend([&b"token"[..], token.ok()?.unwrap_or_default()]);
     }
-    worker::digest(&parts)
+    worker::digest(&tenant.id, &parts)
 }
 
 fn token_digest(r: &Request, project: &Project, token: &VerifiedToken) -> Option<Digest> {
     // A token is remembered for one tenant of one project alone, so this is always the same.
     token.mark(|token| {
         let tenant = project.tenant(r).ok()?;
-        worker::digest(&[
-            b"token",
+        worker::digest(
             &tenant.id,
-            token.key_id().as_bytes(),
-            token.claims_json().as_bytes(),
-        ])
+            &[
+                b"token",
+                token.key_id().as_bytes(),
+                token.claims_json().as_bytes(),
+            ],
+        )
     })
 }
 

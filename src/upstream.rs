@@ -7,15 +7,14 @@ use crate::nginx::{header_hash, header_parts, part, Failed, Request};
 
 /// Removes every header that a backend could take for one of ours.
 pub fn strip(r: &Request) -> Result<(), Failed> {
-    let total = r.headers().count();
-    let kept = r.headers().filter(|header| !is_ours(header)).count();
-    if kept == total {
+    if !r.headers().any(is_ours) {
         return Ok(());
     }
     // nginx and its modules point into the old elements, so they stay where they are and the
     // request gets a list of copies.
     // SAFETY: a list is plain data, and all-zero is how nginx makes one.
     let mut list: ngx_list_t = unsafe { core::mem::zeroed() };
+    let kept = r.headers().filter(|header| !is_ours(header)).count();
     r.pool().init_headers(&mut list, kept)?;
     for header in r.headers().filter(|header| !is_ours(header)) {
         // SAFETY: the list was made for headers of this request; an nginx header is plain data.

@@ -1,15 +1,18 @@
 //! What the resolver said, shared by all workers.
 //!
 //! A table of fixed size in the shared zone, by a keyed digest of the credentials. A digest has
-//! its place in one small set of slots; when the set is full, its least recently used slot goes.
-//! Slots are read and written under the zone's mutex; one that is being filled is marked as empty
+//! its place in one small set of slots, a certain one of them if it is empty; when the set is full,
+//! its least recently used slot goes. Slots are read and written under the zone's mutex; one that is being filled is marked as empty
 //! until it is complete, so that a worker killed meanwhile leaves no half verdict.
 
 use core::mem;
 use core::ptr::{self, NonNull};
 use std::rc::Rc;
 
+use authgear_core::digest::Keys;
 use authgear_core::session::Session;
+
+use crate::memory;
 
 /// A keyed digest of a project and a request's credentials.
 pub type Digest = [u8; 16];
@@ -24,7 +27,7 @@ const PROJECTS: usize = 64;
 /// The table's head; the sets follow it.
 #[repr(C, align(64))]
 pub struct Table {
-    key: [u8; 16],
+    keys: Keys,
     sets: usize,
     /// A bit for each project whose resolver failed the last recheck.
     failing: u64,
@@ -110,12 +113,12 @@ impl Table {
     /// # Safety
     ///
     /// `memory` must be zeroed, aligned to 64 and as long as [`Table::layout`] says for `sets`.
-    pub unsafe fn place(memory: NonNull<u8>, sets: usize, key: [u8; 16]) -> NonNull<Table> {
+    pub unsafe fn place(memory: NonNull<u8>, sets: usize, keys: Keys) -> NonNull<Table> {
         let table = memory.cast::<Table>();
         // SAFETY: the caller vouches for the memory. A zeroed slot is an empty one.
         unsafe {
             table.write(Table {
-                key,
+                keys,
                 sets,
                 failing: 0,
             })
@@ -123,25 +126,51 @@ impl Table {
         table
     }
 
-    /// What makes digests of a table; needs no mutex, since it never changes.
+    /// What makes digests of a table; needs no mutex, since they never change.
     ///
     /// # Safety
     ///
     /// The table must have been placed.
-    pub unsafe fn key_of(table: *const Table) -> [u8; 16] {
+    pub unsafe fn keys_of(table: *const Table) -> Keys {
         // SAFETY: the caller vouches for the table; no reference to the whole of it is made.
-        unsafe { ptr::addr_of!((*table).key).read() }
+        unsafe { ptr::addr_of!((*table).keys).read() }
+    }
+
+    /// Has the processor fetch what [`Table::look_up`] most likely reads of a digest; needs no mutex.
+    ///
+    /// # Safety
+    ///
+    /// The table must have been placed.
+    pub unsafe fn load_ahead(table: *const Table, digest: &Digest) {
+        /// The beginning of a slot, and of the texts in it.
+        const FIRST: usize = 4 * 64;
+        // SAFETY: the caller vouches for the table, whose size never changes; the rest is addresses.
+        unsafe {
+            let (set, tag) = Self::place_of(ptr::addr_of!((*table).sets).read(), digest);
+            let set = table.add(1).cast::<Set>().add(set);
+            memory::load_ahead(
+                ptr::addr_of!((*set).tags).cast(),
+                mem::size_of::<[u64; WAYS]>(),
+            );
+            memory::load_ahead(ptr::addr_of!((*set).slots[way(tag)]).cast(), FIRST);
+        }
+    }
+
+    /// The number of a digest's set, and the digest's tag in it.
+    fn place_of(sets: usize, digest: &Digest) -> (usize, u64) {
+        let number = u128::from_ne_bytes(*digest);
+        // A part of all sets, as the digest's lower half is a part of 2^64.
+        let set = ((u128::from(number as u64) * sets as u128) >> 64) as usize;
+        (set, (number >> 64) as u64)
     }
 
     /// The set of a digest, and the digest's tag in it.
     fn set(&mut self, digest: &Digest) -> (&mut Set, u64) {
-        let number = u128::from_ne_bytes(*digest);
-        // A part of all sets, as the digest's lower half is a part of 2^64.
-        let set = ((u128::from(number as u64) * self.sets as u128) >> 64) as usize;
+        let (set, tag) = Self::place_of(self.sets, digest);
         // SAFETY: `place` was told that so many sets follow the head, and whoever holds the table
         // by a unique reference holds the mutex.
         let set = unsafe { &mut *core::ptr::from_mut(self).add(1).cast::<Set>().add(set) };
-        (set, (number >> 64) as u64)
+        (set, tag)
     }
 
     fn slot(&mut self, digest: &Digest) -> Option<&mut Slot> {
@@ -179,10 +208,16 @@ impl Table {
             return free;
         }
         let (set, tag) = self.set(digest);
-        let rank = |(_, slot): &(&mut u64, &mut Slot)| (slot.state != State::Empty, slot.used);
-        let tagged = set.tags.iter_mut().zip(&mut set.slots);
-        let free = tagged.filter(|(_, slot)| slot.state == State::Empty || slot.lease_until <= now);
-        let Some((own, slot)) = free.min_by_key(rank) else {
+        let tagged = set.tags.iter_mut().zip(&mut set.slots).enumerate();
+        let ranked = tagged.filter_map(|(index, (own, slot))| {
+            let rank = match slot.state {
+                State::Empty => (0, u64::from(index != way(tag))),
+                _ if slot.lease_until <= now => (1, slot.used),
+                _ => return None,
+            };
+            Some((rank, own, slot))
+        });
+        let Some((_, own, slot)) = ranked.min_by_key(|(rank, ..)| *rank) else {
             return true;
         };
         slot.state = State::Empty;
@@ -247,6 +282,11 @@ impl Table {
         }
         was != failing
     }
+}
+
+/// The slot that a tag takes if it is empty.
+fn way(tag: u64) -> usize {
+    tag as usize % WAYS
 }
 
 impl Slot {

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use core::{mem, ptr};
 use std::collections::HashMap;
 
-use authgear_core::fingerprint::keyed;
+use authgear_core::digest::{Digester, Keys as DigestKeys};
 use authgear_core::keys::freshness::Need;
 use authgear_core::token::TokenCache;
 use authgear_core::Reason;
@@ -56,6 +56,7 @@ enum Awaited {
 struct Worker {
     store: RefCell<Option<KeyStore>>,
     tokens: RefCell<Option<TokenCache>>,
+    digester: RefCell<Option<(DigestKeys, Digester)>>,
     waiters: RefCell<HashMap<WaiterId, Waiter>>,
     next_waiter: Cell<u64>,
     /// Fetches under way in this worker.
@@ -136,10 +137,21 @@ pub fn with_verdicts<T>(use_it: impl FnOnce(&mut Table, u64) -> T) -> Option<T> 
     zone()?.with_verdicts(|table| use_it(table, now))
 }
 
-/// A digest that only this server can make, for the table of verdicts.
-pub fn digest(parts: &[&[u8]]) -> Option<Digest> {
-    let key = zone()?.verdicts_key()?;
-    Some(keyed(&key, parts))
+/// What the table of verdicts knows a tenant's credentials by. It is going to be looked up.
+pub fn digest(tenant: &Id, parts: &[&[u8]]) -> Option<Digest> {
+    let zone = zone()?;
+    let keys = zone.verdicts_keys()?;
+    WORKER.with(|worker| {
+        let mut digester = worker.digester.borrow_mut();
+        // A reload can replace the table.
+        let (_, digester) = match &mut *digester {
+            Some(known) if known.0 == keys => known,
+            other => other.insert((keys, Digester::with(keys))),
+        };
+        let digest = digester.of_parts(tenant, parts).to_ne_bytes();
+        zone.load_ahead(&digest);
+        Some(digest)
+    })
 }
 
 /// Counts what `observe` would have refused; see [`Tallies::count`](crate::tally::Tallies::count).

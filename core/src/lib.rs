@@ -20,6 +20,7 @@
 
 pub mod algorithm;
 pub mod credential;
+pub mod digest;
 pub mod fingerprint;
 mod json;
 pub mod keys;

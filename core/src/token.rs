@@ -2,7 +2,6 @@
 
 mod cache;
 mod claims;
-mod digest;
 mod jose;
 mod verify;
 

@@ -8,7 +8,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::{mem, slice};
 
-use authgear_core::fingerprint::random_key;
+use authgear_core::digest::{random_keys, Keys};
 use authgear_core::keys::freshness::Record;
 use nginx_sys::{
     ngx_int_t, ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc_locked,
@@ -19,14 +19,14 @@ use nginx_sys::{
 use crate::conf::ZoneConf;
 use crate::nginx::guard;
 use crate::tally::Tallies;
-use crate::verdicts::Table;
+use crate::verdicts::{Digest, Table};
 
 /// Tells sources of keys apart.
 pub type Id = [u8; 32];
 
 const MAGIC: u64 = u64::from_be_bytes(*b"authgear");
 /// Changes with the layout of what the zone holds.
-const LAYOUT: u64 = (3 << 32) + mem::size_of::<Entry>() as u64;
+const LAYOUT: u64 = (4 << 32) + mem::size_of::<Entry>() as u64;
 const BUCKETS: usize = 512;
 /// The table of verdicts takes one part in so many of the zone.
 const VERDICTS_PART: usize = 4;
@@ -145,11 +145,11 @@ unsafe fn place_verdicts(zone: *mut ngx_shm_zone_t, wanted: bool) -> ngx_int_t {
             );
             return NGX_ERROR as ngx_int_t;
         };
-        let Ok(key) = random_key() else {
+        let Ok(keys) = random_keys() else {
             ngx::ngx_log_error!(NGX_LOG_EMERG, log, "authgear: no randomness to be had");
             return NGX_ERROR as ngx_int_t;
         };
-        (*header).verdicts = Table::place(memory, sets, key).as_ptr();
+        (*header).verdicts = Table::place(memory, sets, keys).as_ptr();
         NGX_OK as ngx_int_t
     }
 }
@@ -190,12 +190,23 @@ impl SharedZone {
     }
 
     /// What makes digests of the table of verdicts.
-    pub fn verdicts_key(self) -> Option<[u8; 16]> {
+    pub fn verdicts_keys(self) -> Option<Keys> {
         // SAFETY: the table was placed before the workers were started, lives as long as the zone,
-        // and its key is never written again.
+        // and its keys are never written again.
         unsafe {
             let table = (*self.zone.as_ptr()).verdicts;
-            (!table.is_null()).then(|| Table::key_of(table))
+            (!table.is_null()).then(|| Table::keys_of(table))
+        }
+    }
+
+    /// Has the processor fetch what is known of a digest.
+    pub fn load_ahead(self, digest: &Digest) {
+        // SAFETY: as in `verdicts_keys`.
+        unsafe {
+            let table = (*self.zone.as_ptr()).verdicts;
+            if !table.is_null() {
+                Table::load_ahead(table, digest);
+            }
         }
     }
 

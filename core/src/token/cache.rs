@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use std::ptr;
 use std::rc::Rc;
 
-use super::digest::Digester;
 use super::verify::VerifiedToken;
 use crate::credential::MAX_TOKEN;
+use crate::digest::Digester;
 use crate::fingerprint::{mixed, random_key, NoRandomness};
 use crate::keys::KeyId;
 
