@@ -3,8 +3,8 @@
 --
 --   wrk -t1 … -s load.lua URL -- FILE REQUESTS
 --
--- Ends after so many requests, or with 0 when wrk's own time is up. Prints one
--- line: requests answered, failed, and the median and 99th percentile of their
+-- Ends after so many requests, or when wrk's own time is up. Prints one line:
+-- requests answered, failed, and the median and 99th percentile of their
 -- latency in microseconds.
 
 local ffi = require "ffi"
@@ -20,7 +20,7 @@ function init(args)
 end
 
 function request()
-    if sent == wanted and wanted > 0 then
+    if sent == wanted then
         wrk.thread:stop()
         -- wrk sleeps for as long as it was told; SIGINT wakes it.
         ffi.C.kill(ffi.C.getpid(), 2)

@@ -9,7 +9,7 @@ use Bench::Report qw(report);
 use Bench::Rows qw(rows);
 use Bench::Side qw(floor latency memory);
 use File::Path qw(make_path remove_tree);
-use List::Util qw(shuffle);
+use List::Util qw(shuffle sum);
 
 my $rounds = $ENV{ROUNDS} || 12;
 # Tokens never sent before, for each round.
@@ -79,25 +79,29 @@ sub measure {
     my $resolver = cpu_time($standin->{pid});
     my $count = 0;
     my (@base, @over);
-    for my $piece (0 .. ($row->{seconds} || ($is_unseen ? $unseen : $seen) / $stretch) - 1) {
-        my @part = map { $_ % @$lines } $piece * $stretch .. ($piece + 1) * $stretch - 1;
+    my $until = time + ($row->{seconds} // 0);
+    # Long ones, and few of the bare server, so that the resolver is asked as seldom as it would be.
+    my ($length, $times) = $row->{seconds} ? (5 * $stretch, 4) : ($stretch, 1);
+    my $pieces = ($is_unseen ? $unseen : $seen) / $length;
+    for (my $piece = 0; $piece < $pieces || time < $until; $piece++) {
+        my @parts = map {
+            my $from = ($piece * $times + $_) * $length;
+            [map { $_ % @$lines } $from .. $from + $length - 1]
+        } 0 .. $times - 1;
+        $count += $times * $length;
         my %cost;
         my %stretch = (
-            bare => sub { stretch($server{rows}, $bare_url, [@$bare_lines[@part]], requests => $stretch) },
-            row => sub {
-                return stretch($server, $url, $lines, seconds => 1) if $row->{seconds};
-                return stretch($server, $url, [@$lines[@part]], requests => $stretch);
-            },
+            bare => sub { stretch($server{rows}, $bare_url, [@$bare_lines[@{ $parts[0] }]]) },
+            row => sub { sum(map { stretch($server, $url, [@$lines[@$_]]) } @parts) / $times },
         );
         # Side by side, for the machine may be another one a second later.
-        for my $which ($piece % 2 ? qw(row bare) : qw(bare row)) {
-            ($cost{$which}, my $sent) = $stretch{$which}->();
-            $count += $sent if $which eq 'row';
-        }
+        $cost{$_} = $stretch{$_}->() for $piece % 2 ? qw(row bare) : qw(bare row);
         push @base, $cost{bare};
         push @over, $cost{row} - $cost{bare};
         push @floor, $floor->() if $row->{floor};
     }
+    # The questions come in few of the stretches, which no median would show.
+    @$_ = sum(@$_) / @$_ for $row->{seconds} ? (\@base, \@over) : ();
     $asked = settle($standin) - $asked;
     $resolver = 1e6 * (cpu_time($standin->{pid}) - $resolver) / $count;
 
@@ -110,10 +114,10 @@ sub measure {
     return (base => \@base, over => \@over, resolver => [$resolver]);
 }
 
-# CPU time of the server's worker per request, and the number of requests.
+# CPU time of the server's worker per request, one for each line.
 sub stretch {
-    my ($server, $url, $lines, %option) = @_;
+    my ($server, $url, $lines) = @_;
     my $before = cpu_time($server->{worker});
-    my ($count) = send_requests($url, $lines, %option);
-    return (1e6 * (cpu_time($server->{worker}) - $before) / $count, $count);
+    my ($count) = send_requests($url, $lines, requests => scalar @$lines);
+    return 1e6 * (cpu_time($server->{worker}) - $before) / $count;
 }

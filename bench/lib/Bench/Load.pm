@@ -93,16 +93,16 @@ sub header {
     return { split /: /, $line, 2 };
 }
 
-# Sends so many requests (for two minutes at most), or for so many seconds, each with the next of the
-# header lines; all must be answered 200. Returns their number, and median and
+# Sends so many requests, for two minutes at most, each with the next of the header
+# lines; all must be answered 200. Returns their number, and median and
 # 99th percentile of their latency in microseconds.
 sub send_requests {
     my ($url, $lines, %option) = @_;
     my $file = "$directory/lines";
     write_lines($file, @$lines);
     my @command = on_core('wrk', '-t1', '-c' . ($option{connections} // $connections),
-        '-d' . ($option{seconds} // 120), '--timeout', '30s', '-s', 'bench/load.lua', $url, '--',
-        $file, $option{requests} // 0);
+        '-d120', '--timeout', '30s', '-s', 'bench/load.lua', $url, '--',
+        $file, $option{requests});
     open my $wrk, '-|', @command or die "cannot run wrk: $!\n";
     my $output = join '', <$wrk>;
     my ($requests, $failed, $median, $p99) = $output =~ /^result\t(\d+)\t(\d+)\t(\S+)\t(\S+)/m

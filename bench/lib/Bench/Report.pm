@@ -19,10 +19,11 @@ sub report {
     my ($bare, @others) = @$rows;
     my %cost = map { $_->{name} => median(@{ $measured->{ $_->{name} }{over} }) } @others;
     my @floor = @{ $measured->{floor} };
+    my $floor = @floor && median(@floor);
 
-    my @table = ['', 'nginx, µs', 'middle half', '% of bare', '× keep-alive', '× cache hit', 'resolver, µs', 'at most'];
+    my @table = ['', 'nginx, µs', 'middle half', '% of bare', '× RS256', '× keep-alive', '× cache hit', 'resolver, µs', 'at most'];
     my @bare = map { @{ $measured->{ $_->{name} }{base} } } @others;
-    push @table, [$bare->{name}, number(median(@bare)), spread(@bare), ('') x 5];
+    push @table, [$bare->{name}, number(median(@bare)), spread(@bare), ('') x 6];
     for my $row (@others) {
         my ($base, $over, $resolver) = @{ $measured->{ $row->{name} } }{qw(base over resolver)};
         my $cost = $cost{ $row->{name} };
@@ -31,13 +32,14 @@ sub report {
             signed($cost),
             spread(@$over),
             sprintf('%+.0f', 100 * median(map { $over->[$_] / $base->[$_] } 0 .. $#$over)),
+            ratio($cost, $floor),
             map({ ratio($cost, $cost{"auth_request, $_"}) } 'keep-alive', 'proxy_cache hit'),
             ($row->{asks} // 1) ? number(median(@$resolver)) : '',
             join('; ', map({ bound($_, $cost, \%cost) } @{ $row->{bound} || [] }),
                 $row->{floor} ? beside_floor($over, \@floor) : ()),
         ];
     }
-    push @table, ['RS256 in aws-lc, parsed key kept', number(median(@floor)), spread(@floor), ('') x 5] if @floor;
+    push @table, ['RS256 in aws-lc, parsed key kept', number(median(@floor)), spread(@floor), ('') x 6] if @floor;
     $print->(@table);
 
     my ($memory, $latency) = @$side{qw(memory latency)};
