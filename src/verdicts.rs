@@ -2,8 +2,9 @@
 //!
 //! A table of fixed size in the shared zone, by a keyed digest of the credentials. A digest has
 //! its place in one small set of slots, a certain one of them if it is empty; when the set is full,
-//! its least recently used slot goes. Slots are read and written under the zone's mutex; one that is being filled is marked as empty
-//! until it is complete, so that a worker killed meanwhile leaves no half verdict.
+//! its least recently used slot goes. Slots are read and written under the zone's mutex; one that
+//! is being filled is marked as empty until it is complete, so that a worker killed meanwhile
+//! leaves no half verdict.
 
 use core::mem;
 use core::ptr::{self, NonNull};
