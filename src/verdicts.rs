@@ -1,13 +1,15 @@
 //! What the resolver said, shared by all workers.
 //!
 //! A table of fixed size in the shared zone, by a keyed digest of the credentials. A digest has
-//! its place in one small set of slots, a certain one of them if it is empty; when the set is full,
-//! its least recently used slot goes. Slots are read and written under the zone's mutex; one that
-//! is being filled is marked as empty until it is complete, so that a worker killed meanwhile
-//! leaves no half verdict.
+//! its place in one small set of slots; when the set is full, its least recently used slot goes.
+//! A set takes a slot from all that are left when it first needs one, and keeps it: so those in use
+//! lie side by side, in few pages of memory, however large the zone is. Slots are read and written
+//! under the zone's mutex; one that is being filled is marked as empty until it is complete, so
+//! that a worker killed meanwhile leaves no half verdict.
 
-use core::mem;
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::{array, mem};
 use std::rc::Rc;
 
 use authgear_core::digest::Keys;
@@ -25,25 +27,29 @@ const TEXTS: usize = 400;
 /// Projects whose failures are told apart in the log.
 const PROJECTS: usize = 64;
 
-/// The table's head; the sets follow it.
+/// The table's head; the sets follow it, and the slots follow them.
 #[repr(C, align(64))]
 pub struct Table {
     keys: Keys,
     sets: usize,
+    /// How many slots sets have taken.
+    taken: usize,
     /// A bit for each project whose resolver failed the last recheck.
     failing: u64,
 }
 
-/// Slots of which a digest can have any.
+/// Which slots hold the digests of one set. Written under the mutex, and read without it for what
+/// is worth loading ahead.
 #[repr(C, align(64))]
 struct Set {
-    /// A part of each slot's digest, all in one cache line.
-    tags: [u64; WAYS],
-    slots: [Slot; WAYS],
+    /// A part of each slot's digest.
+    tags: [AtomicU32; WAYS],
+    /// The slots' numbers from 1, or 0 for none.
+    numbers: [AtomicU32; WAYS],
 }
 
-/// What the README says of a verdict: 480 bytes, its tag included.
-const _: () = assert!(mem::size_of::<Set>() == WAYS * 480);
+/// What the README says of a verdict: 480 bytes, its part of the set included.
+const _: () = assert!(mem::size_of::<Set>() + WAYS * mem::size_of::<Slot>() == WAYS * 480);
 
 #[repr(C)]
 struct Slot {
@@ -102,9 +108,9 @@ pub struct Known {
 }
 
 impl Table {
-    /// How many bytes a table takes that fits into `size`; at least one set.
+    /// How many sets a table has that fits into `size`, at least one, and the bytes it takes.
     pub fn layout(size: usize) -> (usize, usize) {
-        let set = mem::size_of::<Set>();
+        let set = mem::size_of::<Set>() + WAYS * mem::size_of::<Slot>();
         let sets = (size.saturating_sub(mem::size_of::<Table>()) / set).max(1);
         (sets, mem::size_of::<Table>() + sets * set)
     }
@@ -121,6 +127,7 @@ impl Table {
             table.write(Table {
                 keys,
                 sets,
+                taken: 0,
                 failing: 0,
             })
         };
@@ -137,7 +144,7 @@ impl Table {
         unsafe { ptr::addr_of!((*table).keys).read() }
     }
 
-    /// Has the processor fetch what [`Table::look_up`] most likely reads of a digest; needs no mutex.
+    /// Has the processor fetch what [`Table::look_up`] reads of a digest; needs no mutex.
     ///
     /// # Safety
     ///
@@ -145,42 +152,56 @@ impl Table {
     pub unsafe fn load_ahead(table: *const Table, digest: &Digest) {
         /// The beginning of a slot, and of the texts in it.
         const FIRST: usize = 4 * 64;
-        // SAFETY: the caller vouches for the table, whose size never changes; the rest is addresses.
+        // SAFETY: the caller vouches for the table, whose number of sets never changes; a set has
+        // atomics only. A slot is not read, only its address is made.
         unsafe {
-            let (set, tag) = Self::place_of(ptr::addr_of!((*table).sets).read(), digest);
-            let set = table.add(1).cast::<Set>().add(set);
-            memory::load_ahead(
-                ptr::addr_of!((*set).tags).cast(),
-                mem::size_of::<[u64; WAYS]>(),
-            );
-            memory::load_ahead(ptr::addr_of!((*set).slots[way(tag)]).cast(), FIRST);
+            let sets = ptr::addr_of!((*table).sets).read();
+            let (set, tag) = place_of(sets, digest);
+            let set = &*table.add(1).cast::<Set>().add(set);
+            if let Some(number) = set.tagged(tag).into_iter().find(|number| *number != 0) {
+                let slot = Self::slots(table, sets).wrapping_add(number - 1);
+                memory::load_ahead(slot.cast(), FIRST);
+            }
         }
     }
 
-    /// The number of a digest's set, and the digest's tag in it.
-    fn place_of(sets: usize, digest: &Digest) -> (usize, u64) {
-        let number = u128::from_ne_bytes(*digest);
-        // A part of all sets, as the digest's lower half is a part of 2^64.
-        let set = ((u128::from(number as u64) * sets as u128) >> 64) as usize;
-        (set, (number >> 64) as u64)
+    /// Where the slots begin.
+    ///
+    /// # Safety
+    ///
+    /// The table must have been placed with so many sets.
+    unsafe fn slots(table: *const Table, sets: usize) -> *const Slot {
+        // SAFETY: the caller vouches for the sets that lie between.
+        unsafe { table.add(1).cast::<Set>().add(sets).cast() }
     }
 
     /// The set of a digest, and the digest's tag in it.
-    fn set(&mut self, digest: &Digest) -> (&mut Set, u64) {
-        let (set, tag) = Self::place_of(self.sets, digest);
-        // SAFETY: `place` was told that so many sets follow the head, and whoever holds the table
-        // by a unique reference holds the mutex.
-        let set = unsafe { &mut *core::ptr::from_mut(self).add(1).cast::<Set>().add(set) };
-        (set, tag)
+    fn set(&self, digest: &Digest) -> (&Set, u32) {
+        let (set, tag) = place_of(self.sets, digest);
+        // SAFETY: `place` was told that so many sets follow the head.
+        (
+            unsafe { &*ptr::from_ref(self).add(1).cast::<Set>().add(set) },
+            tag,
+        )
+    }
+
+    /// A slot by its number; there is none behind the last.
+    fn numbered(&mut self, number: usize) -> Option<&mut Slot> {
+        let index = number.checked_sub(1)?;
+        if index >= self.sets * WAYS {
+            return None;
+        }
+        // SAFETY: so many slots follow the sets, and whoever holds the table by a unique reference
+        // holds the mutex.
+        unsafe { Some(&mut *Self::slots(self, self.sets).cast_mut().add(index)) }
     }
 
     fn slot(&mut self, digest: &Digest) -> Option<&mut Slot> {
         let (set, tag) = self.set(digest);
-        let tagged = set.tags.iter().zip(&mut set.slots);
-        tagged
-            .filter(|(own, _)| **own == tag)
-            .map(|(_, slot)| slot)
-            .find(|slot| slot.state != State::Empty && slot.digest == *digest)
+        let is_it = |slot: &mut Slot| slot.state != State::Empty && slot.digest == *digest;
+        let mut tagged = set.tagged(tag).into_iter();
+        let number = tagged.find(|number| self.numbered(*number).is_some_and(is_it))?;
+        self.numbered(number)
     }
 
     /// What is known of a digest.
@@ -208,21 +229,9 @@ impl Table {
             }
             return free;
         }
-        let (set, tag) = self.set(digest);
-        let tagged = set.tags.iter_mut().zip(&mut set.slots).enumerate();
-        let ranked = tagged.filter_map(|(index, (own, slot))| {
-            let rank = match slot.state {
-                State::Empty => (0, u64::from(index != way(tag))),
-                _ if slot.lease_until <= now => (1, slot.used),
-                _ => return None,
-            };
-            Some((rank, own, slot))
-        });
-        let Some((_, own, slot)) = ranked.min_by_key(|(rank, ..)| *rank) else {
+        let Some(slot) = self.make_room(digest, now) else {
             return true;
         };
-        slot.state = State::Empty;
-        *own = tag;
         slot.digest = *digest;
         slot.used = now;
         slot.answered_at = 0;
@@ -231,6 +240,34 @@ impl Table {
         slot.ends = [0; 8];
         slot.state = State::Asked;
         true
+    }
+
+    /// A slot of the digest's set for it, marked as empty: a new one, or else the least recently used
+    /// of those that nobody is asking for.
+    fn make_room(&mut self, digest: &Digest, now: u64) -> Option<&mut Slot> {
+        let (set, tag) = self.set(digest);
+        let numbers = set.numbers();
+        let unused = numbers.iter().position(|number| *number == 0);
+        let (way, number) = match unused.filter(|_| self.taken < self.sets * WAYS) {
+            Some(way) => {
+                self.taken += 1;
+                (way, self.taken)
+            }
+            None => {
+                let free = numbers.into_iter().enumerate().filter_map(|(way, number)| {
+                    let slot = self.numbered(number)?;
+                    let is_free = slot.state == State::Empty || slot.lease_until <= now;
+                    is_free.then_some(((slot.state != State::Empty, slot.used), way, number))
+                });
+                let (_, way, number) = free.min_by_key(|(rank, ..)| *rank)?;
+                (way, number)
+            }
+        };
+        self.numbered(number)?.state = State::Empty;
+        let (set, _) = self.set(digest);
+        set.tags[way].store(tag, Ordering::Relaxed);
+        set.numbers[way].store(number as u32, Ordering::Relaxed);
+        self.numbered(number)
     }
 
     /// Gives the right to ask back without an answer.
@@ -285,9 +322,27 @@ impl Table {
     }
 }
 
-/// The slot that a tag takes if it is empty.
-fn way(tag: u64) -> usize {
-    tag as usize % WAYS
+impl Set {
+    fn numbers(&self) -> [usize; WAYS] {
+        array::from_fn(|way| self.numbers[way].load(Ordering::Relaxed) as usize)
+    }
+
+    /// The numbers of slots that may hold a digest with that tag, others as 0.
+    fn tagged(&self, tag: u32) -> [usize; WAYS] {
+        let numbers = self.numbers();
+        array::from_fn(|way| match self.tags[way].load(Ordering::Relaxed) == tag {
+            true => numbers[way],
+            false => 0,
+        })
+    }
+}
+
+/// The number of a digest's set among so many, and the digest's tag in it.
+fn place_of(sets: usize, digest: &Digest) -> (usize, u32) {
+    let number = u128::from_ne_bytes(*digest);
+    // A part of all sets, as the digest's lower half is a part of 2^64.
+    let set = ((u128::from(number as u64) * sets as u128) >> 64) as usize;
+    (set, (number >> 96) as u32)
 }
 
 impl Slot {
