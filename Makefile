@@ -34,7 +34,7 @@ help: ## List the targets
 	@echo "  TESTS='t/a.t t/b.t'        only these files, for suite and test-…"
 	@echo "  MINUTES=3 SEED=n           how long to stress, and which random choices"
 	@echo "  JOBS=N                     so many test files side by side (all cores)"
-	@echo "  ROUNDS=12 UNSEEN=2000      how much to measure; more in bench/README.md"
+	@echo "  ROUNDS=12 UNSEEN=5000      how much to measure; more in bench/README.md"
 
 demo: missing-demo module-debian standin ## Show the module at work, until Ctrl-C
 	@tools/demo.sh

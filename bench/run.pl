@@ -13,12 +13,12 @@ use List::Util qw(shuffle sum);
 
 my $rounds = $ENV{ROUNDS} || 12;
 # Tokens never sent before, for each round.
-my $unseen = $ENV{UNSEEN} || 2_000;
+my $unseen = $ENV{UNSEEN} || 5_000;
 # In rotation; for each row and round, each once.
 my $seen = 10_000;
 my $sessions = 1_000;
 # Requests of one stretch; the numbers above are multiples of it.
-my $stretch = 1_000;
+my $stretch = 5_000;
 my @rows = rows($ENV{ROWS});
 srand 1;
 $| = 1;
@@ -80,15 +80,15 @@ sub measure {
     my $count = 0;
     my (@base, @over);
     my $until = time + ($row->{seconds} // 0);
-    # Long ones, and few of the bare server, so that the resolver is asked as seldom as it would be.
-    my ($length, $times) = $row->{seconds} ? (5 * $stretch, 4) : ($stretch, 1);
-    my $pieces = ($is_unseen ? $unseen : $seen) / $length;
+    # Few of the bare server, so that the resolver is asked as seldom as it would be without.
+    my $times = $row->{seconds} ? 4 : 1;
+    my $pieces = ($is_unseen ? $unseen : $seen) / $stretch;
     for (my $piece = 0; $piece < $pieces || time < $until; $piece++) {
         my @parts = map {
-            my $from = ($piece * $times + $_) * $length;
-            [map { $_ % @$lines } $from .. $from + $length - 1]
+            my $from = ($piece * $times + $_) * $stretch;
+            [map { $_ % @$lines } $from .. $from + $stretch - 1]
         } 0 .. $times - 1;
-        $count += $times * $length;
+        $count += $times * $stretch;
         my %cost;
         my %stretch = (
             bare => sub { stretch($server{rows}, $bare_url, [@$bare_lines[@{ $parts[0] }]]) },
