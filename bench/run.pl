@@ -17,8 +17,10 @@ my $unseen = $ENV{UNSEEN} || 5_000;
 # In rotation; for each row and round, each once.
 my $seen = 10_000;
 my $sessions = 1_000;
-# Requests of one stretch; the numbers above are multiples of it.
+# Requests of one stretch.
 my $stretch = 5_000;
+# Else a token would be sent twice.
+die "UNSEEN must be a multiple of $stretch\n" if $unseen % $stretch;
 my @rows = rows($ENV{ROWS});
 srand 1;
 $| = 1;

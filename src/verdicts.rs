@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use core::{array, mem};
 use std::rc::Rc;
 
-use authgear_core::digest::Keys;
+use authgear_core::digest::DigestKeys;
 use authgear_core::session::Session;
 
 use crate::memory;
@@ -30,7 +30,7 @@ const PROJECTS: usize = 64;
 /// The table's head; the sets follow it, and the slots follow them.
 #[repr(C, align(64))]
 pub struct Table {
-    keys: Keys,
+    keys: DigestKeys,
     sets: usize,
     /// How many slots sets have taken.
     taken: usize,
@@ -120,7 +120,7 @@ impl Table {
     /// # Safety
     ///
     /// `memory` must be zeroed, aligned to 64 and as long as [`Table::layout`] says for `sets`.
-    pub unsafe fn place(memory: NonNull<u8>, sets: usize, keys: Keys) -> NonNull<Table> {
+    pub unsafe fn place(memory: NonNull<u8>, sets: usize, keys: DigestKeys) -> NonNull<Table> {
         let table = memory.cast::<Table>();
         // SAFETY: the caller vouches for the memory. A zeroed slot is an empty one.
         unsafe {
@@ -139,7 +139,7 @@ impl Table {
     /// # Safety
     ///
     /// The table must have been placed.
-    pub unsafe fn keys_of(table: *const Table) -> Keys {
+    pub unsafe fn keys_of(table: *const Table) -> DigestKeys {
         // SAFETY: the caller vouches for the table; no reference to the whole of it is made.
         unsafe { ptr::addr_of!((*table).keys).read() }
     }
@@ -179,10 +179,8 @@ impl Table {
     fn set(&self, digest: &Digest) -> (&Set, u32) {
         let (set, tag) = place_of(self.sets, digest);
         // SAFETY: `place` was told that so many sets follow the head.
-        (
-            unsafe { &*ptr::from_ref(self).add(1).cast::<Set>().add(set) },
-            tag,
-        )
+        let set = unsafe { &*ptr::from_ref(self).add(1).cast::<Set>().add(set) };
+        (set, tag)
     }
 
     /// A slot by its number; there is none behind the last.

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use core::{mem, ptr};
 use std::collections::HashMap;
 
-use authgear_core::digest::{Digester, Keys as DigestKeys};
+use authgear_core::digest::{DigestKeys, Digester};
 use authgear_core::keys::freshness::Need;
 use authgear_core::token::TokenCache;
 use authgear_core::Reason;

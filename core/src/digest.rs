@@ -3,13 +3,11 @@
 use polyval::universal_hash::UniversalHash;
 use polyval::Polyval;
 
-use crate::fingerprint::{random_key, NoRandomness};
-
 /// Four blocks, which POLYVAL takes at once.
 const PIECE: usize = 64;
 
 /// The keys of a [`Digester`].
-pub type Keys = [[u8; 16]; 2];
+pub type DigestKeys = [[u8; 16]; 2];
 
 /// Makes digests that nobody can foretell who does not know the keys.
 ///
@@ -37,7 +35,7 @@ impl Digester {
     }
 
     /// A digester with these keys.
-    pub fn with(keys: Keys) -> Digester {
+    pub fn with(keys: DigestKeys) -> Digester {
         let [even, odd] = keys.map(|key| Polyval::new(&key.into()));
         Digester { even, odd }
     }
@@ -94,9 +92,26 @@ impl Digester {
 /// # Errors
 ///
 /// When the system has no randomness to give.
-pub fn random_keys() -> Result<Keys, NoRandomness> {
+pub fn random_keys() -> Result<DigestKeys, NoRandomness> {
     Ok([random_key()?, random_key()?])
 }
+
+/// A secret key.
+///
+/// # Errors
+///
+/// When the system has no randomness to give.
+pub fn random_key() -> Result<[u8; 16], NoRandomness> {
+    let mut key = [0; 16];
+    // Straight from the system: aws-lc's own generator takes 50 ms to start, in every worker.
+    getrandom::fill(&mut key).map_err(|_| NoRandomness)?;
+    Ok(key)
+}
+
+/// The system has no randomness to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no randomness to be had from the system")]
+pub struct NoRandomness;
 
 /// A digest in the making.
 pub struct Digest<'a> {
@@ -196,6 +211,11 @@ mod tests {
         for other in [[keys[0]; 2], [keys[1]; 2], [keys[1], keys[0]]] {
             assert_ne!(digest, of(&Digester::with(other), &text));
         }
+    }
+
+    #[test]
+    fn keys_differ() {
+        assert_ne!(random_key().unwrap(), random_key().unwrap());
     }
 
     #[test]

@@ -44,23 +44,6 @@ impl Hasher for DigestHasher {
 /// Makes [`DigestHasher`]s.
 pub type BuildDigestHasher = BuildHasherDefault<DigestHasher>;
 
-/// A secret key.
-///
-/// # Errors
-///
-/// When the system has no randomness to give.
-pub fn random_key() -> Result<[u8; 16], NoRandomness> {
-    let mut key = [0; 16];
-    // Straight from the system: aws-lc's own generator takes 50 ms to start, in every worker.
-    getrandom::fill(&mut key).map_err(|_| NoRandomness)?;
-    Ok(key)
-}
-
-/// The system has no randomness to give.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no randomness to be had from the system")]
-pub struct NoRandomness;
-
 #[cfg(test)]
 mod tests {
     use std::hash::BuildHasher;
@@ -80,10 +63,5 @@ mod tests {
         let digest = fingerprint([&b"a"[..]]);
         let hash = BuildDigestHasher::default().hash_one(digest);
         assert_eq!(hash.to_ne_bytes(), digest[..8]);
-    }
-
-    #[test]
-    fn keys_differ() {
-        assert_ne!(random_key().unwrap(), random_key().unwrap());
     }
 }

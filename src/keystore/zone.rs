@@ -8,7 +8,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::{mem, slice};
 
-use authgear_core::digest::{random_keys, Keys};
+use authgear_core::digest::{random_keys, DigestKeys};
 use authgear_core::keys::freshness::Record;
 use nginx_sys::{
     ngx_int_t, ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc_locked,
@@ -190,24 +190,25 @@ impl SharedZone {
     }
 
     /// What makes digests of the table of verdicts.
-    pub fn verdicts_keys(self) -> Option<Keys> {
-        // SAFETY: the table was placed before the workers were started, lives as long as the zone,
-        // and its keys are never written again.
-        unsafe {
-            let table = (*self.zone.as_ptr()).verdicts;
-            (!table.is_null()).then(|| Table::keys_of(table))
-        }
+    pub fn verdicts_keys(self) -> Option<DigestKeys> {
+        // SAFETY: the table was placed.
+        self.table().map(|table| unsafe { Table::keys_of(table) })
     }
 
     /// Has the processor fetch what is known of a digest.
     pub fn load_ahead(self, digest: &Digest) {
-        // SAFETY: as in `verdicts_keys`.
-        unsafe {
-            let table = (*self.zone.as_ptr()).verdicts;
-            if !table.is_null() {
-                Table::load_ahead(table, digest);
-            }
+        if let Some(table) = self.table() {
+            // SAFETY: the table was placed.
+            unsafe { Table::load_ahead(table, digest) };
         }
+    }
+
+    /// The table of verdicts, for what needs no mutex.
+    fn table(self) -> Option<*const Table> {
+        // SAFETY: the table was placed before the workers were started, and lives as long as the
+        // zone.
+        let table = unsafe { (*self.zone.as_ptr()).verdicts };
+        (!table.is_null()).then(|| table.cast_const())
     }
 
     pub fn lock(self) -> Locked {

@@ -17,6 +17,7 @@ our @EXPORT_OK = qw(rows);
 # auth       whether the backend is told the user
 # floor      whether the crypto alone is measured beside it; the row may take 1.25 times that
 # every      in how many rounds it is measured once, if not in each
+# seconds    how long it is sent requests, if the number of them does not say
 # source     what $authgear_source says afterwards
 # bound      what the cost may be at most: each a text, and the limit in
 #            microseconds by the costs of all rows

@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use super::verify::VerifiedToken;
 use crate::credential::MAX_TOKEN;
-use crate::digest::Digester;
-use crate::fingerprint::{mixed, random_key, NoRandomness};
+use crate::digest::{random_key, Digester, NoRandomness};
+use crate::fingerprint::mixed;
 use crate::keys::KeyId;
 
 /// Bytes for one token, on average over the cache. A token of Authgear's takes three quarters of it.
@@ -103,33 +103,19 @@ impl TokenCache {
         self.capacity
     }
 
-    /// What a token is found by, for one source of keys; `None` for what is too long to be a token.
-    pub fn digest(&self, source: &[u8; 32], token: &[u8]) -> Option<TokenDigest> {
-        self.digest_and_load(source, token, |_, _| {})
-    }
-
-    /// A token's digest, and the token if it is here, which is then the most recently used one.
+    /// What a token is found by, for one source of keys, and the token if it is here, which is then
+    /// the most recently used one. `None` for what is too long to be a token.
     ///
-    /// `load_ahead` is told of memory, by where it begins and its length, that will be read soon.
+    /// `load_ahead` is told of memory, by where it begins and its length, that will be read soon: while
+    /// the digest is made, what it will most likely lead to is on its way, a step at a time.
     pub fn look_up(
         &mut self,
         source: &[u8; 32],
         token: &[u8],
         load_ahead: impl Fn(*const u8, usize),
     ) -> Option<(TokenDigest, Option<Rc<VerifiedToken>>)> {
-        let digest = self.digest_and_load(source, token, load_ahead)?;
-        Some((digest, self.get(&digest)))
-    }
-
-    /// The digest. While it is made, what it will most likely lead to is on its way, a step at a time.
-    fn digest_and_load(
-        &self,
-        source: &[u8; 32],
-        token: &[u8],
-        load_ahead: impl Fn(*const u8, usize),
-    ) -> Option<TokenDigest> {
-        fn place<T>(it: &T) -> (*const u8, usize) {
-            (ptr::from_ref(it).cast(), size_of_val(it))
+        fn load<T>(it: &T, load_ahead: impl Fn(*const u8, usize)) {
+            load_ahead(ptr::from_ref(it).cast(), size_of::<T>());
         }
 
         if token.len() > MAX_TOKEN {
@@ -138,26 +124,25 @@ impl TokenCache {
         let aim = self.aim(token);
         let third = token.len() / 3;
         let bucket = &self.buckets[self.bucket(aim)];
-        let (start, length) = place(bucket);
-        load_ahead(start, length);
+        load(bucket, &load_ahead);
         let mut digest = self.digester.begin(source, token);
         digest.add_until(third);
         let entry = self.entry(*bucket);
-        if let Some((start, length)) = entry.map(place) {
-            load_ahead(start, length);
+        if let Some(entry) = entry {
+            load(entry, &load_ahead);
         }
         digest.add_until(2 * third);
         let aimed_at = entry.filter(|entry| entry.digest.aim == aim);
-        if let Some((start, length)) = aimed_at.and_then(|entry| entry.token.as_deref()).map(place)
-        {
-            load_ahead(start, length);
+        if let Some(token) = aimed_at.and_then(|entry| entry.token.as_deref()) {
+            load(token, &load_ahead);
         }
         let digest = digest.finish();
-        Some(TokenDigest { digest, aim })
+        let digest = TokenDigest { digest, aim };
+        Some((digest, self.get(&digest)))
     }
 
     /// The token of that digest, which is then the most recently used one.
-    pub fn get(&mut self, digest: &TokenDigest) -> Option<Rc<VerifiedToken>> {
+    fn get(&mut self, digest: &TokenDigest) -> Option<Rc<VerifiedToken>> {
         let place = self.find(digest)?;
         if place != self.newest {
             self.unlink(place);
