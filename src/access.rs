@@ -12,10 +12,11 @@ use nginx_sys::{
 use ngx::ngx_log_error;
 
 use crate::challenge::{self, Error};
-use crate::conf::{Gate, Mode, Project, Remote};
+use crate::conf::{Gate, Mode, Project};
 use crate::context::{Context, From, Outcome, Stage};
-use crate::credential::Credential;
+use crate::credential::{Ambiguous, Credential, Sent};
 use crate::jwt::{find, verdict};
+use crate::keystore::Id;
 use crate::nginx::{Failed, Request};
 use crate::policy::{self, Unmet};
 use crate::verdicts::Digest;
@@ -80,7 +81,7 @@ fn advance(
     step: Step,
 ) -> Result<ngx_int_t, Failed> {
     match step {
-        Step::WaitForKeys(remote) => Ok(worker::wait_for_keys(r, context, &remote)),
+        Step::WaitForKeys(source) => Ok(worker::wait_for_keys(r, context, source)),
         Step::WaitForVerdict(digest) => Ok(worker::wait_for_verdict(r, context, digest)),
         Step::AskResolver => {
             resolver::ask(r, context, project)?;
@@ -110,7 +111,11 @@ pub fn preview(r: &Request, context: &Context) -> Outcome {
     if r.location().bypass_preflight() && policy::is_preflight(r) {
         return Outcome::Unknown;
     }
-    match find(r, context, project) {
+    let mut sent = Sent::default();
+    if let Err(Ambiguous) = sent.read(r, &project.cookies) {
+        return Outcome::Unknown;
+    }
+    match find(r, context, project, &sent) {
         (Credential::Jwt { token, .. }, known) => {
             match verdict(r, context, project, token, known) {
                 Step::Done(Outcome::Verified(token, from))
@@ -122,7 +127,7 @@ pub fn preview(r: &Request, context: &Context) -> Outcome {
             }
         }
         (Credential::Resolver, _) if sessions(r, project).is_ok() => {
-            match resolver::cached(r, project) {
+            match resolver::cached(r, project, &sent) {
                 Some(session) => Outcome::Resolved(session, From::Cache),
                 None => Outcome::Unknown,
             }
@@ -162,8 +167,8 @@ fn project(r: &Request, gate: Gate) -> Result<Option<&Project>, ngx_int_t> {
 pub enum Step {
     /// Nothing more: this is known.
     Done(Outcome),
-    /// The verdict needs keys that are being fetched.
-    WaitForKeys(Remote),
+    /// The verdict needs keys of that source, which are being fetched.
+    WaitForKeys(Id),
     /// Another request is asking the resolver the same.
     WaitForVerdict(Digest),
     /// Only the resolver can say.
@@ -175,18 +180,21 @@ pub enum Step {
 fn weigh(r: &Request, context: &Context, project: &Project) -> Step {
     context.unconfirmed.take();
     let has_resolver = project.resolve_request.is_some();
-    let (credential, known) = find(r, context, project);
+    let mut sent = Sent::default();
+    if let Err(Ambiguous) = sent.read(r, &project.cookies) {
+        return Step::Done(Outcome::BadRequest);
+    }
+    let (credential, known) = find(r, context, project, &sent);
     let (token, others) = match credential {
         Credential::Jwt { token, others } => (token, others),
         Credential::Resolver => {
             return match sessions(r, project) {
-                Ok(()) => resolver::resolve(r, context, project),
+                Ok(()) => resolver::resolve(r, context, project, &sent),
                 Err(reason) => Step::Done(Outcome::Refused(reason)),
             }
         }
         Credential::None => return Step::Done(Outcome::Anonymous),
         Credential::Refused(reason) => return Step::Done(Outcome::Refused(reason)),
-        Credential::Ambiguous => return Step::Done(Outcome::BadRequest),
         Credential::Unknown => return Step::Done(Outcome::Unknown),
     };
     let step = match (verdict(r, context, project, token, known), project.recheck) {
@@ -200,14 +208,14 @@ fn weigh(r: &Request, context: &Context, project: &Project) -> Step {
     match step {
         // Authgear's server falls through to the next credential.
         Step::Done(Outcome::Refused(_)) if others && sessions(r, project).is_ok() => {
-            resolver::resolve(r, context, project)
+            resolver::resolve(r, context, project, &sent)
         }
         Step::Done(Outcome::Unavailable(..))
             if has_resolver
                 && project.rules.token_type == TokenKind::User
                 && sessions(r, project).is_ok() =>
         {
-            resolver::resolve(r, context, project)
+            resolver::resolve(r, context, project, &sent)
         }
         step => step,
     }

@@ -12,7 +12,7 @@ use ngx::ngx_log_error;
 use crate::access::Step;
 use crate::conf::{Keys, Project, Tenant};
 use crate::context::{Context, From, Outcome};
-use crate::credential::Credential;
+use crate::credential::{Credential, Sent};
 use crate::memory::load_ahead;
 use crate::nginx::Request;
 use crate::refresh::Answer;
@@ -30,10 +30,11 @@ pub fn find<'r>(
     r: &'r Request,
     context: &Context,
     project: &Project,
+    sent: &Sent<'r>,
 ) -> (Credential<'r>, Option<Known>) {
     let mut known = None;
     let has_resolver = project.resolve_request.is_some();
-    let credential = Credential::find(r, &project.cookies, has_resolver, |token| {
+    let credential = sent.credential(r, has_resolver, |token| {
         let tenant = project.tenant(r).ok();
         let found = tenant.map(|tenant| look_up(r, context, project, &tenant, token));
         known = found;
@@ -102,7 +103,7 @@ pub fn verdict(
         Keys::Remote(remote) => {
             let keys = match worker::ask(remote, Need::Keys) {
                 Answer::Keys(keys) => keys,
-                Answer::Wait => return Step::WaitForKeys(remote.clone()),
+                Answer::Wait => return Step::WaitForKeys(remote.id),
                 Answer::Unavailable(seconds) => return Step::Done(unavailable(seconds)),
                 Answer::Unknown => return Step::Done(Outcome::Refused(Reason::UnknownKey)),
             };
@@ -110,7 +111,7 @@ pub fn verdict(
             if matches!(verified, Err(Reason::UnknownKey)) && token.kid().is_some() {
                 // Authgear may have rotated its keys since the last fetch.
                 return match worker::ask(remote, Need::NewKey) {
-                    Answer::Wait => Step::WaitForKeys(remote.clone()),
+                    Answer::Wait => Step::WaitForKeys(remote.id),
                     Answer::Unavailable(seconds) => Step::Done(unavailable(seconds)),
                     Answer::Keys(_) | Answer::Unknown => {
                         Step::Done(Outcome::Refused(Reason::UnknownKey))
@@ -149,6 +150,9 @@ fn remembered(
     if !is_backed {
         worker::with_tokens(r, |cache| cache.forget_key(token.key_id()));
         return None;
+    }
+    if let Some(digest) = project.recheck.and_then(|_| token.known_mark()) {
+        worker::expect_verdict(&digest);
     }
     let is_own = |own: &Rc<VerifiedToken>| Rc::ptr_eq(own, &token);
     let from = match context.own_token.borrow().as_ref().is_some_and(is_own) {

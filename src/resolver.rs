@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use crate::access::Step;
 use crate::conf::Project;
 use crate::context::{Context, From, Outcome};
-use crate::credential::configured_token;
+use crate::credential::{configured_token, Sent};
 use crate::nginx::Request;
 use crate::verdicts::{Digest, Table, Verdict};
 use crate::worker;
@@ -36,11 +36,11 @@ const KEEP_NO: u64 = 1_000;
 
 /// Finds what the resolver says of the request's credentials: it was said to another request with
 /// the same ones, or is being said, or is to be asked.
-pub fn resolve(r: &Request, context: &Context, project: &Project) -> Step {
+pub fn resolve(r: &Request, context: &Context, project: &Project, sent: &Sent<'_>) -> Step {
     let Some(keep) = project.resolve_cache else {
         return Step::AskResolver;
     };
-    let Some(digest) = credentials_digest(r, project) else {
+    let Some(digest) = credentials_digest(r, project, sent) else {
         return Step::Done(unavailable());
     };
     let waiting_since = context.waiting_since.get();
@@ -78,9 +78,9 @@ fn lease(table: &mut Table, context: &Context, digest: Digest, now: u64) -> Step
 }
 
 /// What the resolver is known to have said of the request's credentials.
-pub fn cached(r: &Request, project: &Project) -> Option<Rc<Session>> {
+pub fn cached(r: &Request, project: &Project, sent: &Sent<'_>) -> Option<Rc<Session>> {
     let keep = project.resolve_cache?;
-    let digest = credentials_digest(r, project)?;
+    let digest = credentials_digest(r, project, sent)?;
     worker::with_verdicts(|table, now| match table.look_up(&digest, now).verdict {
         Some((Verdict::Yes(session), at)) if now.saturating_sub(at) < keep => Some(session),
         _ => None,
@@ -270,14 +270,14 @@ fn unavailable() -> Outcome {
 }
 
 /// A digest of everything that the resolver looks at in the request, and of where it is.
-fn credentials_digest(r: &Request, project: &Project) -> Option<Digest> {
+fn credentials_digest(r: &Request, project: &Project, sent: &Sent<'_>) -> Option<Digest> {
     let tenant = project.tenant(r).ok()?;
     let mut parts: SmallVec<[&[u8]; 16]> = SmallVec::new();
     parts.push(b"credentials");
-    for value in r.values_of(b"authorization") {
+    if let Some(value) = sent.authorization {
         parts.extend([&b"authorization"[..], value]);
     }
-    for pair in project.cookies.pairs(r.values_of(b"cookie")) {
+    for pair in sent.cookies.pairs() {
         parts.extend([&b"cookie"[..], pair]);
     }
     // The resolver sees it if its location hands it on.

@@ -346,9 +346,7 @@ fn place_of(sets: usize, digest: &Digest) -> (usize, u32) {
 impl Slot {
     fn verdict(&self, now: u64) -> Option<Verdict> {
         match self.state {
-            State::Yes if now < self.not_after => {
-                self.read().map(|session| Verdict::Yes(Rc::new(session)))
-            }
+            State::Yes if now < self.not_after => self.read().map(Verdict::Yes),
             State::TooLarge => Some(Verdict::TooLarge),
             State::Confirmed => Some(Verdict::Confirmed),
             State::No => Some(Verdict::No),
@@ -369,7 +367,7 @@ impl Slot {
         true
     }
 
-    fn read(&self) -> Option<Session> {
+    fn read(&self) -> Option<Rc<Session>> {
         let texts = self.texts.get(..self.ends[self.ends.len() - 1] as usize)?;
         let fields = core::str::from_utf8(texts).ok()?;
         Session::from_fields(fields, self.ends.map(u32::from))

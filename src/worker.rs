@@ -154,6 +154,13 @@ pub fn digest(tenant: &Id, parts: &[&[u8]]) -> Option<Digest> {
     })
 }
 
+/// What is known of a digest is going to be looked up.
+pub fn expect_verdict(digest: &Digest) {
+    if let Some(zone) = zone() {
+        zone.load_ahead(digest);
+    }
+}
+
 /// Counts what `observe` would have refused; see [`Tallies::count`](crate::tally::Tallies::count).
 pub fn count(project: &str, reason: Reason) -> Option<u64> {
     zone()?.tallies().count(project, reason)
@@ -169,7 +176,7 @@ pub fn announce() {
 }
 
 /// Suspends a request until there is news of its keys.
-pub fn wait_for_keys(r: &Request, context: &Context, remote: &Remote) -> ngx_int_t {
+pub fn wait_for_keys(r: &Request, context: &Context, source: Id) -> ngx_int_t {
     let Some(zone) = zone() else {
         return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
     };
@@ -177,16 +184,9 @@ pub fn wait_for_keys(r: &Request, context: &Context, remote: &Remote) -> ngx_int
         let mut store = worker.store(zone);
         store
             .get_or_insert_with(|| KeyStore::new(zone))
-            .last_change(&remote.id, now())
+            .last_change(&source, now())
     });
-    wait(
-        r,
-        context,
-        Awaited::Keys {
-            source: remote.id,
-            since,
-        },
-    )
+    wait(r, context, Awaited::Keys { source, since })
 }
 
 /// Uses the cache of verified tokens; `None` when there is none.

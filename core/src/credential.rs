@@ -143,30 +143,13 @@ impl CookieNames {
             session: name("session"),
         })
     }
-
-    fn is_one(&self, name: &[u8]) -> bool {
-        *name == *self.session || *name == *self.app_session || *name == *self.app_access_token
-    }
-
-    /// The pairs of these three names in a request's `Cookie` headers: what a key must hold so that
-    /// requests which Authgear's server can tell apart never share it.
-    ///
-    /// Blanks around pairs and the order of different cookies do not matter. Pairs of one name
-    /// stay in their order, because the first of them counts, and keep their name, which blanks may
-    /// surround.
-    pub fn pairs<'a>(&self, headers: impl IntoIterator<Item = &'a [u8]>) -> Pairs<'a> {
-        let mut pairs = Pairs::new();
-        for header in headers {
-            pairs.extend(cookie_pairs(header).filter(|pair| self.is_one(split_pair(pair).0)));
-        }
-        pairs.sort_by_key(|pair| split_pair(pair).0);
-        pairs
-    }
 }
 
-/// The values of a request's cookies of the three names; `None` for one that is absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A request's cookies of the three names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cookies<'a> {
+    /// As they were sent.
+    pairs: Pairs<'a>,
     app_session: Option<&'a [u8]>,
     app_access_token: Option<&'a [u8]>,
     session: Option<&'a [u8]>,
@@ -188,6 +171,7 @@ impl<'a> Cookies<'a> {
                 _ if *name == *names.app_access_token => &mut self.app_access_token,
                 _ => continue,
             };
+            self.pairs.push(pair);
             let value = unquote(value);
             if found.is_none() && all(value, is_cookie_char) {
                 *found = Some(value);
@@ -195,7 +179,19 @@ impl<'a> Cookies<'a> {
         }
     }
 
-    /// `app_session`; an empty one counts as absent, here and below.
+    /// The pairs of the three names: what a key must hold so that requests which Authgear's server
+    /// can tell apart never share it.
+    ///
+    /// Blanks around pairs and the order of different cookies do not matter. Pairs of one name
+    /// stay in their order, because the first of them counts, and keep their name, which blanks may
+    /// surround.
+    pub fn pairs(&self) -> Pairs<'a> {
+        let mut pairs = self.pairs.clone();
+        pairs.sort_by_key(|pair| split_pair(pair).0);
+        pairs
+    }
+
+    /// `app_session`; `None` when it is absent; an empty one counts as absent, here and below.
     pub fn app_session(&self) -> Option<&'a [u8]> {
         self.app_session.filter(|value| !value.is_empty())
     }
@@ -423,8 +419,11 @@ mod tests {
 
     fn pairs(prefix: &str, headers: &[&str]) -> Vec<String> {
         let names = CookieNames::new(prefix).unwrap();
-        let headers = headers.iter().map(|header| header.as_bytes());
-        let pairs = names.pairs(headers).into_iter();
+        let mut cookies = Cookies::default();
+        for header in headers {
+            cookies.read(header.as_bytes(), &names);
+        }
+        let pairs = cookies.pairs().into_iter();
         pairs
             .map(|pair| String::from_utf8(pair.to_vec()).unwrap())
             .collect()

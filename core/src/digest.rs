@@ -1,7 +1,8 @@
 //! Digests of 128 bits under secret keys: what credentials are told apart by, without being kept.
 
-use polyval::universal_hash::UniversalHash;
-use polyval::Polyval;
+use arrayvec::ArrayVec;
+use polyval::universal_hash::{Reset, UniversalHash};
+use polyval::{Block, Polyval};
 
 /// Four blocks, which POLYVAL takes at once.
 const PIECE: usize = 64;
@@ -18,7 +19,6 @@ pub type DigestKeys = [[u8; 16]; 2];
 ///
 /// The two sums do not wait for each other. On a processor that multiplies without carry it takes a
 /// sixth of what SipHash takes.
-#[derive(Clone)]
 pub struct Digester {
     even: Polyval,
     odd: Polyval,
@@ -41,40 +41,32 @@ impl Digester {
     }
 
     /// The digest of a list of texts, in which they do not run into each other.
-    pub fn of_parts(&self, source: &[u8; 32], parts: &[&[u8]]) -> u128 {
-        /// Of a length, before its part.
-        const LENGTH: usize = size_of::<usize>();
-        let size = parts.iter().map(|part| LENGTH + part.len()).sum();
-        let (mut short, mut long) = ([0; 512], Vec::new());
-        let text = match short.get_mut(..size) {
-            Some(text) => text,
-            None => {
-                long.resize(size, 0);
-                &mut long[..]
-            }
-        };
-        let mut rest = &mut *text;
-        for part in parts {
-            let (length, others) = rest.split_at_mut(LENGTH);
-            let (copy, others) = others.split_at_mut(part.len());
-            length.copy_from_slice(&part.len().to_be_bytes());
-            copy.copy_from_slice(part);
-            rest = others;
+    pub fn of_parts(&mut self, source: &[u8; 32], parts: &[&[u8]]) -> u128 {
+        let parts = parts.iter().map(|part| (part.len().to_be_bytes(), *part));
+        let mut short = ArrayVec::<u8, 512>::new_const();
+        let fits = parts.clone().try_for_each(|(length, part)| {
+            short.try_extend_from_slice(&length)?;
+            short.try_extend_from_slice(part)
+        });
+        if fits.is_ok() {
+            return self.begin(source, &short).finish();
         }
-        self.begin(source, text).finish()
+        let long = parts.flat_map(|(length, part)| [&length, part].concat());
+        self.begin(source, &long.collect::<Vec<u8>>()).finish()
     }
 
     /// Begins the digest of a text for one source.
-    pub fn begin<'a>(&self, source: &[u8; 32], text: &'a [u8]) -> Digest<'a> {
-        let mut sums = self.clone();
+    pub fn begin<'a>(&'a mut self, source: &[u8; 32], text: &'a [u8]) -> Digest<'a> {
+        self.even.reset();
+        self.odd.reset();
         // Texts of different length differ here, whatever they are filled up with. That it comes
         // first and is not 0 tells an empty text from those with more pieces.
         let mut head = [0; PIECE];
         head[..16].copy_from_slice(&(text.len() as u128 + 1).to_le_bytes());
         head[16..48].copy_from_slice(source);
-        sums.even.update_padded(&head);
+        add(&mut self.even, &head);
         Digest {
-            sums,
+            sums: self,
             text,
             added: 0,
         }
@@ -82,9 +74,13 @@ impl Digester {
 
     fn add_pair(&mut self, pair: &[u8; 2 * PIECE]) {
         let (even, odd) = pair.split_at(PIECE);
-        self.even.update_padded(even);
-        self.odd.update_padded(odd);
+        add(&mut self.even, even);
+        add(&mut self.odd, odd);
     }
+}
+
+fn add(sum: &mut Polyval, piece: &[u8]) {
+    sum.update(Block::slice_as_chunks(piece).0);
 }
 
 /// Keys for [`Digester::with`].
@@ -115,7 +111,7 @@ pub struct NoRandomness;
 
 /// A digest in the making.
 pub struct Digest<'a> {
-    sums: Digester,
+    sums: &'a mut Digester,
     text: &'a [u8],
     added: usize,
 }
@@ -146,7 +142,7 @@ impl Digest<'_> {
             }
         }
         let Digester { even, odd } = self.sums;
-        let [even, odd] = [even, odd].map(|sum| u128::from_ne_bytes(sum.finalize().into()));
+        let [even, odd] = [even, odd].map(|sum| u128::from_ne_bytes(sum.clone().finalize().into()));
         even ^ odd
     }
 }
@@ -159,17 +155,17 @@ mod tests {
 
     const SOURCE: [u8; 32] = [3; 32];
 
-    fn of(digester: &Digester, text: &[u8]) -> u128 {
+    fn of(digester: &mut Digester, text: &[u8]) -> u128 {
         digester.begin(&SOURCE, text).finish()
     }
 
     #[test]
     fn every_length_and_every_byte_of_a_text_counts() {
-        let digester = Digester::new().unwrap();
+        let mut digester = Digester::new().unwrap();
         let zeros = [0; 700];
         let mut seen = HashSet::new();
         for length in 0..=zeros.len() {
-            assert!(seen.insert(of(&digester, &zeros[..length])), "{length}");
+            assert!(seen.insert(of(&mut digester, &zeros[..length])), "{length}");
         }
         for length in [
             1, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300, 511, 512, 700,
@@ -177,39 +173,39 @@ mod tests {
             for at in 0..length {
                 let mut text = zeros[..length].to_vec();
                 text[at] = 1;
-                assert!(seen.insert(of(&digester, &text)), "{length}, {at}");
+                assert!(seen.insert(of(&mut digester, &text)), "{length}, {at}");
             }
         }
     }
 
     #[test]
     fn pieces_of_a_text_do_not_change_places() {
-        let digester = Digester::new().unwrap();
+        let mut digester = Digester::new().unwrap();
         let text: Vec<u8> = (0..512u16).map(|at| (at / 64) as u8).collect();
-        let mut seen = HashSet::from([of(&digester, &text)]);
+        let mut seen = HashSet::from([of(&mut digester, &text)]);
         for (one, other) in (0..8).flat_map(|one| (0..one).map(move |other| (one, other))) {
             let mut text = text.clone();
             text[one * 64..][..64].fill(other as u8);
             text[other * 64..][..64].fill(one as u8);
-            assert!(seen.insert(of(&digester, &text)), "{one}, {other}");
+            assert!(seen.insert(of(&mut digester, &text)), "{one}, {other}");
         }
     }
 
     #[test]
     fn sources_and_keys_make_other_digests() {
-        let digester = Digester::new().unwrap();
-        let digest = of(&digester, b"text");
-        assert_eq!(digest, of(&digester, b"text"));
+        let mut digester = Digester::new().unwrap();
+        let digest = of(&mut digester, b"text");
+        assert_eq!(digest, of(&mut digester, b"text"));
         assert_ne!(digest, digester.begin(&[4; 32], b"text").finish());
-        assert_ne!(digest, of(&Digester::new().unwrap(), b"text"));
+        assert_ne!(digest, of(&mut Digester::new().unwrap(), b"text"));
 
         let keys = random_keys().unwrap();
         assert_ne!(keys[0], keys[1]);
         let text = [1; 2 * PIECE];
-        let digest = of(&Digester::with(keys), &text);
-        assert_eq!(digest, of(&Digester::with(keys), &text));
+        let digest = of(&mut Digester::with(keys), &text);
+        assert_eq!(digest, of(&mut Digester::with(keys), &text));
         for other in [[keys[0]; 2], [keys[1]; 2], [keys[1], keys[0]]] {
-            assert_ne!(digest, of(&Digester::with(other), &text));
+            assert_ne!(digest, of(&mut Digester::with(other), &text));
         }
     }
 
@@ -220,7 +216,7 @@ mod tests {
 
     #[test]
     fn in_steps_it_is_the_same() {
-        let digester = Digester::new().unwrap();
+        let mut digester = Digester::new().unwrap();
         let text: Vec<u8> = (0..700u16).map(|at| at as u8).collect();
         for length in [0, 100, 128, 129, 256, 500, 700] {
             let text = &text[..length];
@@ -229,15 +225,15 @@ mod tests {
                 for end in (0..length).step_by(step) {
                     digest.add_until(end);
                 }
-                assert_eq!(digest.finish(), of(&digester, text), "{length}, {step}");
+                assert_eq!(digest.finish(), of(&mut digester, text), "{length}, {step}");
             }
         }
     }
 
     #[test]
     fn parts_do_not_run_into_each_other() {
-        let digester = Digester::new().unwrap();
-        let of = |parts: &[&[u8]]| digester.of_parts(&SOURCE, parts);
+        let mut digester = Digester::new().unwrap();
+        let mut of = |parts: &[&[u8]]| digester.of_parts(&SOURCE, parts);
         assert_eq!(of(&[b"ab", b"c"]), of(&[b"ab", b"c"]));
         assert_ne!(of(&[b"ab", b"c"]), of(&[b"a", b"bc"]));
         assert_ne!(of(&[b"ab"]), of(&[b"ab", b""]));
@@ -246,12 +242,12 @@ mod tests {
 
     #[test]
     fn long_parts_are_digested_as_short_ones() {
-        let digester = Digester::new().unwrap();
+        let mut digester = Digester::new().unwrap();
         let text = [7; 1024];
         for length in [0, 1, 246, 247, 248, 249, 500, 512, 1024] {
             let parts = [&text[..length], &text[..248]];
             let joined = parts.map(|part| [&part.len().to_be_bytes(), part].concat());
-            let wanted = of(&digester, &joined.concat());
+            let wanted = of(&mut digester, &joined.concat());
             assert_eq!(digester.of_parts(&SOURCE, &parts), wanted, "{length}");
         }
     }

@@ -1,6 +1,7 @@
 //! What is known of the caller, whichever way the caller was verified.
 
 use std::fmt;
+use std::rc::Rc;
 
 use crate::span::{Buffer, Span, Texts};
 use crate::text::{all, is_control, trim_blanks};
@@ -83,7 +84,7 @@ pub fn stripped_header(name: &[u8]) -> bool {
 
 /// A verified caller: the resolver's eight values, and what only a JWT says. No value holds a
 /// control character.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Session {
     texts: Texts,
     /// Where behind the payload the fields begin: they stand one behind the other, in the order of
@@ -219,7 +220,7 @@ impl Session {
     /// failure of the resolver and never a verdict.
     pub fn from_resolver<'a>(
         headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
-    ) -> Result<Option<Session>, ResolverError> {
+    ) -> Result<Option<Rc<Session>>, ResolverError> {
         let mut values: [Option<&[u8]>; 8] = [None; 8];
         for (name, value) in headers {
             let Some(field) = Field::of_header(name) else {
@@ -249,18 +250,13 @@ impl Session {
     }
 
     /// The session of which [`Session::fields`] said this; `None` without a user.
-    pub fn from_fields(fields: &str, ends: [u32; 8]) -> Option<Session> {
-        let session = Session {
-            texts: Texts::alone(fields),
-            start: 0,
-            ends,
-            client_id: Span::default(),
-            scope: Span::default(),
-            token_id: Span::default(),
-            token_exp: Span::default(),
-            token_type: None,
-        };
-        session.get(Field::UserId)?;
+    pub fn from_fields(fields: &str, ends: [u32; 8]) -> Option<Rc<Session>> {
+        // Filled where it lies: it is too large to be moved about.
+        let mut session = Rc::new(Session::default());
+        let filled = Rc::get_mut(&mut session)?;
+        filled.texts.push(fields);
+        filled.ends = ends;
+        filled.get(Field::UserId)?;
         Some(session)
     }
 }

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::rc::Rc;
+
 use authgear_core::policy::{judge, judge_session, Requirements, Rules, TokenKind, Unmet};
 use authgear_core::session::Session;
 use authgear_core::token::VerifiedToken;
@@ -309,7 +311,7 @@ fn a_session_of_the_resolver_is_for_the_project_itself_and_for_no_client_in_part
     );
 }
 
-fn resolved(more: &[(&str, &str)]) -> Session {
+fn resolved(more: &[(&str, &str)]) -> Rc<Session> {
     let own = [
         ("X-Authgear-Session-Valid", "true"),
         ("X-Authgear-User-Id", "u"),

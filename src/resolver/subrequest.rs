@@ -202,9 +202,7 @@ fn read(subrequest: &Request) -> Answer {
     let (status, headers) = subrequest.answered();
     match headers {
         Some((upstream_status, headers)) if status == ok && upstream_status == ok => {
-            Session::from_resolver(headers.map(header_parts))
-                .map(|session| session.map(Rc::new))
-                .map_err(|error| error.to_string())
+            Session::from_resolver(headers.map(header_parts)).map_err(|error| error.to_string())
         }
         _ => Err(format!(
             "the resolver answered with status {status}, not 200"

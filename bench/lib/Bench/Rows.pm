@@ -48,7 +48,7 @@ my @rows = (
         bound => [['3 µs', sub { 3 }]],
     },
     {
-        name => 'cookie, resolve_cache', path => '/cookie_cached', send => 'sessions', asks => 0, auth => 1,
+        name => 'cookie, resolve_cache', path => '/cached', send => 'sessions', asks => 0, auth => 1,
         bound => [['2 µs', sub { 2 }]],
     },
     {

@@ -113,7 +113,7 @@ fn times_are_whole_seconds() {
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
-fn resolved(headers: Headers) -> Result<Option<Session>, ResolverError> {
+fn resolved(headers: Headers) -> Result<Option<Rc<Session>>, ResolverError> {
     Session::from_resolver(
         headers
             .iter()

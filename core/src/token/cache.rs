@@ -127,7 +127,7 @@ impl TokenCache {
         load(bucket, &load_ahead);
         let mut digest = self.digester.begin(source, token);
         digest.add_until(third);
-        let entry = self.entry(*bucket);
+        let entry = bucket.index().and_then(|index| self.entries.get(index));
         if let Some(entry) = entry {
             load(entry, &load_ahead);
         }

@@ -101,6 +101,11 @@ impl VerifiedToken {
         self.mark.get().copied()
     }
 
+    /// The mark, if it has been made.
+    pub fn known_mark(&self) -> Option<[u8; 16]> {
+        self.mark.get().copied()
+    }
+
     /// The header's `typ`.
     pub fn typ(&self) -> Option<&str> {
         self.typ.map(|typ| self.session.texts().get(typ))
