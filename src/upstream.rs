@@ -55,6 +55,7 @@ pub fn hand_over_no(r: &Request) -> Result<(), Failed> {
 }
 
 /// A header as nginx keeps it in a request.
+#[derive(Clone, Copy)]
 struct Header {
     name: &'static str,
     lowcase: &'static str,
@@ -62,7 +63,8 @@ struct Header {
 }
 
 impl Header {
-    const fn new(field: Field, lowcase: &'static str) -> Self {
+    const fn new(field: Field) -> Self {
+        let lowcase = field.lowcase_header();
         assert!(field.header().len() == lowcase.len());
         Self {
             name: field.header(),
@@ -79,19 +81,12 @@ impl Header {
 }
 
 /// In the order of [`Field::ALL`].
-static HEADERS: [Header; 8] = [
-    Header::new(Field::SessionValid, "x-authgear-session-valid"),
-    Header::new(Field::UserId, "x-authgear-user-id"),
-    Header::new(Field::UserAnonymous, "x-authgear-user-anonymous"),
-    Header::new(Field::UserVerified, "x-authgear-user-verified"),
-    Header::new(
-        Field::UserCanReauthenticate,
-        "x-authgear-user-can-reauthenticate",
-    ),
-    Header::new(Field::UserRoles, "x-authgear-user-roles"),
-    Header::new(Field::SessionAmr, "x-authgear-session-amr"),
-    Header::new(
-        Field::SessionAuthenticatedAt,
-        "x-authgear-session-authenticated-at",
-    ),
-];
+static HEADERS: [Header; 8] = {
+    let mut headers = [Header::new(Field::SessionValid); 8];
+    let mut index = 0;
+    while index < headers.len() {
+        headers[index] = Header::new(Field::ALL[index]);
+        index += 1;
+    }
+    headers
+};

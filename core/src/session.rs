@@ -61,10 +61,26 @@ impl Field {
         self as usize
     }
 
+    /// [`Field::header`] in lower case, as nginx keeps it beside the name that was sent.
+    pub const fn lowcase_header(self) -> &'static str {
+        match self {
+            Field::SessionValid => "x-authgear-session-valid",
+            Field::UserId => "x-authgear-user-id",
+            Field::UserAnonymous => "x-authgear-user-anonymous",
+            Field::UserVerified => "x-authgear-user-verified",
+            Field::UserCanReauthenticate => "x-authgear-user-can-reauthenticate",
+            Field::UserRoles => "x-authgear-user-roles",
+            Field::SessionAmr => "x-authgear-session-amr",
+            Field::SessionAuthenticatedAt => "x-authgear-session-authenticated-at",
+        }
+    }
+
     fn of_header(name: &[u8]) -> Option<Field> {
-        Field::ALL
-            .into_iter()
-            .find(|field| field.header().as_bytes().eq_ignore_ascii_case(name))
+        Field::ALL.into_iter().find(|field| {
+            let wanted = field.lowcase_header().as_bytes();
+            // Not to be compared letter by letter where it comes from nginx.
+            name == wanted || name.eq_ignore_ascii_case(wanted)
+        })
     }
 }
 
@@ -235,17 +251,25 @@ impl Session {
             Some(b"true") => {}
             Some(_) => return Err(ResolverError::NeitherYesNorNo),
         }
-        let (mut fields, mut ends) = (String::with_capacity(256), [0; 8]);
-        for field in Field::ALL {
-            let value = values[field.index()].unwrap_or_default();
-            let text = std::str::from_utf8(value).map_err(|_| ResolverError::NotText(field))?;
-            if !all(value, |b| !is_control(b)) {
-                return Err(ResolverError::NotText(field));
-            }
-            fields.push_str(text);
-            ends[field.index()] = fields.len() as u32;
+        let (mut joined, mut ends) = (Vec::with_capacity(256), [0; 8]);
+        for (value, end) in values.iter().zip(&mut ends) {
+            joined.extend_from_slice(value.unwrap_or_default());
+            *end = joined.len() as u32;
         }
-        let session = Session::from_fields(&fields, ends);
+        // Read in one go. Two halves of a character are none, though side by side they seem to be.
+        let fields = printable(&joined).filter(|fields| {
+            let mut ends = ends.iter().map(|end| *end as usize);
+            ends.all(|end| fields.is_char_boundary(end))
+        });
+        let Some(fields) = fields else {
+            let mut fields = Field::ALL.into_iter();
+            let bad = fields.find(|field| {
+                let value = values[field.index()];
+                value.is_some_and(|value| printable(value).is_none())
+            });
+            return Err(ResolverError::NotText(bad.unwrap_or(Field::SessionValid)));
+        };
+        let session = Session::from_fields(fields, ends);
         session.map(Some).ok_or(ResolverError::NoUserId)
     }
 
@@ -259,6 +283,11 @@ impl Session {
         filled.get(Field::UserId)?;
         Some(session)
     }
+}
+
+fn printable(text: &[u8]) -> Option<&str> {
+    let is_printable = all(text, |b| !is_control(b));
+    std::str::from_utf8(text).ok().filter(|_| is_printable)
 }
 
 impl fmt::Display for Field {

@@ -213,6 +213,24 @@ fn neither_yes_nor_no() {
         (b"X-Authgear-User-Id", b"\xe9"),
     ];
     assert_eq!(Session::from_resolver(latin), Err(NotText(Field::UserId)));
+    // "é" in two halves.
+    let halves = [
+        (&b"X-Authgear-Session-Valid"[..], &b"true"[..]),
+        (b"X-Authgear-User-Id", b"user-1"),
+        (b"X-Authgear-User-Roles", b"\xc3"),
+        (b"X-Authgear-Session-Amr", b"\xa9"),
+    ];
+    assert_eq!(
+        Session::from_resolver(halves),
+        Err(NotText(Field::UserRoles))
+    );
+}
+
+#[test]
+fn names_in_lower_case_are_the_same_names() {
+    for field in Field::ALL {
+        assert_eq!(field.lowcase_header(), field.header().to_ascii_lowercase());
+    }
 }
 
 #[test]
