@@ -15,7 +15,7 @@ use crate::challenge::{self, Error};
 use crate::conf::{Gate, Mode, Project};
 use crate::context::{Context, From, Outcome, Stage};
 use crate::credential::{Ambiguous, Credential, Sent};
-use crate::jwt::{find, verdict};
+use crate::jwt::{self, find, verdict};
 use crate::keystore::Id;
 use crate::nginx::{Failed, Request};
 use crate::policy::{self, Unmet};
@@ -31,6 +31,7 @@ pub fn prepare(r: &Request) -> ngx_int_t {
         }
         return declined;
     }
+    jwt::expect(r);
     let Ok(context) = Context::find_or_create(r) else {
         return NGX_ERROR as ngx_int_t;
     };

@@ -25,6 +25,13 @@ pub struct Known {
     token: Option<(Rc<VerifiedToken>, From)>,
 }
 
+/// Has the processor fetch where a bearer token is looked up first, which happens some time later.
+pub fn expect(r: &Request) {
+    if let Some(value) = r.authorization() {
+        worker::with_tokens(r, |cache| cache.expect(value, load_ahead));
+    }
+}
+
 /// The request's credential, and what is known of it if it is a bearer token.
 pub fn find<'r>(
     r: &'r Request,

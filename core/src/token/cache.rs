@@ -34,7 +34,8 @@ pub struct TokenDigest {
 ///
 /// The bucket is chosen by a keyed hash of the token's last characters, which are those of its
 /// signature: nobody but the issuer fills one on purpose. So it is known before the digest is, and the
-/// processor fetches the entry meanwhile: among thousands of tokens that takes as long as the digest.
+/// processor fetches bucket, entry and token meanwhile: among thousands of tokens that takes longer than
+/// the digest.
 pub struct TokenCache {
     digester: Digester,
     aim_key: u64,
@@ -75,6 +76,10 @@ struct Entry {
     older: Place,
 }
 
+fn load<T>(it: &T, load_ahead: impl Fn(*const u8, usize)) {
+    load_ahead(ptr::from_ref(it).cast(), size_of::<T>());
+}
+
 impl TokenCache {
     /// An empty cache for that many tokens, and for that many times [`TOKEN_SIZE`].
     ///
@@ -103,35 +108,35 @@ impl TokenCache {
         self.capacity
     }
 
+    /// Tells `load_ahead` where [`TokenCache::look_up`] will begin, for a text that ends with the token:
+    /// to be called some time before.
+    pub fn expect(&self, text: &[u8], load_ahead: impl Fn(*const u8, usize)) {
+        load(&self.buckets[self.bucket(self.aim(text))], load_ahead);
+    }
+
     /// What a token is found by, for one source of keys, and the token if it is here, which is then
     /// the most recently used one. `None` for what is too long to be a token.
     ///
     /// `load_ahead` is told of memory, by where it begins and its length, that will be read soon: while
-    /// the digest is made, what it will most likely lead to is on its way, a step at a time.
+    /// the digest is made, what it will most likely lead to is on its way, a step at a time. The first
+    /// step is [`TokenCache::expect`]'s.
     pub fn look_up(
         &mut self,
         source: &[u8; 32],
         token: &[u8],
         load_ahead: impl Fn(*const u8, usize),
     ) -> Option<(TokenDigest, Option<Rc<VerifiedToken>>)> {
-        fn load<T>(it: &T, load_ahead: impl Fn(*const u8, usize)) {
-            load_ahead(ptr::from_ref(it).cast(), size_of::<T>());
-        }
-
         if token.len() > MAX_TOKEN {
             return None;
         }
         let aim = self.aim(token);
-        let third = token.len() / 3;
-        let bucket = &self.buckets[self.bucket(aim)];
-        load(bucket, &load_ahead);
-        let mut digest = self.digester.begin(source, token);
-        digest.add_until(third);
+        let bucket = self.buckets[self.bucket(aim)];
         let entry = bucket.index().and_then(|index| self.entries.get(index));
         if let Some(entry) = entry {
             load(entry, &load_ahead);
         }
-        digest.add_until(2 * third);
+        let mut digest = self.digester.begin(source, token);
+        digest.add_until(token.len() / 2);
         let aimed_at = entry.filter(|entry| entry.digest.aim == aim);
         if let Some(token) = aimed_at.and_then(|entry| entry.token.as_deref()) {
             load(token, &load_ahead);
