@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use authgear_core::credential::{bearer, Cookies};
+use authgear_core::credential::bearer;
 use authgear_core::recheck::{Next, Recheck, Said, FAILED_PAUSE};
 use authgear_core::session::{Field, Session};
 use authgear_core::token::{UnverifiedToken, VerifiedToken};
@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use crate::access::Step;
 use crate::conf::Project;
 use crate::context::{Context, From, Outcome};
-use crate::credential::{configured_token, Sent};
+use crate::credential::{configured_token, Ambiguous, Sent};
 use crate::nginx::Request;
 use crate::verdicts::{Digest, Table, Verdict};
 use crate::worker;
@@ -305,15 +305,16 @@ fn token_digest(r: &Request, project: &Project, token: &VerifiedToken) -> Option
 /// How many milliseconds the JWTs among the credentials have left; `None` when there is none
 /// that limits a verdict.
 fn lifetime(r: &Request, project: &Project) -> Option<u64> {
-    let mut cookies = Cookies::default();
-    for header in r.values_of(b"cookie") {
-        cookies.read(header, &project.cookies);
+    let mut sent = Sent::default();
+    if let Err(Ambiguous) = sent.read(r, &project.cookies) {
+        // Refused long before.
+        return Some(0);
     }
     let now = r.now();
     let configured = configured_token(r).and_then(Result::ok).flatten();
-    r.values_of(b"authorization")
-        .filter_map(bearer)
-        .chain(cookies.app_access_token())
+    let bearer = sent.authorization.and_then(bearer).into_iter();
+    bearer
+        .chain(sent.cookies.app_access_token())
         .chain(configured)
         .filter_map(|token| UnverifiedToken::parse(token).ok()?.claimed_expiry())
         // One that has expired is not what the resolver said yes to.

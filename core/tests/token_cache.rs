@@ -196,6 +196,16 @@ fn a_look_up_finds_the_same_token_and_says_what_it_will_read() {
 }
 
 #[test]
+fn a_mark_is_made_once() {
+    let token = Tokens::new().of(payload("1"));
+    assert_eq!(token.mark(|_| None), None);
+    assert_eq!(token.known_mark(), None);
+    assert_eq!(token.mark(|_| Some([1; 16])), Some([1; 16]));
+    assert_eq!(token.mark(|_| Some([2; 16])), Some([1; 16]));
+    assert_eq!(token.known_mark(), Some([1; 16]));
+}
+
+#[test]
 fn tokens_of_authgears_size_all_have_room() {
     let mut cache = cache(64);
     Tokens::new().fill(&mut cache, 0..64);

@@ -95,10 +95,10 @@ impl VerifiedToken {
     /// What the caller knows the token by, made once: a remembered token need not be digested again.
     /// Nothing when `make` makes nothing.
     pub fn mark(&self, make: impl FnOnce(&Self) -> Option<[u8; 16]>) -> Option<[u8; 16]> {
-        if self.mark.get().is_none() {
+        if self.known_mark().is_none() {
             let _ = self.mark.set(make(self)?);
         }
-        self.mark.get().copied()
+        self.known_mark()
     }
 
     /// The mark, if it has been made.
