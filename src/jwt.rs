@@ -32,6 +32,13 @@ pub fn expect(r: &Request) {
     }
 }
 
+/// Has the processor fetch what is read there next, some time after [`expect`].
+pub fn expect_entry(r: &Request) {
+    if let Some(value) = r.authorization() {
+        worker::with_tokens(r, |cache| cache.expect_entry(value, load_ahead));
+    }
+}
+
 /// The request's credential, and what is known of it if it is a bearer token.
 pub fn find<'r>(
     r: &'r Request,

@@ -4,7 +4,6 @@
 //! in this file, what a configuration has in [`conf`].
 
 use core::ffi::c_void;
-use core::ops::Range;
 use core::ptr::{self, NonNull};
 use core::{mem, slice};
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -47,18 +46,6 @@ pub fn borrowed_str(text: &[u8]) -> ngx_str_t {
     ngx_str_t {
         len: text.len(),
         data: text.as_ptr().cast_mut(),
-    }
-}
-
-/// A part of a text; nothing where the text ends before it.
-pub fn part(text: ngx_str_t, place: Range<usize>) -> ngx_str_t {
-    if place.start >= place.end || place.end > text.len {
-        return ngx_str_t::empty();
-    }
-    ngx_str_t {
-        len: place.end - place.start,
-        // SAFETY: the place lies within the text.
-        data: unsafe { text.data.add(place.start) },
     }
 }
 
@@ -153,21 +140,34 @@ impl Request {
         }
     }
 
-    /// Appends a header to what the client sent, for the upstream to see. `value` must live as long
-    /// as the request.
-    pub fn add_request_header(
+    /// Appends headers to what the client sent, for the upstream to see. The value of each is a part
+    /// of `values`, which ends where `ends` says and begins where that of the one before ends; a
+    /// header whose part is empty is left out. `values` must live as long as the request.
+    pub fn add_request_headers(
         &self,
-        key: &'static str,
-        lowcase_key: &'static str,
-        hash: ngx_uint_t,
-        value: ngx_str_t,
+        headers: &'static [RequestHeader],
+        values: ngx_str_t,
+        ends: &[u32],
     ) -> Result<(), Failed> {
-        // SAFETY: the list belongs to a live request.
-        let header = unsafe { push_header(ptr::addr_of_mut!((*self.raw()).headers_in.headers))? };
-        header.hash = hash;
-        header.key = borrowed_str(key.as_bytes());
-        header.value = value;
-        header.lowcase_key = lowcase_key.as_ptr().cast_mut();
+        let mut start = 0;
+        for (header, end) in headers.iter().zip(ends) {
+            let end = *end as usize;
+            if end <= start || end > values.len {
+                continue;
+            }
+            // SAFETY: the list belongs to a live request.
+            let added =
+                unsafe { push_header(ptr::addr_of_mut!((*self.raw()).headers_in.headers))? };
+            added.hash = header.hash;
+            added.key = borrowed_str(header.name.as_bytes());
+            added.value = ngx_str_t {
+                len: end - start,
+                // SAFETY: the place lies within the text.
+                data: unsafe { values.data.add(start) },
+            };
+            added.lowcase_key = header.lowcase.as_ptr().cast_mut();
+            start = end;
+        }
         Ok(())
     }
 
@@ -213,7 +213,18 @@ unsafe fn push_header<'a>(list: *mut ngx_list_t) -> Result<&'a mut ngx_table_elt
     // SAFETY: the caller vouches for the list; what is pushed is uninitialised memory of the
     // element's size, which an all-zero `ngx_table_elt_t` makes valid.
     unsafe {
-        let header = ngx_list_push(list).cast::<ngx_table_elt_t>();
+        let last = (*list).last;
+        // The usual case of `ngx_list_push`, without a call.
+        let header = match (*last).nelts < (*list).nalloc {
+            true => {
+                (*last).nelts += 1;
+                (*last)
+                    .elts
+                    .cast::<ngx_table_elt_t>()
+                    .add((*last).nelts - 1)
+            }
+            false => ngx_list_push(list).cast(),
+        };
         if header.is_null() {
             return Err(Failed);
         }
@@ -355,14 +366,31 @@ impl Pool {
 /// What a pool calls with a value before it goes.
 pub type Cleanup = unsafe extern "C" fn(*mut c_void);
 
-/// The hash nginx gives a lower-case header name (`ngx_hash_key`).
-pub const fn header_hash(lowcase: &str) -> ngx_uint_t {
-    let bytes = lowcase.as_bytes();
-    let mut hash: ngx_uint_t = 0;
-    let mut i = 0;
-    while i < bytes.len() {
-        hash = hash.wrapping_mul(31).wrapping_add(bytes[i] as ngx_uint_t);
-        i += 1;
+/// A header's name as nginx keeps it in a request.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestHeader {
+    name: &'static str,
+    lowcase: &'static str,
+    /// What `ngx_hash_key` makes of the lower-case name.
+    hash: ngx_uint_t,
+}
+
+impl RequestHeader {
+    /// `lowcase` is `name` in lower case.
+    pub const fn new(name: &'static str, lowcase: &'static str) -> Self {
+        assert!(name.len() == lowcase.len());
+        let mut hash: ngx_uint_t = 0;
+        let mut i = 0;
+        while i < lowcase.len() {
+            let letter = lowcase.as_bytes()[i];
+            assert!(name.as_bytes()[i].to_ascii_lowercase() == letter);
+            hash = hash.wrapping_mul(31).wrapping_add(letter as ngx_uint_t);
+            i += 1;
+        }
+        Self {
+            name,
+            lowcase,
+            hash,
+        }
     }
-    hash
 }

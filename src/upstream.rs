@@ -1,9 +1,9 @@
 //! `X-Authgear-*` on the way to the backend: the client's own removed, the verified ones set.
 
 use authgear_core::session::{stripped_header, Field, Session};
-use nginx_sys::{ngx_list_push, ngx_list_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t};
+use nginx_sys::{ngx_list_push, ngx_list_t, ngx_table_elt_t};
 
-use crate::nginx::{header_hash, header_parts, part, Failed, Request};
+use crate::nginx::{borrowed_str, header_parts, Failed, Request, RequestHeader};
 
 /// Removes every header that a backend could take for one of ours.
 pub fn strip(r: &Request) -> Result<(), Failed> {
@@ -39,54 +39,26 @@ fn is_ours(header: &ngx_table_elt_t) -> bool {
 pub fn hand_over(r: &Request, session: &Session) -> Result<(), Failed> {
     let (fields, ends) = session.fields();
     let fields = r.pool().copy(fields.as_bytes())?;
-    let mut start = 0;
-    for (header, &end) in HEADERS.iter().zip(ends) {
-        if end > start {
-            header.set(r, part(fields, start as usize..end as usize))?;
-        }
-        start = end;
-    }
-    Ok(())
+    r.add_request_headers(&HEADERS, fields, ends)
 }
 
 /// Sets what the resolver would have set for an invalid one.
 pub fn hand_over_no(r: &Request) -> Result<(), Failed> {
-    HEADERS[Field::SessionValid.index()].set(r, r.pool().copy(b"false")?)
-}
-
-/// A header as nginx keeps it in a request.
-#[derive(Clone, Copy)]
-struct Header {
-    name: &'static str,
-    lowcase: &'static str,
-    hash: ngx_uint_t,
-}
-
-impl Header {
-    const fn new(field: Field) -> Self {
-        let lowcase = field.lowcase_header();
-        assert!(field.header().len() == lowcase.len());
-        Self {
-            name: field.header(),
-            lowcase,
-            hash: header_hash(lowcase),
-        }
-    }
-
-    /// Never inlined: eight copies of it would be more for the processor to fetch than to execute.
-    #[inline(never)]
-    fn set(&self, r: &Request, value: ngx_str_t) -> Result<(), Failed> {
-        r.add_request_header(self.name, self.lowcase, self.hash, value)
-    }
+    const FIRST: &[RequestHeader] = HEADERS.split_at(1).0;
+    r.add_request_headers(FIRST, borrowed_str(b"false"), &[5])
 }
 
 /// In the order of [`Field::ALL`].
-static HEADERS: [Header; 8] = {
-    let mut headers = [Header::new(Field::SessionValid); 8];
+static HEADERS: [RequestHeader; 8] = {
+    let mut headers = [header(Field::SessionValid); 8];
     let mut index = 0;
     while index < headers.len() {
-        headers[index] = Header::new(Field::ALL[index]);
+        headers[index] = header(Field::ALL[index]);
         index += 1;
     }
     headers
 };
+
+const fn header(field: Field) -> RequestHeader {
+    RequestHeader::new(field.header(), field.lowcase_header())
+}

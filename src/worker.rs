@@ -1,9 +1,10 @@
 //! What one worker process keeps between requests.
 
 use core::cell::{Cell, RefCell};
+use core::mem::{self, ManuallyDrop};
+use core::ptr;
 use core::ptr::NonNull;
-use core::{mem, ptr};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use authgear_core::digest::{DigestKeys, Digester};
 use authgear_core::keys::freshness::Need;
@@ -33,7 +34,7 @@ const POLL: usize = 15;
 const MOST_FETCHES: usize = 32;
 
 /// A suspended request's place in the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WaiterId(u64);
 
 struct Waiter {
@@ -52,12 +53,11 @@ enum Awaited {
     Verdict(Digest),
 }
 
-#[derive(Default)]
 struct Worker {
     store: RefCell<Option<KeyStore>>,
     tokens: RefCell<Option<TokenCache>>,
     digester: RefCell<Option<(DigestKeys, Digester)>>,
-    waiters: RefCell<HashMap<WaiterId, Waiter>>,
+    waiters: RefCell<BTreeMap<WaiterId, Waiter>>,
     next_waiter: Cell<u64>,
     /// Fetches under way in this worker.
     fetches: Cell<usize>,
@@ -65,8 +65,9 @@ struct Worker {
 }
 
 thread_local! {
-    // Only the event loop's thread uses it.
-    static WORKER: Worker = Worker::default();
+    // Only the event loop's thread uses it. It is ready from the start and never dropped, so that no
+    // request has to ask whether it is there: pools are still destroyed when the process exits.
+    static WORKER: ManuallyDrop<Worker> = const { ManuallyDrop::new(Worker::new()) };
 }
 
 /// Milliseconds of nginx's monotonic clock, which all processes share, counted from long before
@@ -239,11 +240,22 @@ fn wait(r: &Request, context: &Context, awaited: Awaited) -> ngx_int_t {
 
 /// The request waits no more: its client has left, or it is answered.
 pub fn forget(id: WaiterId) {
-    // The worker's own memory can be gone when a pool is destroyed at exit.
-    let _ = WORKER.try_with(|worker| worker.waiters.borrow_mut().remove(&id));
+    WORKER.with(|worker| worker.waiters.borrow_mut().remove(&id));
 }
 
 impl Worker {
+    const fn new() -> Worker {
+        Worker {
+            store: RefCell::new(None),
+            tokens: RefCell::new(None),
+            digester: RefCell::new(None),
+            waiters: RefCell::new(BTreeMap::new()),
+            next_waiter: Cell::new(0),
+            fetches: Cell::new(0),
+            timer: Cell::new(None),
+        }
+    }
+
     /// The store, emptied if it is that of a zone before the last reload.
     fn store(&self, zone: SharedZone) -> core::cell::RefMut<'_, Option<KeyStore>> {
         let mut store = self.store.borrow_mut();
@@ -355,5 +367,5 @@ fn new_timer() -> NonNull<ngx_event_t> {
 }
 
 unsafe extern "C" fn on_timer(_: *mut ngx_event_t) {
-    guard((), || WORKER.with(Worker::poll));
+    guard((), || WORKER.with(|worker| worker.poll()));
 }

@@ -165,7 +165,7 @@ fn any_order_of_use_leaves_what_was_used_last() {
 
 #[test]
 fn a_look_up_finds_the_same_token_and_says_what_it_will_read() {
-    let mut cache = cache(4);
+    let (mut cache, empty) = (cache(4), cache(4));
     let tokens = Tokens::new();
     let text = tokens.signer.token("k", payload("1"));
     let told = std::cell::RefCell::new(Vec::new());
@@ -181,8 +181,7 @@ fn a_look_up_finds_the_same_token_and_says_what_it_will_read() {
     assert_eq!(again, digest);
     assert!(Rc::ptr_eq(&found.unwrap(), &token));
     let last = (Rc::as_ptr(&token).cast(), size_of::<VerifiedToken>());
-    assert_eq!(told.borrow().len(), 2, "entry, token");
-    assert_eq!(told.borrow()[1], last);
+    assert_eq!(*told.borrow(), [last]);
     assert!(cache
         .look_up(&SOURCE, &[b'a'; 16 * 1024 + 1], ahead)
         .is_none());
@@ -193,6 +192,16 @@ fn a_look_up_finds_the_same_token_and_says_what_it_will_read() {
     cache.expect(b"short", ahead);
     assert_eq!(told.borrow().len(), 3, "a bucket each");
     assert_eq!(told.borrow()[0], told.borrow()[1]);
+
+    told.borrow_mut().clear();
+    cache.expect_entry(format!("Bearer {text}").as_bytes(), ahead);
+    let [(entry, length)] = told.take()[..] else {
+        panic!("there is one entry");
+    };
+    assert!(!entry.is_null() && length > 0);
+    assert_ne!(entry, last.0);
+    empty.expect_entry(text.as_bytes(), ahead);
+    assert!(told.borrow().is_empty(), "no entry is there");
 }
 
 #[test]

@@ -109,17 +109,24 @@ impl TokenCache {
     }
 
     /// Tells `load_ahead` where [`TokenCache::look_up`] will begin, for a text that ends with the token:
-    /// to be called some time before.
+    /// to be called some time before, and before [`TokenCache::expect_entry`].
     pub fn expect(&self, text: &[u8], load_ahead: impl Fn(*const u8, usize)) {
         load(&self.buckets[self.bucket(self.aim(text))], load_ahead);
+    }
+
+    /// Tells `load_ahead` what [`TokenCache::look_up`] will read next.
+    pub fn expect_entry(&self, text: &[u8], load_ahead: impl Fn(*const u8, usize)) {
+        if let Some(entry) = self.entry(self.buckets[self.bucket(self.aim(text))]) {
+            load(entry, load_ahead);
+        }
     }
 
     /// What a token is found by, for one source of keys, and the token if it is here, which is then
     /// the most recently used one. `None` for what is too long to be a token.
     ///
     /// `load_ahead` is told of memory, by where it begins and its length, that will be read soon: while
-    /// the digest is made, what it will most likely lead to is on its way, a step at a time. The first
-    /// step is [`TokenCache::expect`]'s.
+    /// the digest is made, the token that it will most likely lead to is on its way. The steps before
+    /// are those of [`TokenCache::expect`] and [`TokenCache::expect_entry`].
     pub fn look_up(
         &mut self,
         source: &[u8; 32],
@@ -130,18 +137,13 @@ impl TokenCache {
             return None;
         }
         let aim = self.aim(token);
-        let bucket = self.buckets[self.bucket(aim)];
-        let entry = bucket.index().and_then(|index| self.entries.get(index));
-        if let Some(entry) = entry {
-            load(entry, &load_ahead);
-        }
-        let mut digest = self.digester.begin(source, token);
-        digest.add_until(token.len() / 2);
-        let aimed_at = entry.filter(|entry| entry.digest.aim == aim);
+        let aimed_at = self
+            .entry(self.buckets[self.bucket(aim)])
+            .filter(|entry| entry.digest.aim == aim);
         if let Some(token) = aimed_at.and_then(|entry| entry.token.as_deref()) {
-            load(token, &load_ahead);
+            load(token, load_ahead);
         }
-        let digest = digest.finish();
+        let digest = self.digester.digest(source, token);
         let digest = TokenDigest { digest, aim };
         Some((digest, self.get(&digest)))
     }
