@@ -5,6 +5,7 @@
 use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear;
 use Test::Nginx::Authgear::Client qw(:DEFAULT challenges);
+use Test::Nginx::Authgear::Documented;
 use Test::Nginx::Authgear::Resolver;
 
 use strict;
@@ -20,33 +21,6 @@ my ($host) = $origin =~ m{//(.*)};
 my $prefixed = start_standin('--cookie-prefix', 'my_');
 my $clear = 'session=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Secure; SameSite=Lax';
 
-# All that the backend can read as X-Authgear-*: `name: value` without the prefix,
-# in the order of the names.
-sub told {
-    my ($answer) = @_;
-    return $answer->{status} if $answer->{status} != 200;
-    return [sort map {s/^x.authgear.//r} map { s/^([^:]*)/\L$1/r } @{ echoed_authgear($answer) }];
-}
-
-# A user as the backend should be told.
-sub identity {
-    my ($user, $login) = @_;
-    my $flag = sub { exists $user->{ $_[0] } ? (${ $user->{ $_[0] } } ? 'true' : 'false') : $_[1] };
-    my %header = (
-        'session-valid' => 'true',
-        'session-amr' => join(' ', @{ $login->{amr} }),
-        'session-authenticated-at' => $login->{auth_time},
-        'user-id' => $user->{id},
-        'user-anonymous' => $flag->(anonymous => 'false'),
-        'user-verified' => $flag->(verified => 'true'),
-        'user-can-reauthenticate' => $flag->(can_reauthenticate => 'true'),
-        'user-roles' => join(',', @{ $user->{roles} || [] }),
-    );
-    return [sort map {"$_: $header{$_}"} grep { length($header{$_} // '') } keys %header];
-}
-
-sub without_roles { return [grep { !/^user-roles/ } @{ $_[0] }] }
-
 # The same request to two locations, or to all that are named.
 sub both {
     my ($name, $expected, @headers) = @_;
@@ -54,8 +28,6 @@ sub both {
         is_deeply(told(ask("GET /$where", @headers)), $expected->{$where}, "$name: $where");
     }
 }
-
-sub opaque { return 'Authorization: Bearer ' . token(@_, kind => 'opaque') }
 
 # Somebody as both tell of a plain user.
 sub plain {
@@ -304,92 +276,9 @@ sub machines {
         { documented => ['session-valid: false'], any => ['session-valid: true'], required => 401 }, $token);
 }
 
-# --- README's chapter "From auth_request to this module"
-
-my %visitor = (
-    nobody => [],
-    session => [cookie(session => session(user => { id => 'greta', roles => ['r'] }, @plain))],
-    opaque => [opaque(user => 'greta', @plain)],
-    jwt => [bearer(user => 'greta', @plain)],
-    dead => [cookie(session => 'dead')],
-    expired => [bearer(user => 'greta', @plain, expires_in => -1)],
-);
-my @logged_in = qw(session opaque jwt);
-my $greta = identity({ id => 'greta', roles => ['r'] }, {@plain});
-my $no = ['session-valid: false'];
-
-# What the backend is told of each visitor, and the module's reason.
-sub visits {
-    my ($step, %expected) = @_;
-    for my $who (sort keys %visitor) {
-        my $answer = ask('GET /api/', @{ $visitor{$who} }, 'X-Authgear-User-Plan: gold');
-        my ($told, $reason) = @{ $expected{$who} };
-        is_deeply([told($answer), header($answer, 'X-Reason')], [$told, $reason], "$step: $who");
-    }
-}
-
-sub move_documented {
-    my $plan = 'user-plan: gold';
-    visits('before',
-        nobody => [[$plan]], dead => [[@$no, $plan]], expired => [[@$no, $plan]],
-        map { $_ => [[sort @{ without_roles($greta) }, $plan]] } @logged_in);
-}
-
-# Nobody is refused yet.
-my @watched = (nobody => [[], 'no_credential'], dead => [$no, 'session_invalid'], expired => [$no, 'expired'],
-    map { $_ => [$greta, 'ok'] } @logged_in);
-
-sub move_watch { visits('watched beside auth_request', @watched) }
-
-sub move_alone { visits('auth_request removed', @watched) }
-
-my @refused = (dead => [401, 'session_invalid'], expired => [401, 'expired'], map { $_ => [$greta, 'ok'] } @logged_in);
-
-sub move_required { visits('required', nobody => [401, 'no_credential'], @refused) }
-
-sub move_optional { visits('optional', nobody => [[], 'no_credential'], @refused) }
-
-# nginx-conf/observe.conf, but for where things are: the documented set-up tells
-# the backend all, and the log says what the module would have told it.
-sub observe_conf {
-    my %expected = (
-        jwt => [['session-valid: true', 'user-id: greta'], 'resolver=greta module=greta reason=ok'],
-        expired => [$no, 'resolver= module= reason=expired'],
-        nobody => [[], 'resolver= module= reason=no_credential'],
-    );
-    my $count = 0;
-    for my $who (sort keys %expected) {
-        my ($told, $line) = @{ $expected{$who} };
-        my $answer = ask('GET /api/', { port => port(1) }, @{ $visitor{$who} }, 'X-Authgear-User-Plan: gold');
-        is_deeply(told($answer), $told, "observe.conf, $who: the backend is told what the resolver says");
-        like((log_lines('authgear.log', ++$count))[-1], qr/ 200 "GET \/api\/ HTTP\/1\.1" \Q$line\E$/,
-            "observe.conf, $who: the log tells both");
-    }
-}
-
 # --- configuration
 
-# The documented set-up, by its eight headers.
-my @eight = qw(session_valid user_id user_anonymous user_verified session_acr session_amr session_authenticated_at
-    user_can_reauthenticate);
-my $copied = join "\n",
-    (map {"auth_request_set \$x_authgear_$_ \$upstream_http_x_authgear_$_;"} @eight),
-    map { 'proxy_set_header x-authgear-' . tr/_/-/r . " \$x_authgear_$_;" } @eight;
 my $to_echo = 'proxy_pass ' . echo_origin() . ';';
-
-sub documented {
-    my ($path, $auth, $more) = @_;
-    $more //= '';
-    return "location $path { auth_request $auth;\n$copied\n$more $to_echo }\n";
-}
-
-sub asks {
-    my ($path, $server, $more) = @_;
-    my ($name) = $server =~ m{//(.*)};
-    $more //= '';
-    return "location = $path { internal; proxy_pass $server/_resolver/resolve; proxy_set_header Host $name;
-        proxy_pass_request_body off; proxy_set_header Content-Length ''; $more }\n";
-}
 
 sub verified {
     my ($path, $verify) = @_;
@@ -424,24 +313,6 @@ $ENV{TEST_NGINX_PREFIXED} = join '',
     documented('= /documented-cached', '/_auth'), asks('/_auth', $prefixed->{http}, cache_of('prefixed')),
     verified('/required-cached', 'prefixed'), asks('/_resolve', $prefixed->{http});
 
-my $module = "include $ENV{TEST_NGINX_RESOLVER}; add_header X-Reason \$authgear_reason always;";
-my $auth = asks('/_auth', $origin);
-$ENV{TEST_NGINX_MOVING} = "variables_hash_max_size 2048; authgear_project myapp { $project }";
-$ENV{TEST_NGINX_MOVE_DOCUMENTED} = documented('/api/', '/_auth') . $auth;
-$ENV{TEST_NGINX_MOVE_WATCH} = $module . documented('/api/', '/_auth', 'authgear_verify myapp observe;') . $auth;
-$ENV{ 'TEST_NGINX_MOVE_' . uc $_->[0] } = "$module location /api/ { authgear_verify myapp $_->[1]; $to_echo }"
-    for [alone => 'observe'], [required => ''], [optional => 'optional'];
-
-$ENV{TEST_NGINX_OBSERVE_CONF} = shipped(
-    'observe.conf',
-    'endpoint https://myapp.authgear.cloud;' => "endpoint $origin;",
-    'Host myapp.authgear.cloud;' => "Host $host;",
-    'server 127.0.0.1:3001;' => "server $host;",
-    'server 127.0.0.1:9000;' => 'server ' . (echo_origin() =~ s{^http://}{}r) . ';',
-    'listen 8080;' => 'listen 127.0.0.1:' . port(1) . ';',
-    '/var/log/nginx/' => 'logs/',
-) =~ s/.*^http \{\n//msr =~ s/^\}\s*\z//mr;
-
 run_tests();
 
 __DATA__
@@ -466,33 +337,3 @@ machines
 --- check: cached_with_prefix
 --- http_config: $TEST_NGINX_PREFIXED_PROJECT
 --- config: $TEST_NGINX_PREFIXED
-
-=== TEST 3: README's move: before
---- check: move_documented
---- http_config: variables_hash_max_size 2048;
---- config: $TEST_NGINX_MOVE_DOCUMENTED
-
-=== TEST 4: README's move: authgear_verify observe beside auth_request
---- check: move_watch
---- http_config: $TEST_NGINX_MOVING
---- config: $TEST_NGINX_MOVE_WATCH
-
-=== TEST 5: README's move: auth_request removed
---- check: move_alone
---- http_config: $TEST_NGINX_MOVING
---- config: $TEST_NGINX_MOVE_ALONE
-
-=== TEST 6: README's move: observe dropped
---- check: move_required
---- http_config: $TEST_NGINX_MOVING
---- config: $TEST_NGINX_MOVE_REQUIRED
-
-=== TEST 7: README's move: optional in its place
---- check: move_optional
---- http_config: $TEST_NGINX_MOVING
---- config: $TEST_NGINX_MOVE_OPTIONAL
-
-=== TEST 8: observe.conf
---- check: observe_conf
---- http_config: $TEST_NGINX_OBSERVE_CONF
---- config
