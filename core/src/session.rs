@@ -3,6 +3,8 @@
 use std::fmt;
 use std::rc::Rc;
 
+use arrayvec::ArrayVec;
+
 use crate::span::{Buffer, Span, Texts};
 use crate::text::{all, is_control, trim_blanks};
 use crate::token::Claimed;
@@ -251,13 +253,21 @@ impl Session {
             Some(b"true") => {}
             Some(_) => return Err(ResolverError::NeitherYesNorNo),
         }
-        let (mut joined, mut ends) = (Vec::with_capacity(256), [0; 8]);
-        for (value, end) in values.iter().zip(&mut ends) {
-            joined.extend_from_slice(value.unwrap_or_default());
-            *end = joined.len() as u32;
+        let texts = values.map(Option::unwrap_or_default);
+        let (mut ends, mut end) = ([0; 8], 0);
+        for (text, place) in texts.iter().zip(&mut ends) {
+            end += text.len() as u32;
+            *place = end;
         }
+        // On the stack, unless it is more than Authgear says of a user.
+        let mut short = ArrayVec::<u8, 512>::new_const();
+        let fits = texts
+            .iter()
+            .try_for_each(|text| short.try_extend_from_slice(text));
+        let long = fits.map_or_else(|_| texts.concat(), |()| Vec::new());
+        let joined = if fits.is_ok() { &short[..] } else { &long };
         // Read in one go. Two halves of a character are none, though side by side they seem to be.
-        let fields = printable(&joined).filter(|fields| {
+        let fields = printable(joined).filter(|fields| {
             let mut ends = ends.iter().map(|end| *end as usize);
             ends.all(|end| fields.is_char_boundary(end))
         });

@@ -15,7 +15,7 @@ use nginx_sys::{
 use super::{give_up, keep_confirmation};
 use crate::conf::Project;
 use crate::context::{Context, Stage};
-use crate::nginx::{borrowed_str, bytes, guard, header_parts, Failed, Request};
+use crate::nginx::{borrowed_str, guard, header_parts, Failed, Request};
 use crate::verdicts::Digest;
 
 /// The subrequest that a request waits for.
@@ -214,9 +214,8 @@ fn read(subrequest: &Request) -> Answer {
 fn relay_cookies(r: &Request, subrequest: &Request) -> Result<(), Failed> {
     let headers = subrequest.answered().1.map(|(_, headers)| headers);
     for header in headers.into_iter().flatten() {
-        // SAFETY: the header lives in the request's pool.
-        let (key, value) = unsafe { (bytes(&header.key), bytes(&header.value)) };
-        if key.eq_ignore_ascii_case(b"set-cookie") {
+        let (name, value) = header_parts(header);
+        if name == b"set-cookie" {
             r.add_response_header("Set-Cookie", r.pool().copy(value)?)?;
         }
     }

@@ -227,6 +227,22 @@ fn neither_yes_nor_no() {
 }
 
 #[test]
+fn long_values_are_read_as_short_ones() {
+    for length in [0, 1, 190, 200, 490, 501, 502, 503, 512, 4000] {
+        let roles = "r".repeat(length);
+        let amr = ("X-Authgear-Session-Amr", "pwd");
+        let headers = [VALID, USER, ("X-Authgear-User-Roles", &roles), amr];
+        let session = resolved(&headers).unwrap().unwrap();
+        let role = (length > 0).then_some(&*roles);
+        assert_eq!(session.get(Field::UserRoles), role, "{length}");
+        assert_eq!(session.get(Field::SessionAmr), Some("pwd"), "{length}");
+        let bad = [VALID, USER, ("X-Authgear-User-Roles", &(roles + "\n"))];
+        let error = Err(ResolverError::NotText(Field::UserRoles));
+        assert_eq!(resolved(&bad), error, "{length}");
+    }
+}
+
+#[test]
 fn names_in_lower_case_are_the_same_names() {
     for field in Field::ALL {
         assert_eq!(field.lowcase_header(), field.header().to_ascii_lowercase());
