@@ -20,6 +20,7 @@ sub report {
     my %cost = map { $_->{name} => median(@{ $measured->{ $_->{name} }{over} }) } @others;
     my @floor = @{ $measured->{floor} };
     my $floor = @floor && median(@floor);
+    my %known = (%cost, $floor ? (RS256 => $floor) : ());
 
     my @table = ['', 'nginx, µs', 'middle half', '% of bare', '× RS256', '× keep-alive', '× cache hit', 'resolver, µs', 'at most'];
     my @bare = map { @{ $measured->{ $_->{name} }{base} } } @others;
@@ -35,7 +36,7 @@ sub report {
             ratio($cost, $floor),
             map({ ratio($cost, $cost{"auth_request, $_"}) } 'keep-alive', 'proxy_cache hit'),
             ($row->{asks} // 1) ? number(median(@$resolver)) : '',
-            join('; ', map({ bound($_, $cost, \%cost) } @{ $row->{bound} || [] }),
+            join('; ', map({ bound($_, $cost, \%known) } @{ $row->{bound} || [] }),
                 $row->{floor} ? beside_floor($over, \@floor) : ()),
         ];
     }
