@@ -2,8 +2,7 @@
 
 use core::cell::{Cell, RefCell};
 use core::mem::{self, ManuallyDrop};
-use core::ptr;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 use std::collections::BTreeMap;
 
 use authgear_core::digest::{DigestKeys, Digester};
