@@ -283,7 +283,7 @@ sub receive_some {
     for my $socket ($select->can_read($wait)) {
         my $sent = $busy{ fileno $socket };
         my $got = sysread $socket, $sent->{text}, 65536, length $sent->{text};
-        my $complete = Test::Nginx::Authgear::Server::is_complete($sent->{text});
+        my $complete = Test::Nginx::Authgear::Server::Requests::is_complete($sent->{text});
         next if $got && !$complete;
         $sent->{error} = 'closed' if !$complete;
         finish($sent);
@@ -301,7 +301,7 @@ sub finish {
 
 sub take {
     my ($sent) = @_;
-    my $answer = Test::Nginx::Authgear::Server::answer($sent);
+    my $answer = Test::Nginx::Authgear::Server::Requests::answer($sent);
     my $verdict = $answer->{error} // join ' ', grep { defined } @$answer{qw(status reason)};
     my $kind = kind($sent);
     $count{$kind}{$verdict}++;
