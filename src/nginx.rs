@@ -206,12 +206,15 @@ impl Request {
     }
 }
 
+/// Appends an all-zero header.
+///
 /// # Safety
 ///
-/// `list` must belong to a live request and hold `ngx_table_elt_t`.
-unsafe fn push_header<'a>(list: *mut ngx_list_t) -> Result<&'a mut ngx_table_elt_t, Failed> {
-    // SAFETY: the caller vouches for the list; what is pushed is uninitialised memory of the
-    // element's size, which an all-zero `ngx_table_elt_t` makes valid.
+/// `list` must come from a live pool and hold `ngx_table_elt_t`.
+pub unsafe fn push_header<'a>(list: *mut ngx_list_t) -> Result<&'a mut ngx_table_elt_t, Failed> {
+    // SAFETY: the caller vouches for the list, whose last part has room for `nalloc` elements; what is
+    // pushed is uninitialised memory of the element's size, which an all-zero `ngx_table_elt_t` makes
+    // valid.
     unsafe {
         let last = (*list).last;
         // The usual case of `ngx_list_push`, without a call.

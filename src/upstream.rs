@@ -1,9 +1,9 @@
 //! `X-Authgear-*` on the way to the backend: the client's own removed, the verified ones set.
 
 use authgear_core::session::{stripped_header, Field, Session};
-use nginx_sys::{ngx_list_push, ngx_list_t, ngx_table_elt_t};
+use nginx_sys::{ngx_list_t, ngx_table_elt_t};
 
-use crate::nginx::{borrowed_str, header_parts, Failed, Request, RequestHeader};
+use crate::nginx::{borrowed_str, header_parts, push_header, Failed, Request, RequestHeader};
 
 /// Removes every header that a backend could take for one of ours.
 pub fn strip(r: &Request) -> Result<(), Failed> {
@@ -17,14 +17,8 @@ pub fn strip(r: &Request) -> Result<(), Failed> {
     let kept = r.headers().filter(|header| !is_ours(header)).count();
     r.pool().init_headers(&mut list, kept)?;
     for header in r.headers().filter(|header| !is_ours(header)) {
-        // SAFETY: the list was made for headers of this request; an nginx header is plain data.
-        unsafe {
-            let slot = ngx_list_push(&mut list).cast::<ngx_table_elt_t>();
-            if slot.is_null() {
-                return Err(Failed);
-            }
-            slot.copy_from_nonoverlapping(header, 1);
-        }
+        // SAFETY: the list was made for headers of this request.
+        *unsafe { push_header(&mut list)? } = *header;
     }
     // SAFETY: the list comes from this request's pool.
     unsafe { r.replace_headers(list) };

@@ -10,6 +10,7 @@ use IO::Select;
 use JSON::PP;
 use Test::Nginx::Authgear args => ['--tenants'];
 use Test::Nginx::Authgear::Server;
+use Test::Nginx::Authgear::Server::Requests qw($slow);
 use Time::HiRes qw(sleep time);
 
 my $minutes = $ENV{MINUTES} || 3;
@@ -19,7 +20,6 @@ srand $seed;
 $| = 1;
 print "stress: $minutes minutes, SEED=$seed\n";
 
-my $slow = $ENV{ASAN_OPTIONS} ? 3 : 1;
 # After so many seconds without a fault, every worker has the set that is
 # published: a fetch that hangs ends, the next one starts after its pause.
 my $settling = 6 * $slow;

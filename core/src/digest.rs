@@ -1,8 +1,9 @@
 //! Digests of 128 bits under secret keys: what credentials are told apart by, without being kept.
 
-use arrayvec::ArrayVec;
 use polyval::universal_hash::{Reset, UniversalHash};
 use polyval::{Block, Polyval};
+
+use crate::text::Joined;
 
 /// Four blocks, which POLYVAL takes at once.
 const PIECE: usize = 64;
@@ -42,17 +43,12 @@ impl Digester {
 
     /// The digest of a list of texts for one source, in which they do not run into each other.
     pub fn of_parts(&mut self, source: &[u8; 32], parts: &[&[u8]]) -> u128 {
-        let parts = parts.iter().map(|part| (part.len().to_be_bytes(), *part));
-        let mut short = ArrayVec::<u8, 512>::new_const();
-        let fits = parts.clone().try_for_each(|(length, part)| {
-            short.try_extend_from_slice(&length)?;
-            short.try_extend_from_slice(part)
-        });
-        if fits.is_ok() {
-            return self.digest(source, &short);
+        let mut joined = Joined::default();
+        for part in parts {
+            joined.push(&part.len().to_be_bytes());
+            joined.push(part);
         }
-        let long = parts.flat_map(|(length, part)| [&length, part].concat());
-        self.digest(source, &long.collect::<Vec<u8>>())
+        self.digest(source, joined.bytes())
     }
 
     /// The digest of a text for one source.

@@ -3,10 +3,8 @@
 use std::fmt;
 use std::rc::Rc;
 
-use arrayvec::ArrayVec;
-
 use crate::span::{Buffer, Span, Texts};
-use crate::text::{all, is_control, trim_blanks};
+use crate::text::{all, is_control, trim_blanks, Joined};
 use crate::token::Claimed;
 
 /// One of the headers that Authgear's resolver sets, and the variable of the same name
@@ -259,15 +257,10 @@ impl Session {
             end += text.len() as u32;
             *place = end;
         }
-        // On the stack, unless it is more than Authgear says of a user.
-        let mut short = ArrayVec::<u8, 512>::new_const();
-        let fits = texts
-            .iter()
-            .try_for_each(|text| short.try_extend_from_slice(text));
-        let long = fits.map_or_else(|_| texts.concat(), |()| Vec::new());
-        let joined = if fits.is_ok() { &short[..] } else { &long };
+        let mut joined = Joined::default();
+        texts.iter().for_each(|text| joined.push(text));
         // Read in one go. Two halves of a character are none, though side by side they seem to be.
-        let fields = printable(joined).filter(|fields| {
+        let fields = plain_text(joined.bytes()).filter(|fields| {
             let mut ends = ends.iter().map(|end| *end as usize);
             ends.all(|end| fields.is_char_boundary(end))
         });
@@ -275,7 +268,7 @@ impl Session {
             let mut fields = Field::ALL.into_iter();
             let bad = fields.find(|field| {
                 let value = values[field.index()];
-                value.is_some_and(|value| printable(value).is_none())
+                value.is_some_and(|value| plain_text(value).is_none())
             });
             return Err(ResolverError::NotText(bad.unwrap_or(Field::SessionValid)));
         };
@@ -295,7 +288,8 @@ impl Session {
     }
 }
 
-fn printable(text: &[u8]) -> Option<&str> {
+/// UTF-8 without control characters.
+fn plain_text(text: &[u8]) -> Option<&str> {
     let is_printable = all(text, |b| !is_control(b));
     std::str::from_utf8(text).ok().filter(|_| is_printable)
 }

@@ -2,6 +2,36 @@
 
 use std::fmt;
 
+use arrayvec::ArrayVec;
+
+/// Texts put together for a moment: on the stack, unless that is more than credentials and what
+/// Authgear says of a user usually take.
+#[derive(Default)]
+pub(crate) struct Joined {
+    short: ArrayVec<u8, 512>,
+    /// All of it, once it does not fit.
+    long: Vec<u8>,
+}
+
+impl Joined {
+    pub(crate) fn push(&mut self, text: &[u8]) {
+        if self.long.is_empty() {
+            if self.short.try_extend_from_slice(text).is_ok() {
+                return;
+            }
+            self.long.extend_from_slice(&self.short);
+        }
+        self.long.extend_from_slice(text);
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self.long.is_empty() {
+            true => &self.short,
+            false => &self.long,
+        }
+    }
+}
+
 /// Shows the beginning of a text between double quotes, with control characters, quotes and
 /// backslashes escaped.
 pub(crate) struct Quoted<'a>(pub &'a str);
@@ -62,6 +92,16 @@ pub(crate) fn is_control(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn joined_texts_are_whole_at_any_length() {
+        for length in [0, 1, 200, 255, 256, 257, 511, 512, 513, 2000] {
+            let texts = [vec![1; length], vec![2; 256], vec![], vec![3; length]];
+            let mut joined = Joined::default();
+            texts.iter().for_each(|text| joined.push(text));
+            assert_eq!(joined.bytes(), texts.concat(), "{length}");
+        }
+    }
 
     #[test]
     fn printable_text_stays_on_one_line_too() {

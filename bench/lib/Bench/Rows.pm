@@ -10,6 +10,13 @@ use Exporter qw(import);
 
 our @EXPORT_OK = qw(rows);
 
+# A bound in microseconds, as it stands and by the speed of this machine: it was
+# set where RS256 takes 18.4.
+sub microseconds {
+    my ($most) = @_;
+    return (["$most µs", sub {$most}], ["$most/18.4 of RS256", sub { ($_[0]{RS256} // return) * $most / 18.4 }]);
+}
+
 # name       what the report calls it
 # path       its location in conf/rows.conf
 # send       `seen` tokens in rotation, `one` of them, `unseen` ones, or `sessions`
@@ -21,14 +28,6 @@ our @EXPORT_OK = qw(rows);
 # source     what $authgear_source says afterwards
 # bound      what the cost may be at most: each a text, and the limit in
 #            microseconds by the costs of all rows and of RS256
-
-# A bound in microseconds, as it stands and by the speed of this machine: it was
-# set where RS256 takes 18.4.
-sub microseconds {
-    my ($most) = @_;
-    return (["$most µs", sub {$most}], ["$most/18.4 of RS256", sub { ($_[0]{RS256} // return) * $most / 18.4 }]);
-}
-
 my @rows = (
     { name => 'bare server', path => '/bare', asks => 0 },
     { name => 'module not loaded', path => '/bare', send => 'seen', asks => 0, server => 'plain' },

@@ -111,12 +111,12 @@ impl TokenCache {
     /// Tells `load_ahead` where [`TokenCache::look_up`] will begin, for a text that ends with the token:
     /// to be called some time before, and before [`TokenCache::expect_entry`].
     pub fn expect(&self, text: &[u8], load_ahead: impl Fn(*const u8, usize)) {
-        load(&self.buckets[self.bucket(self.aim(text))], load_ahead);
+        load(self.first(self.aim(text)), load_ahead);
     }
 
     /// Tells `load_ahead` what [`TokenCache::look_up`] will read next.
     pub fn expect_entry(&self, text: &[u8], load_ahead: impl Fn(*const u8, usize)) {
-        if let Some(entry) = self.entry(self.buckets[self.bucket(self.aim(text))]) {
+        if let Some(entry) = self.entry(*self.first(self.aim(text))) {
             load(entry, load_ahead);
         }
     }
@@ -138,7 +138,7 @@ impl TokenCache {
         }
         let aim = self.aim(token);
         let aimed_at = self
-            .entry(self.buckets[self.bucket(aim)])
+            .entry(*self.first(aim))
             .filter(|entry| entry.digest.aim == aim);
         if let Some(token) = aimed_at.and_then(|entry| entry.token.as_deref()) {
             load(token, load_ahead);
@@ -232,6 +232,11 @@ impl TokenCache {
         (aim >> 32) as usize & (self.buckets.len() - 1)
     }
 
+    /// The first entry of a bucket.
+    fn first(&self, aim: u64) -> &Place {
+        &self.buckets[self.bucket(aim)]
+    }
+
     fn entry(&self, place: Place) -> Option<&Entry> {
         self.entries.get(place.index()?)
     }
@@ -241,7 +246,7 @@ impl TokenCache {
     }
 
     fn find(&self, digest: &TokenDigest) -> Option<Place> {
-        let mut place = self.buckets[self.bucket(digest.aim)];
+        let mut place = *self.first(digest.aim);
         while let Some(entry) = self.entry(place) {
             if entry.digest == *digest {
                 return Some(place);
