@@ -37,7 +37,7 @@ pub fn expect_entry(r: &Request) {
 
 fn tell_ahead(r: &Request, tell: impl FnOnce(&TokenCache, &[u8])) {
     if let Some(value) = r.authorization() {
-        worker::with_tokens(r, |cache| tell(cache, value));
+        worker::with_tokens(|cache| tell(cache, value));
     }
 }
 
@@ -52,7 +52,7 @@ pub fn find<'r>(
     let has_resolver = project.resolve_request.is_some();
     let credential = sent.credential(r, has_resolver, |token| {
         let tenant = project.tenant(r).ok();
-        let found = tenant.map(|tenant| look_up(r, context, project, &tenant, token));
+        let found = tenant.map(|tenant| look_up(context, project, &tenant, token));
         known = found;
         matches!(&known, Some(Known { token: Some(_), .. }))
     });
@@ -60,20 +60,14 @@ pub fn find<'r>(
 }
 
 /// Looks a token up among those that were verified before.
-fn look_up(
-    r: &Request,
-    context: &Context,
-    project: &Project,
-    tenant: &Tenant,
-    token: &[u8],
-) -> Known {
-    let found = worker::with_tokens(r, |cache| cache.look_up(&tenant.id, token, load_ahead));
+fn look_up(context: &Context, project: &Project, tenant: &Tenant, token: &[u8]) -> Known {
+    let found = worker::with_tokens(|cache| cache.look_up(&tenant.id, token, load_ahead));
     let Some((digest, token)) = found.flatten() else {
         return Known::default();
     };
     Known {
         digest: Some(digest),
-        token: token.and_then(|token| remembered(r, context, project, tenant, token)),
+        token: token.and_then(|token| remembered(context, project, tenant, token)),
     }
 }
 
@@ -88,7 +82,7 @@ pub fn verdict(
     let tenant = project.tenant(r);
     let known = match (known, &tenant) {
         (Some(known), _) => known,
-        (None, Ok(tenant)) => look_up(r, context, project, tenant, token),
+        (None, Ok(tenant)) => look_up(context, project, tenant, token),
         (None, Err(_)) => Known::default(),
     };
     let digest = known.digest;
@@ -140,7 +134,7 @@ pub fn verdict(
     let verified = verified.map(|token| {
         let token = Rc::new(token);
         if let Some(digest) = digest {
-            worker::with_tokens(r, |cache| cache.put(digest, Rc::clone(&token), r.now()));
+            worker::with_tokens(|cache| cache.put(digest, Rc::clone(&token), r.now()));
         }
         *context.own_token.borrow_mut() = Some(Rc::clone(&token));
         token
@@ -150,21 +144,17 @@ pub fn verdict(
 
 /// A token that was verified before, if it was with keys that are still at hand.
 fn remembered(
-    r: &Request,
     context: &Context,
     project: &Project,
     tenant: &Tenant,
     token: Rc<VerifiedToken>,
 ) -> Option<(Rc<VerifiedToken>, From)> {
     let is_backed = match &tenant.keys {
-        Keys::File(keys) => token.is_backed_by(keys, project.algorithms),
-        Keys::Remote(remote) => match worker::ask(remote, Need::Keys) {
-            Answer::Keys(keys) => token.is_backed_by(&keys, project.algorithms),
-            _ => return None,
-        },
+        Keys::File(keys) => token.signed_by().is_backed_by(keys, project.algorithms),
+        Keys::Remote(remote) => worker::is_backed(remote, token.signed_by(), project.algorithms)?,
     };
     if !is_backed {
-        worker::with_tokens(r, |cache| cache.forget_key(token.key_id()));
+        worker::with_tokens(|cache| cache.forget_key(token.signed_by().key_id()));
         return None;
     }
     if let Some(digest) = project.recheck.and_then(|_| token.known_mark()) {

@@ -103,11 +103,6 @@ impl KeyStore {
         }
     }
 
-    /// Whether the store is that of `zone`: a reload can replace the memory.
-    pub fn is_of(&self, zone: SharedZone) -> bool {
-        self.zone == zone
-    }
-
     /// The keys of a source, and what a request with that need shall do, at the time `now`.
     pub fn look_up(&mut self, remote: &Remote, need: Need, now: u64) -> Found {
         let copy = self.copy(&remote.id, now);

@@ -55,6 +55,7 @@ static mut ngx_http_authgear_module: ngx_module_t = ngx_module_t {
     ctx: ptr::addr_of!(MODULE_CONTEXT).cast_mut().cast(),
     commands: ptr::addr_of_mut!(conf::COMMANDS).cast::<ngx_command_t>(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_module: Some(init_module),
     init_process: Some(init_process),
     ..ngx_module_t::default()
 };
@@ -169,6 +170,13 @@ extern "C" fn access_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     guard(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
         // SAFETY: nginx hands a live request over.
         access::handle(&unsafe { Request::from_raw(r) })
+    })
+}
+
+extern "C" fn init_module(_: *mut ngx_cycle_t) -> ngx_int_t {
+    guard(NGX_ERROR as ngx_int_t, || {
+        worker::renew();
+        NGX_OK as ngx_int_t
     })
 }
 

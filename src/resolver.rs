@@ -295,7 +295,7 @@ fn token_digest(r: &Request, project: &Project, token: &VerifiedToken) -> Option
             &tenant.id,
             &[
                 b"token",
-                token.key_id().as_bytes(),
+                token.signed_by().key_id().as_bytes(),
                 token.claims_json().as_bytes(),
             ],
         )

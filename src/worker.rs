@@ -5,10 +5,10 @@ use core::mem::{self, ManuallyDrop};
 use core::ptr::{self, NonNull};
 use std::collections::BTreeMap;
 
-use authgear_core::digest::{DigestKeys, Digester};
+use authgear_core::digest::Digester;
 use authgear_core::keys::freshness::Need;
-use authgear_core::token::TokenCache;
-use authgear_core::Reason;
+use authgear_core::token::{SignedBy, TokenCache};
+use authgear_core::{AlgorithmSet, Reason};
 use nginx_sys::{
     ngx_add_timer, ngx_connection_t, ngx_current_msec, ngx_cycle_t, ngx_event_t,
     ngx_handle_read_event, ngx_http_block_reading, ngx_http_core_run_phases,
@@ -18,7 +18,7 @@ use nginx_sys::{
 };
 use ngx::http::HttpModuleMainConf;
 
-use crate::conf::{Keys, Remote};
+use crate::conf::{Keys, MainConf, Remote};
 use crate::context::{Context, Stage};
 use crate::keystore::{Id, KeyStore, SharedZone};
 use crate::nginx::{guard, Request};
@@ -52,10 +52,25 @@ enum Awaited {
     Verdict(Digest),
 }
 
+/// A signature that keys back, at one millisecond and with nothing published since.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Backed {
+    now: u64,
+    /// The zone's.
+    generation: u64,
+    source: Id,
+    by: SignedBy,
+    allowed: AlgorithmSet,
+}
+
 struct Worker {
+    zone: Cell<Option<SharedZone>>,
+    /// The last that was asked for: most tokens are signed by one key.
+    backed: RefCell<Option<Backed>>,
     store: RefCell<Option<KeyStore>>,
-    tokens: RefCell<Option<TokenCache>>,
-    digester: RefCell<Option<(DigestKeys, Digester)>>,
+    /// `Some(None)` where `authgear_token_cache` is `off`.
+    tokens: RefCell<Option<Option<TokenCache>>>,
+    digester: RefCell<Option<Digester>>,
     waiters: RefCell<BTreeMap<WaiterId, Waiter>>,
     next_waiter: Cell<u64>,
     /// Fetches under way in this worker.
@@ -80,9 +95,32 @@ fn now() -> u64 {
 /// The zone of the newest configuration: that of an older one may be gone after a reload
 /// without a master process.
 fn zone() -> Option<SharedZone> {
+    WORKER.with(|worker| {
+        let zone = worker.zone.get();
+        zone.or_else(|| {
+            let zone = newest().and_then(|main| SharedZone::new(main.zone.zone()?));
+            worker.zone.set(zone);
+            zone
+        })
+    })
+}
+
+/// The newest configuration.
+fn newest() -> Option<&'static MainConf> {
     // SAFETY: inside a callback the current cycle is live.
-    let main = crate::AuthgearModule::main_conf(unsafe { &*nginx_sys::ngx_cycle })?;
-    SharedZone::new(main.zone.zone()?)
+    crate::AuthgearModule::main_conf(unsafe { &*nginx_sys::ngx_cycle })
+}
+
+/// Forgets what depends on the configuration: it is being replaced. Without a master process this
+/// process will go on with the new one.
+pub fn renew() {
+    WORKER.with(|worker| {
+        worker.zone.set(None);
+        worker.backed.replace(None);
+        worker.store.replace(None);
+        worker.tokens.replace(None);
+        worker.digester.replace(None);
+    });
 }
 
 /// Fetches the keys of every fixed endpoint, so that the first request finds them.
@@ -113,7 +151,7 @@ pub fn ask(remote: &Remote, need: Need) -> Answer {
             return Answer::Unavailable(1);
         };
         let (answer, started) = {
-            let mut store = worker.store(zone);
+            let mut store = worker.store.borrow_mut();
             let store = store.get_or_insert_with(|| KeyStore::new(zone));
             refresh::ask(
                 store,
@@ -131,6 +169,30 @@ pub fn ask(remote: &Remote, need: Need) -> Answer {
     })
 }
 
+/// Whether keys that may be used now back a signature; `None` when there are none. Starts a fetch as
+/// [`ask`] does.
+pub fn is_backed(remote: &Remote, by: &SignedBy, allowed: AlgorithmSet) -> Option<bool> {
+    let backed = Backed {
+        source: remote.id,
+        now: now(),
+        generation: zone()?.generation(),
+        allowed,
+        by: *by,
+    };
+    let is_known = WORKER.with(|worker| *worker.backed.borrow() == Some(backed));
+    if is_known {
+        return Some(true);
+    }
+    let Answer::Keys(keys) = ask(remote, Need::Keys) else {
+        return None;
+    };
+    let is_backed = by.is_backed_by(&keys, allowed);
+    if is_backed {
+        WORKER.with(|worker| worker.backed.replace(Some(backed)));
+    }
+    Some(is_backed)
+}
+
 /// Uses the table of the resolver's verdicts at the present time; `None` when there is none.
 pub fn with_verdicts<T>(use_it: impl FnOnce(&mut Table, u64) -> T) -> Option<T> {
     let now = now();
@@ -140,15 +202,12 @@ pub fn with_verdicts<T>(use_it: impl FnOnce(&mut Table, u64) -> T) -> Option<T> 
 /// What the table of verdicts knows a tenant's credentials by. It is going to be looked up.
 pub fn digest(tenant: &Id, parts: &[&[u8]]) -> Option<Digest> {
     let zone = zone()?;
-    let keys = zone.verdicts_keys()?;
     WORKER.with(|worker| {
         let mut digester = worker.digester.borrow_mut();
-        // A reload can replace the table.
-        let (_, digester) = match &mut *digester {
-            Some(known) if known.0 == keys => known,
-            other => other.insert((keys, Digester::with(keys))),
-        };
-        let digest = digester.of_parts(tenant, parts).to_ne_bytes();
+        if digester.is_none() {
+            *digester = Some(Digester::with(zone.verdicts_keys()?));
+        }
+        let digest = digester.as_mut()?.of_parts(tenant, parts).to_ne_bytes();
         zone.load_ahead(&digest);
         Some(digest)
     })
@@ -181,7 +240,7 @@ pub fn wait_for_keys(r: &Request, context: &Context, source: Id) -> ngx_int_t {
         return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
     };
     let since = WORKER.with(|worker| {
-        let mut store = worker.store(zone);
+        let mut store = worker.store.borrow_mut();
         store
             .get_or_insert_with(|| KeyStore::new(zone))
             .last_change(&source, now())
@@ -189,18 +248,12 @@ pub fn wait_for_keys(r: &Request, context: &Context, source: Id) -> ngx_int_t {
     wait(r, context, Awaited::Keys { source, since })
 }
 
-/// Uses the cache of verified tokens; `None` when there is none.
-pub fn with_tokens<T>(r: &Request, use_it: impl FnOnce(&mut TokenCache) -> T) -> Option<T> {
-    let capacity = r.main_conf().token_cache.capacity()?;
+/// Uses the cache of verified tokens; `None` when `authgear_token_cache` is `off`.
+pub fn with_tokens<T>(use_it: impl FnOnce(&mut TokenCache) -> T) -> Option<T> {
     WORKER.with(|worker| {
         let mut tokens = worker.tokens.borrow_mut();
-        // Without a master process a reload can change the number.
-        if tokens
-            .as_ref()
-            .is_none_or(|cache| cache.capacity() != capacity)
-        {
-            *tokens = TokenCache::new(capacity).ok();
-        }
+        let tokens =
+            tokens.get_or_insert_with(|| TokenCache::new(newest()?.token_cache.capacity()?).ok());
         tokens.as_mut().map(use_it)
     })
 }
@@ -245,6 +298,8 @@ pub fn forget(id: WaiterId) {
 impl Worker {
     const fn new() -> Worker {
         Worker {
+            zone: Cell::new(None),
+            backed: RefCell::new(None),
             store: RefCell::new(None),
             tokens: RefCell::new(None),
             digester: RefCell::new(None),
@@ -253,15 +308,6 @@ impl Worker {
             fetches: Cell::new(0),
             timer: Cell::new(None),
         }
-    }
-
-    /// The store, emptied if it is that of a zone before the last reload.
-    fn store(&self, zone: SharedZone) -> core::cell::RefMut<'_, Option<KeyStore>> {
-        let mut store = self.store.borrow_mut();
-        if store.as_ref().is_some_and(|store| !store.is_of(zone)) {
-            *store = None;
-        }
-        store
     }
 
     /// Sets the timer unless it is set.
@@ -289,7 +335,7 @@ impl Worker {
         let now = now();
         let mut woken = Vec::new();
         {
-            let mut store = self.store(zone);
+            let mut store = self.store.borrow_mut();
             let store = store.get_or_insert_with(|| KeyStore::new(zone));
             let ended = refresh::collect(store, now);
             self.fetches.set(self.fetches.get().saturating_sub(ended));

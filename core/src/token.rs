@@ -9,4 +9,4 @@ pub use cache::{TokenCache, TokenDigest, TOKEN_SIZE};
 pub(crate) use claims::Claimed;
 pub use claims::{Claims, Texts};
 pub use jose::{UnverifiedToken, MAX_HEADER};
-pub use verify::{verify, VerifiedToken};
+pub use verify::{verify, SignedBy, VerifiedToken};

@@ -133,7 +133,7 @@ fn any_order_of_use_leaves_what_was_used_last() {
         let place = model.iter().position(|(own, _)| *own == number);
         match random >> 50 & 63 {
             0 => {
-                cache.forget_key(tokens[0][signer].key_id());
+                cache.forget_key(tokens[0][signer].signed_by().key_id());
                 forgotten += model.len();
                 model.retain(|(_, own)| *own != signer);
                 forgotten -= model.len();
@@ -274,7 +274,7 @@ fn a_key_that_left_empties_its_tokens() {
     gone.fill(&mut cache, 0..5);
     stays.fill(&mut cache, 5..10);
     let left = look_up(&mut cache, &0usize.to_be_bytes()).1.unwrap();
-    cache.forget_key(left.key_id());
+    cache.forget_key(left.signed_by().key_id());
     assert_eq!(present(&mut cache, 0..10), [5, 6, 7, 8, 9]);
 }
 
@@ -284,19 +284,23 @@ fn a_token_is_backed_by_the_key_that_signed_it_alone() {
     let signer = Signer::new(Algorithm::EdDsa);
     let other = Signer::other(Algorithm::EdDsa);
     let token = verified(&signer.token("k", payload("1")), &signer.key_set()).unwrap();
-    assert!(token.is_backed_by(&signer.key_set(), all));
-    assert!(token.is_backed_by(&key_set(&[other.jwk("l"), signer.jwk("k")]), all));
+    assert!(token.signed_by().is_backed_by(&signer.key_set(), all));
+    assert!(token
+        .signed_by()
+        .is_backed_by(&key_set(&[other.jwk("l"), signer.jwk("k")]), all));
     assert!(
-        !token.is_backed_by(&other.key_set(), all),
+        !token.signed_by().is_backed_by(&other.key_set(), all),
         "another key of that kid"
     );
     assert!(
-        !token.is_backed_by(&key_set(&[signer.jwk("l")]), all),
+        !token
+            .signed_by()
+            .is_backed_by(&key_set(&[signer.jwk("l")]), all),
         "another kid of that key"
     );
     let allowed = AlgorithmSet::EMPTY.with(Algorithm::Rs256);
     assert!(
-        !token.is_backed_by(&signer.key_set(), allowed),
+        !token.signed_by().is_backed_by(&signer.key_set(), allowed),
         "its algorithm is not allowed"
     );
 }
@@ -308,9 +312,13 @@ fn a_token_without_a_kid_is_backed_by_the_only_key_that_fits() {
     let alone = key_set(&[signer.jwk("k")]);
     let token = signer.sign(r#"{"alg":"EdDSA","typ":"at+jwt"}"#, payload("1"));
     let token = verified(&token, &alone).unwrap();
-    assert!(token.is_backed_by(&alone, all));
+    assert!(token.signed_by().is_backed_by(&alone, all));
     let rsa = Signer::new(Algorithm::Rs256).jwk("l");
-    assert!(token.is_backed_by(&key_set(&[signer.jwk("k"), rsa]), all));
+    assert!(token
+        .signed_by()
+        .is_backed_by(&key_set(&[signer.jwk("k"), rsa]), all));
     let second = Signer::other(Algorithm::EdDsa).jwk("l");
-    assert!(!token.is_backed_by(&key_set(&[signer.jwk("k"), second]), all));
+    assert!(!token
+        .signed_by()
+        .is_backed_by(&key_set(&[signer.jwk("k"), second]), all));
 }

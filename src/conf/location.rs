@@ -70,6 +70,8 @@ pub struct LocationConf {
     /// The first requirement of this level, or the next above that has one: its directive, and
     /// where that stands.
     requirement: Option<(&'static str, Place)>,
+    /// Whether anything is asked of callers who are known.
+    asks: bool,
 }
 
 impl LocationConf {
@@ -161,6 +163,7 @@ impl LocationConf {
         inherit(&mut self.claims, &prev.claims);
         inherit(&mut self.realm, &prev.realm);
         inherit(&mut self.resource_metadata, &prev.resource_metadata);
+        self.asks = !self.requires().is_empty() || !self.requirements().is_empty();
         let location = cf.location();
         self.check_place(cf, &location, is_own)?;
         inherit(&mut self.requirement, &prev.requirement);
@@ -284,7 +287,7 @@ impl LocationConf {
 
     /// Whether every caller who is known may pass.
     pub fn asks_nothing(&self) -> bool {
-        self.requires().is_empty() && self.requirements().is_empty()
+        !self.asks
     }
 
     /// What is asked of the caller's roles, scope and log-in.

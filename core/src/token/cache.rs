@@ -30,7 +30,7 @@ pub struct TokenDigest {
 ///
 /// A token is found by its [digest](Digester), which covers the source of the keys: a token that was
 /// verified for one is unknown to any other. Whoever takes a token out still has to ask
-/// [`VerifiedToken::is_backed_by`] and the rules of the location.
+/// [`SignedBy::is_backed_by`](super::SignedBy::is_backed_by) and the rules of the location.
 ///
 /// The bucket is chosen by a keyed hash of the token's last characters, which are those of its
 /// signature: nobody but the issuer fills one on purpose. So it is known before the digest is, and the
@@ -64,7 +64,9 @@ impl Place {
     }
 }
 
+/// Lies in one line of the processor's cache.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Entry {
     digest: TokenDigest,
     token: Option<Rc<VerifiedToken>>,
@@ -101,11 +103,6 @@ impl TokenCache {
             count: 0,
             size: 0,
         })
-    }
-
-    /// How many tokens there is room for.
-    pub fn capacity(&self) -> NonZeroUsize {
-        self.capacity
     }
 
     /// Tells `load_ahead` where [`TokenCache::look_up`] will begin, for a text that ends with the token:
@@ -214,7 +211,7 @@ impl TokenCache {
             if entry
                 .token
                 .as_ref()
-                .is_some_and(|token| token.key_id() == key)
+                .is_some_and(|token| token.signed_by().key_id() == key)
             {
                 self.remove(place);
             }

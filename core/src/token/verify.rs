@@ -25,9 +25,30 @@ pub struct VerifiedToken {
     /// See [`VerifiedToken::mark`].
     mark: OnceLock<[u8; 16]>,
     typ: Option<Span>,
+    signed_by: SignedBy,
+}
+
+/// What a token's signature was checked with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedBy {
+    key_id: KeyId,
     algorithm: Algorithm,
     has_kid: bool,
-    key_id: KeyId,
+}
+
+impl SignedBy {
+    /// Whether [`verify`] would come to the same key again: the key that signed is still in the set,
+    /// for a token without a `kid` as the only one that fits, and the algorithm is still allowed.
+    pub fn is_backed_by(&self, keys: &KeySet, allowed: AlgorithmSet) -> bool {
+        allowed.contains(self.algorithm)
+            && keys.contains(&self.key_id)
+            && (self.has_kid || keys.fitting(None, self.algorithm).count() == 1)
+    }
+
+    /// Which key signed.
+    pub fn key_id(&self) -> &KeyId {
+        &self.key_id
+    }
 }
 
 /// Checks a token's signature and reads its claims. The only maker of a [`VerifiedToken`].
@@ -62,9 +83,11 @@ pub fn verify(
         claims,
         compact: OnceLock::new(),
         mark: OnceLock::new(),
-        algorithm,
-        has_kid: token.kid().is_some(),
-        key_id,
+        signed_by: SignedBy {
+            key_id,
+            algorithm,
+            has_kid: token.kid().is_some(),
+        },
     })
 }
 
@@ -79,17 +102,9 @@ impl VerifiedToken {
         &self.session
     }
 
-    /// Which key signed; [`VerifiedToken::is_backed_by`] says whether it still counts.
-    pub fn key_id(&self) -> &KeyId {
-        &self.key_id
-    }
-
-    /// Whether [`verify`] would come to the same key again: the key that signed is still in the set,
-    /// for a token without a `kid` as the only one that fits, and the algorithm is still allowed.
-    pub fn is_backed_by(&self, keys: &KeySet, allowed: AlgorithmSet) -> bool {
-        allowed.contains(self.algorithm)
-            && keys.contains(&self.key_id)
-            && (self.has_kid || keys.fitting(None, self.algorithm).count() == 1)
+    /// What the signature was checked with; [`SignedBy::is_backed_by`] says whether it still counts.
+    pub fn signed_by(&self) -> &SignedBy {
+        &self.signed_by
     }
 
     /// What the caller knows the token by, made once: a remembered token need not be digested again.
