@@ -34,7 +34,8 @@ my @running;
 
 # Options, all text but the first:
 #
-#   workers   2
+#   workers   2; 0 for no master process, which then has to be waited for after
+#             a reload
 #   project   lines for authgear_project myapp { }; the endpoint is the stand-in
 #             unless a line sets it
 #   http      lines for the http block, $TEST_NGINX_… replaced here as in all
@@ -83,12 +84,12 @@ sub configure {
         map { "${_}_temp_path $root/$_;" } qw(client_body proxy fastcgi scgi uwsgi);
     my $modules = join ' ', map { "load_module $_;" } split ' ', $ENV{TEST_NGINX_LOAD_MODULES};
     my %text = map { $_ => $option->{$_} // '' } qw(main http server location);
+    my $processes = $option->{workers} ? "worker_processes $option->{workers}" : 'master_process off';
 
     my $text = <<"END";
 $modules
 daemon off;
-master_process on;
-worker_processes $option->{workers};
+$processes;
 pid $root/nginx.pid;
 error_log $self->{log} notice;
 $text{main}
