@@ -45,7 +45,6 @@ pub fn prepare(r: &Request) -> ngx_int_t {
         return NGX_ERROR as ngx_int_t;
     }
     context.stripped.set(r.is_main());
-    jwt::expect_entry(r);
     declined
 }
 

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use authgear_core::keys::freshness::Need;
 use authgear_core::policy::judge;
-use authgear_core::token::{verify, TokenCache, TokenDigest, UnverifiedToken, VerifiedToken};
+use authgear_core::token::{verify, TokenDigest, UnverifiedToken, VerifiedToken};
 use authgear_core::Reason;
 use nginx_sys::NGX_LOG_ERR;
 use ngx::ngx_log_error;
@@ -25,19 +25,10 @@ pub struct Known {
     token: Option<(Rc<VerifiedToken>, From)>,
 }
 
-/// Has the processor fetch where a bearer token is looked up first, which happens some time later.
+/// Has the processor fetch where a bearer token is looked up, which happens some time later.
 pub fn expect(r: &Request) {
-    tell_ahead(r, |cache, value| cache.expect(value, load_ahead));
-}
-
-/// Has the processor fetch what is read there next, some time after [`expect`].
-pub fn expect_entry(r: &Request) {
-    tell_ahead(r, |cache, value| cache.expect_entry(value, load_ahead));
-}
-
-fn tell_ahead(r: &Request, tell: impl FnOnce(&TokenCache, &[u8])) {
     if let Some(value) = r.authorization() {
-        worker::with_tokens(|cache| tell(cache, value));
+        worker::with_tokens(|cache| cache.expect(value, load_ahead));
     }
 }
 

@@ -53,7 +53,6 @@ enum Awaited {
 }
 
 /// A signature that keys back, at one millisecond and with nothing published since.
-#[derive(Clone, Copy, PartialEq, Eq)]
 struct Backed {
     now: u64,
     /// The zone's.
@@ -123,7 +122,8 @@ pub fn renew() {
     });
 }
 
-/// Fetches the keys of every fixed endpoint, so that the first request finds them.
+/// Fetches the keys of every fixed endpoint and makes room for tokens, so that the first request finds
+/// both.
 pub fn start(cycle: &ngx_cycle_t) {
     // SAFETY: written before the worker starts.
     let process = unsafe { ngx_process } as u32;
@@ -133,6 +133,9 @@ pub fn start(cycle: &ngx_cycle_t) {
     let Some(main) = crate::AuthgearModule::main_conf(cycle) else {
         return;
     };
+    if !main.projects.is_empty() {
+        with_tokens(|_| ());
+    }
     for tenant in main
         .projects
         .iter()
@@ -172,14 +175,16 @@ pub fn ask(remote: &Remote, need: Need) -> Answer {
 /// Whether keys that may be used now back a signature; `None` when there are none. Starts a fetch as
 /// [`ask`] does.
 pub fn is_backed(remote: &Remote, by: &SignedBy, allowed: AlgorithmSet) -> Option<bool> {
-    let backed = Backed {
-        source: remote.id,
-        now: now(),
-        generation: zone()?.generation(),
-        allowed,
-        by: *by,
-    };
-    let is_known = WORKER.with(|worker| *worker.backed.borrow() == Some(backed));
+    let (now, generation) = (now(), zone()?.generation());
+    let is_known = WORKER.with(|worker| {
+        worker.backed.borrow().as_ref().is_some_and(|known| {
+            known.now == now
+                && known.generation == generation
+                && known.allowed == allowed
+                && known.by == *by
+                && known.source == remote.id
+        })
+    });
     if is_known {
         return Some(true);
     }
@@ -188,6 +193,13 @@ pub fn is_backed(remote: &Remote, by: &SignedBy, allowed: AlgorithmSet) -> Optio
     };
     let is_backed = by.is_backed_by(&keys, allowed);
     if is_backed {
+        let backed = Backed {
+            now,
+            generation,
+            source: remote.id,
+            by: *by,
+            allowed,
+        };
         WORKER.with(|worker| worker.backed.replace(Some(backed)));
     }
     Some(is_backed)

@@ -165,7 +165,7 @@ fn any_order_of_use_leaves_what_was_used_last() {
 
 #[test]
 fn a_look_up_finds_the_same_token_and_says_what_it_will_read() {
-    let (mut cache, empty) = (cache(4), cache(4));
+    let mut cache = cache(4);
     let tokens = Tokens::new();
     let text = tokens.signer.token("k", payload("1"));
     let told = std::cell::RefCell::new(Vec::new());
@@ -180,8 +180,14 @@ fn a_look_up_finds_the_same_token_and_says_what_it_will_read() {
     let (again, found) = cache.look_up(&SOURCE, text.as_bytes(), ahead).unwrap();
     assert_eq!(again, digest);
     assert!(Rc::ptr_eq(&found.unwrap(), &token));
-    let last = (Rc::as_ptr(&token).cast(), size_of::<VerifiedToken>());
-    assert_eq!(*told.borrow(), [last]);
+    // The two counts of an `Rc` lie before its value.
+    let counts = 2 * size_of::<usize>();
+    let value: *const u8 = Rc::as_ptr(&token).cast();
+    let all = (
+        value.wrapping_sub(counts),
+        counts + size_of::<VerifiedToken>(),
+    );
+    assert_eq!(*told.borrow(), [all]);
     assert!(cache
         .look_up(&SOURCE, &[b'a'; 16 * 1024 + 1], ahead)
         .is_none());
@@ -190,18 +196,28 @@ fn a_look_up_finds_the_same_token_and_says_what_it_will_read() {
     cache.expect(text.as_bytes(), ahead);
     cache.expect(format!("Bearer {text}").as_bytes(), ahead);
     cache.expect(b"short", ahead);
-    assert_eq!(told.borrow().len(), 3, "a bucket each");
-    assert_eq!(told.borrow()[0], told.borrow()[1]);
-
-    told.borrow_mut().clear();
-    cache.expect_entry(format!("Bearer {text}").as_bytes(), ahead);
-    let [(entry, length)] = told.take()[..] else {
-        panic!("there is one entry");
+    let [entry, the_same, other] = told.take()[..] else {
+        panic!("each has one place to begin");
     };
-    assert!(!entry.is_null() && length > 0);
-    assert_ne!(entry, last.0);
-    empty.expect_entry(text.as_bytes(), ahead);
-    assert!(told.borrow().is_empty(), "no entry is there");
+    assert_eq!(entry, the_same);
+    assert_eq!([entry.1, other.1], [64; 2], "one line each");
+    assert_eq!(entry.0.addr() % 64, 0);
+
+    // The entries that it stands between will change too.
+    for text in [&b"used before"[..], b"used after"] {
+        let (digest, _) = look_up(&mut cache, text);
+        cache.put(digest, tokens.of(payload("2")), NOW);
+    }
+    look_up(&mut cache, text.as_bytes());
+    look_up(&mut cache, b"used after");
+    told.borrow_mut().clear();
+    cache.look_up(&SOURCE, text.as_bytes(), ahead).unwrap();
+    let [first, one, other] = told.take()[..] else {
+        panic!("one token and two entries");
+    };
+    assert_eq!(first, all);
+    assert!(one != other && one != entry && other != entry);
+    assert_eq!([one.1, other.1], [64; 2]);
 }
 
 #[test]

@@ -14,9 +14,12 @@ use crate::keys::KeyId;
 /// Bytes for one token, on average over the cache. A token of Authgear's takes three quarters of it.
 pub const TOKEN_SIZE: usize = 2048;
 
-/// What an entry takes beside its token: itself, when half of the list is empty, its bucket and the
-/// allocator's own.
+/// What an entry takes beside its token: itself, its part of the buckets that are empty, of which there is
+/// no more than one for each token that there is room for, and the allocator's own.
 const ENTRY_SIZE: usize = 2 * size_of::<Entry>() + 32;
+
+/// Bytes before the value of an [`Rc`], which every use of it changes.
+const COUNTS: usize = 2 * size_of::<usize>();
 
 /// Tells tokens apart without keeping them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,16 +37,18 @@ pub struct TokenDigest {
 ///
 /// The bucket is chosen by a keyed hash of the token's last characters, which are those of its
 /// signature: nobody but the issuer fills one on purpose. So it is known before the digest is, and the
-/// processor fetches bucket, entry and token meanwhile: among thousands of tokens that takes longer than
-/// the digest.
+/// processor fetches entry and token meanwhile: among thousands of tokens that takes longer than the
+/// digest.
 pub struct TokenCache {
     digester: Digester,
     aim_key: u64,
     capacity: NonZeroUsize,
-    /// The first entry of each, as many as a power of two.
-    buckets: Box<[Place]>,
+    /// How many, a power of two.
+    buckets: usize,
+    /// The first entry of each bucket, with or without a token; then those that came when a bucket's
+    /// first had one.
     entries: Vec<Entry>,
-    /// Entries without a token, one leading to the next as in a bucket.
+    /// Of the latter those without a token, one leading to the next as in a bucket.
     free: Place,
     newest: Place,
     oldest: Place,
@@ -65,7 +70,7 @@ impl Place {
 }
 
 /// Lies in one line of the processor's cache.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[repr(align(64))]
 struct Entry {
     digest: TokenDigest,
@@ -76,6 +81,17 @@ struct Entry {
     next: Place,
     newer: Place,
     older: Place,
+}
+
+impl Entry {
+    const EMPTY: Entry = Entry {
+        digest: TokenDigest { digest: 0, aim: 0 },
+        token: None,
+        size: 0,
+        next: Place::NONE,
+        newer: Place::NONE,
+        older: Place::NONE,
+    };
 }
 
 fn load<T>(it: &T, load_ahead: impl Fn(*const u8, usize)) {
@@ -90,13 +106,16 @@ impl TokenCache {
     /// When the system has no randomness to give.
     pub fn new(capacity: NonZeroUsize) -> Result<TokenCache, NoRandomness> {
         let aim_key = random_key()?;
+        let buckets = capacity.get().next_power_of_two();
+        // They never move: no more can come than there are buckets. What is not used yet takes no memory.
+        let mut entries = Vec::with_capacity(2 * buckets);
+        entries.resize(buckets, Entry::EMPTY);
         Ok(TokenCache {
             digester: Digester::new()?,
             aim_key: u128::from_ne_bytes(aim_key) as u64,
             capacity,
-            buckets: vec![Place::NONE; capacity.get().next_power_of_two()].into(),
-            // Their memory grows with what is in them.
-            entries: Vec::new(),
+            buckets,
+            entries,
             free: Place::NONE,
             newest: Place::NONE,
             oldest: Place::NONE,
@@ -106,14 +125,9 @@ impl TokenCache {
     }
 
     /// Tells `load_ahead` where [`TokenCache::look_up`] will begin, for a text that ends with the token:
-    /// to be called some time before, and before [`TokenCache::expect_entry`].
+    /// to be called some time before.
     pub fn expect(&self, text: &[u8], load_ahead: impl Fn(*const u8, usize)) {
-        load(self.first(self.aim(text)), load_ahead);
-    }
-
-    /// Tells `load_ahead` what [`TokenCache::look_up`] will read next.
-    pub fn expect_entry(&self, text: &[u8], load_ahead: impl Fn(*const u8, usize)) {
-        if let Some(entry) = self.entry(*self.first(self.aim(text))) {
+        if let Some(entry) = self.entry(self.first(self.aim(text))) {
             load(entry, load_ahead);
         }
     }
@@ -121,9 +135,8 @@ impl TokenCache {
     /// What a token is found by, for one source of keys, and the token if it is here, which is then
     /// the most recently used one. `None` for what is too long to be a token.
     ///
-    /// `load_ahead` is told of memory, by where it begins and its length, that will be read soon: while
-    /// the digest is made, the token that it will most likely lead to is on its way. The steps before
-    /// are those of [`TokenCache::expect`] and [`TokenCache::expect_entry`].
+    /// `load_ahead` is told of memory, by where it begins and its length, that will be used soon: while
+    /// the digest is made, the token that it will most likely lead to is on its way.
     pub fn look_up(
         &mut self,
         source: &[u8; 32],
@@ -134,15 +147,30 @@ impl TokenCache {
             return None;
         }
         let aim = self.aim(token);
-        let aimed_at = self
-            .entry(*self.first(aim))
-            .filter(|entry| entry.digest.aim == aim);
-        if let Some(token) = aimed_at.and_then(|entry| entry.token.as_deref()) {
-            load(token, load_ahead);
+        let first = self.entry(self.first(aim));
+        if let Some(entry) = first.filter(|entry| entry.digest.aim == aim) {
+            self.expect_use(entry, load_ahead);
         }
         let digest = self.digester.digest(source, token);
         let digest = TokenDigest { digest, aim };
         Some((digest, self.get(&digest)))
+    }
+
+    /// Tells `load_ahead` of what the use of an entry will read or write: its token, and the entries that
+    /// it stands between.
+    fn expect_use(&self, entry: &Entry, load_ahead: impl Fn(*const u8, usize)) {
+        if let Some(token) = &entry.token {
+            let value = Rc::as_ptr(token).cast::<u8>();
+            load_ahead(
+                value.wrapping_sub(COUNTS),
+                COUNTS + size_of::<VerifiedToken>(),
+            );
+        }
+        for neighbour in [entry.newer, entry.older] {
+            if let Some(neighbour) = self.entry(neighbour) {
+                load(neighbour, &load_ahead);
+            }
+        }
     }
 
     /// The token of that digest, which is then the most recently used one.
@@ -173,31 +201,13 @@ impl TokenCache {
             }
             self.remove(self.oldest);
         }
-        let bucket = self.bucket(digest.aim);
-        let entry = Entry {
-            digest,
-            token: Some(token),
-            size,
-            next: self.buckets[bucket],
-            newer: Place::NONE,
-            older: Place::NONE,
+        let Some(place) = self.empty_place(digest.aim) else {
+            return;
         };
-        let place = self.free;
-        let place = match self.entry_mut(place) {
-            Some(free) => {
-                let next = std::mem::replace(free, entry).next;
-                self.free = next;
-                place
-            }
-            None => {
-                let Ok(number) = u32::try_from(self.entries.len() + 1) else {
-                    return;
-                };
-                self.entries.push(entry);
-                Place(number)
-            }
+        let Some(entry) = self.entry_mut(place) else {
+            return;
         };
-        self.buckets[bucket] = place;
+        (entry.digest, entry.token, entry.size) = (digest, Some(token), size);
         self.link(place);
         self.count += 1;
         self.size += size;
@@ -225,13 +235,29 @@ impl TokenCache {
         mixed(end ^ self.aim_key)
     }
 
-    fn bucket(&self, aim: u64) -> usize {
-        (aim >> 32) as usize & (self.buckets.len() - 1)
+    /// The first place of a bucket.
+    fn first(&self, aim: u64) -> Place {
+        let bucket = (aim >> 32) as usize & (self.buckets - 1);
+        Place(bucket as u32 + 1)
     }
 
-    /// The first entry of a bucket.
-    fn first(&self, aim: u64) -> &Place {
-        &self.buckets[self.bucket(aim)]
+    /// A place in a bucket that has no token: the first, or another that now comes behind it.
+    fn empty_place(&mut self, aim: u64) -> Option<Place> {
+        let first = self.first(aim);
+        if self.entry(first)?.token.is_none() {
+            return Some(first);
+        }
+        let mut place = self.free;
+        match self.entry(place) {
+            Some(free) => self.free = free.next,
+            None => {
+                self.entries.push(Entry::EMPTY);
+                place = Place(u32::try_from(self.entries.len()).ok()?);
+            }
+        }
+        let next = std::mem::replace(&mut self.entry_mut(first)?.next, place);
+        self.entry_mut(place)?.next = next;
+        Some(place)
     }
 
     fn entry(&self, place: Place) -> Option<&Entry> {
@@ -243,9 +269,9 @@ impl TokenCache {
     }
 
     fn find(&self, digest: &TokenDigest) -> Option<Place> {
-        let mut place = *self.first(digest.aim);
+        let mut place = self.first(digest.aim);
         while let Some(entry) = self.entry(place) {
-            if entry.digest == *digest {
+            if entry.digest == *digest && entry.token.is_some() {
                 return Some(place);
             }
             place = entry.next;
@@ -282,29 +308,28 @@ impl TokenCache {
 
     fn remove(&mut self, place: Place) {
         self.unlink(place);
-        let free = self.free;
         let Some(entry) = self.entry_mut(place) else {
             return;
         };
-        let (size, aim) = (entry.size, entry.digest.aim);
-        let next = std::mem::replace(&mut entry.next, free);
         entry.token = None;
-        self.free = place;
+        let (size, aim, next) = (entry.size, entry.digest.aim, entry.next);
         self.count -= 1;
         self.size -= size;
 
-        let bucket = self.bucket(aim);
-        let mut before = self.buckets[bucket];
+        let mut before = self.first(aim);
         if before == place {
-            self.buckets[bucket] = next;
             return;
         }
+        let free = std::mem::replace(&mut self.free, place);
         while let Some(entry) = self.entry_mut(before) {
             if entry.next == place {
                 entry.next = next;
-                return;
+                break;
             }
             before = entry.next;
+        }
+        if let Some(entry) = self.entry_mut(place) {
+            entry.next = free;
         }
     }
 }
