@@ -33,29 +33,31 @@ pub fn bearer(value: &[u8]) -> Option<&[u8]> {
 /// Tells a JWT from an opaque token by its form alone; says nothing about its worth.
 ///
 /// The first segment is a JOSE header when its base64 (either alphabet) begins an object. Whether
-/// the base64 is the strict one that RFC 7515 asks for is left to
+/// all of it is the strict base64 that RFC 7515 asks for is left to
 /// [`UnverifiedToken::parse`](crate::token::UnverifiedToken::parse), so that a sloppy JWT is a
-/// malformed JWT and not an opaque token.
+/// malformed JWT and not an opaque token, and a good one is read only once.
 ///
 /// # Errors
 ///
-/// [`Reason::Malformed`] when the token is empty, longer than [`MAX_TOKEN`], or has a character
-/// that no token may have (`b64token` of RFC 6750); [`Reason::Unsupported`] for JWE in compact form
-/// (RFC 7516, section 3.1).
+/// [`Reason::Malformed`] when the token is empty or longer than [`MAX_TOKEN`], or when it is no JWT
+/// and has a character that no token may have (`b64token` of RFC 6750); [`Reason::Unsupported`] for
+/// JWE in compact form (RFC 7516, section 3.1).
 pub fn classify(token: &[u8]) -> Result<Form, Reason> {
-    if token.len() > MAX_TOKEN || !is_b64token(token) {
+    if token.len() > MAX_TOKEN {
         return Err(Reason::Malformed);
     }
     let mut dots = memchr_iter(b'.', token);
-    let Some(first) = dots.next() else {
-        return Ok(Form::Opaque);
-    };
-    if !begins_object(&token[..first]) {
-        return Ok(Form::Opaque);
-    }
-    match (dots.next(), dots.count()) {
-        (Some(second), 0) if second > first + 1 && second + 1 < token.len() => Ok(Form::Jwt),
-        (Some(_), 2) => Err(Reason::Unsupported),
+    let header_end = dots.next().filter(|&end| begins_object(&token[..end]));
+    let payload_end = header_end.and(dots.next());
+    let more = dots.count();
+    match (header_end, payload_end) {
+        (Some(first), Some(second))
+            if more == 0 && second > first + 1 && second + 1 < token.len() =>
+        {
+            Ok(Form::Jwt)
+        }
+        _ if !is_b64token(token) => Err(Reason::Malformed),
+        (Some(_), Some(_)) if more == 2 => Err(Reason::Unsupported),
         _ => Ok(Form::Opaque),
     }
 }
@@ -291,6 +293,9 @@ mod tests {
             ("eyJhb.e30.c2ln", jwt),
             ("eyJhb~.e30.c2ln", jwt),
             ("eyJh.e30.c2ln=", jwt),
+            ("e30=.e30.c2ln", jwt),
+            ("e30.e30.c2 ln", jwt),
+            ("e30.\u{e9}.c2ln", jwt),
             // an array, a string, text, nothing at all
             ("W10.e30.c2ln", opaque),
             ("ImEi.e30.c2ln", opaque),
@@ -318,7 +323,8 @@ mod tests {
             ("", Err(Reason::Malformed)),
             ("=", Err(Reason::Malformed)),
             ("ab=c", Err(Reason::Malformed)),
-            ("e30=.e30.c2ln", Err(Reason::Malformed)),
+            ("e30=.a.b.c.d", Err(Reason::Malformed)),
+            ("e30..e3 0", Err(Reason::Malformed)),
             ("a b", Err(Reason::Malformed)),
             (" ab", Err(Reason::Malformed)),
             ("ab\0", Err(Reason::Malformed)),
