@@ -218,6 +218,34 @@ fn a_look_up_finds_the_same_token_and_says_what_it_will_read() {
     assert_eq!(first, all);
     assert!(one != other && one != entry && other != entry);
     assert_eq!([one.1, other.1], [64; 2]);
+
+    // As long as there is room, a new token takes nobody else's.
+    told.borrow_mut().clear();
+    cache.look_up(&SOURCE, b"new", ahead).unwrap();
+    assert_eq!(told.take(), []);
+}
+
+#[test]
+fn a_look_up_in_vain_says_what_has_to_go() {
+    let mut cache = cache(2);
+    let tokens = Tokens::new();
+    let first = tokens.of(payload("1"));
+    let told = std::cell::RefCell::new(Vec::new());
+    let ahead = |start: *const u8, _: usize| told.borrow_mut().push(start);
+    for (text, token) in [
+        ("the first token", &first),
+        ("another", &tokens.of(payload("2"))),
+    ] {
+        let (digest, _) = look_up(&mut cache, text.as_bytes());
+        cache.put(digest, Rc::clone(token), NOW);
+    }
+    cache.look_up(&SOURCE, b"not here", ahead).unwrap();
+    let start = Rc::as_ptr(&first).cast::<u8>();
+    // Its token, its only neighbour, and the first entry of its bucket.
+    let [token, _, _] = told.take()[..] else {
+        panic!("three places");
+    };
+    assert_eq!(token, start.wrapping_sub(2 * size_of::<usize>()));
 }
 
 #[test]

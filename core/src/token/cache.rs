@@ -94,10 +94,6 @@ impl Entry {
     };
 }
 
-fn load<T>(it: &T, load_ahead: impl Fn(*const u8, usize)) {
-    load_ahead(ptr::from_ref(it).cast(), size_of::<T>());
-}
-
 impl TokenCache {
     /// An empty cache for that many tokens, and for that many times [`TOKEN_SIZE`].
     ///
@@ -127,16 +123,15 @@ impl TokenCache {
     /// Tells `load_ahead` where [`TokenCache::look_up`] will begin, for a text that ends with the token:
     /// to be called some time before.
     pub fn expect(&self, text: &[u8], load_ahead: impl Fn(*const u8, usize)) {
-        if let Some(entry) = self.entry(self.first(self.aim(text))) {
-            load(entry, load_ahead);
-        }
+        self.expect_entry(self.first(self.aim(text)), load_ahead);
     }
 
     /// What a token is found by, for one source of keys, and the token if it is here, which is then
     /// the most recently used one. `None` for what is too long to be a token.
     ///
     /// `load_ahead` is told of memory, by where it begins and its length, that will be used soon: while
-    /// the digest is made, the token that it will most likely lead to is on its way.
+    /// the digest is made, the token that it will most likely lead to is on its way; and while the
+    /// signature of a new one is checked, what [`TokenCache::put`] takes out for it.
     pub fn look_up(
         &mut self,
         source: &[u8; 32],
@@ -149,11 +144,15 @@ impl TokenCache {
         let aim = self.aim(token);
         let first = self.entry(self.first(aim));
         if let Some(entry) = first.filter(|entry| entry.digest.aim == aim) {
-            self.expect_use(entry, load_ahead);
+            self.expect_use(entry, &load_ahead);
         }
         let digest = self.digester.digest(source, token);
         let digest = TokenDigest { digest, aim };
-        Some((digest, self.get(&digest)))
+        let found = self.get(&digest);
+        if found.is_none() {
+            self.expect_removal(load_ahead);
+        }
+        Some((digest, found))
     }
 
     /// Tells `load_ahead` of what the use of an entry will read or write: its token, and the entries that
@@ -167,9 +166,22 @@ impl TokenCache {
             );
         }
         for neighbour in [entry.newer, entry.older] {
-            if let Some(neighbour) = self.entry(neighbour) {
-                load(neighbour, &load_ahead);
-            }
+            self.expect_entry(neighbour, &load_ahead);
+        }
+    }
+
+    /// Tells `load_ahead` of what it takes to make room for one more, if it does.
+    fn expect_removal(&self, load_ahead: impl Fn(*const u8, usize)) {
+        let oldest = self.entry(self.oldest);
+        if let Some(oldest) = oldest.filter(|_| self.count == self.capacity.get()) {
+            self.expect_use(oldest, &load_ahead);
+            self.expect_entry(self.first(oldest.digest.aim), load_ahead);
+        }
+    }
+
+    fn expect_entry(&self, place: Place, load_ahead: impl Fn(*const u8, usize)) {
+        if let Some(entry) = self.entry(place) {
+            load_ahead(ptr::from_ref(entry).cast(), size_of::<Entry>());
         }
     }
 
