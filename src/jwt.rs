@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use authgear_core::keys::freshness::Need;
 use authgear_core::policy::judge;
-use authgear_core::token::{verify, TokenDigest, UnverifiedToken, VerifiedToken};
+use authgear_core::token::{verify, TokenDigest, VerifiedToken};
 use authgear_core::Reason;
 use nginx_sys::NGX_LOG_ERR;
 use ngx::ngx_log_error;
@@ -80,7 +80,7 @@ pub fn verdict(
     if let (Ok(tenant), Some((token, from))) = (&tenant, known.token) {
         return Step::Done(outcome(r, project, tenant, Ok(token), from));
     }
-    let token = match UnverifiedToken::parse(token) {
+    let token = match worker::take_apart(token) {
         Ok(token) => token,
         Err(reason) => return Step::Done(Outcome::Refused(reason)),
     };
@@ -100,7 +100,7 @@ pub fn verdict(
         }
     };
     let verified = match &tenant.keys {
-        Keys::File(keys) => verify(&token, keys, project.algorithms),
+        Keys::File(keys) => verify(token, keys, project.algorithms),
         Keys::Remote(remote) => {
             let keys = match worker::ask(remote, Need::Keys) {
                 Answer::Keys(keys) => keys,
@@ -108,8 +108,9 @@ pub fn verdict(
                 Answer::Unavailable(seconds) => return Step::Done(unavailable(seconds)),
                 Answer::Unknown => return Step::Done(Outcome::Refused(Reason::UnknownKey)),
             };
-            let verified = verify(&token, &keys, project.algorithms);
-            if matches!(verified, Err(Reason::UnknownKey)) && token.kid().is_some() {
+            let has_kid = token.kid().is_some();
+            let verified = verify(token, &keys, project.algorithms);
+            if matches!(verified, Err(Reason::UnknownKey)) && has_kid {
                 // Authgear may have rotated its keys since the last fetch.
                 return match worker::ask(remote, Need::NewKey) {
                     Answer::Wait => Step::WaitForKeys(remote.id),

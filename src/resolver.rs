@@ -8,7 +8,7 @@ use std::rc::Rc;
 use authgear_core::credential::bearer;
 use authgear_core::recheck::{Next, Recheck, Said, FAILED_PAUSE};
 use authgear_core::session::{Field, Session};
-use authgear_core::token::{UnverifiedToken, VerifiedToken};
+use authgear_core::token::VerifiedToken;
 use authgear_core::Reason;
 use nginx_sys::{NGX_LOG_ERR, NGX_LOG_NOTICE};
 use ngx::ngx_log_error;
@@ -316,7 +316,7 @@ fn lifetime(r: &Request, project: &Project) -> Option<u64> {
     bearer
         .chain(sent.cookies.app_access_token())
         .chain(configured)
-        .filter_map(|token| UnverifiedToken::parse(token).ok()?.claimed_expiry())
+        .filter_map(|token| worker::take_apart(token).ok()?.claimed_expiry())
         // One that has expired is not what the resolver said yes to.
         .filter(|expiry| *expiry > now)
         .map(|expiry| ((expiry - now) * 1000.0) as u64)

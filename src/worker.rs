@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use authgear_core::digest::Digester;
 use authgear_core::keys::freshness::Need;
-use authgear_core::token::{SignedBy, TokenCache};
+use authgear_core::token::{LastHeader, SignedBy, TokenCache, UnverifiedToken};
 use authgear_core::{AlgorithmSet, Reason};
 use nginx_sys::{
     ngx_add_timer, ngx_connection_t, ngx_current_msec, ngx_cycle_t, ngx_event_t,
@@ -69,6 +69,7 @@ struct Worker {
     store: RefCell<Option<KeyStore>>,
     /// `Some(None)` where `authgear_token_cache` is `off`.
     tokens: RefCell<Option<Option<TokenCache>>>,
+    header: RefCell<LastHeader>,
     digester: RefCell<Option<Digester>>,
     waiters: RefCell<BTreeMap<WaiterId, Waiter>>,
     next_waiter: Cell<u64>,
@@ -270,6 +271,11 @@ pub fn with_tokens<T>(use_it: impl FnOnce(&mut TokenCache) -> T) -> Option<T> {
     })
 }
 
+/// Takes a token apart; see [`UnverifiedToken::parse`].
+pub fn take_apart(token: &[u8]) -> Result<UnverifiedToken<'_>, Reason> {
+    WORKER.with(|worker| UnverifiedToken::parse(token, &mut worker.header.borrow_mut()))
+}
+
 /// Suspends a request until another has an answer for the same credentials.
 pub fn wait_for_verdict(r: &Request, context: &Context, digest: Digest) -> ngx_int_t {
     if context.waiting_since.get().is_none() {
@@ -314,6 +320,7 @@ impl Worker {
             backed: RefCell::new(None),
             store: RefCell::new(None),
             tokens: RefCell::new(None),
+            header: RefCell::new(LastHeader::none()),
             digester: RefCell::new(None),
             waiters: RefCell::new(BTreeMap::new()),
             next_waiter: Cell::new(0),

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use authgear_core::credential::{bearer, classify, CookieNames, Cookies};
 use authgear_core::policy::{judge, Rules};
 use authgear_core::session::{Field, Session};
-use authgear_core::token::{verify, TokenCache, UnverifiedToken};
+use authgear_core::token::{verify, LastHeader, TokenCache, UnverifiedToken};
 use authgear_core::{Algorithm, AlgorithmSet};
 use aws_lc_rs::signature::{ParsedPublicKey, RsaPublicKeyComponents, RSA_PKCS1_2048_8192_SHA256};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -49,19 +49,26 @@ fn token(c: &mut Criterion) {
     c.bench_function("credential: bearer and classify", |b| {
         b.iter(|| bearer(black_box(&header)).map(classify))
     });
+    let mut last = LastHeader::none();
     c.bench_function("token: parse", |b| {
-        b.iter(|| UnverifiedToken::parse(black_box(token)))
+        b.iter(|| UnverifiedToken::parse(black_box(token), &mut last).map(drop))
     });
-    let unverified = UnverifiedToken::parse(token).unwrap();
+    let unverified = UnverifiedToken::parse(token, &mut last).unwrap();
     c.bench_function("token: verify", |b| {
-        b.iter(|| verify(black_box(&unverified), &keys, allowed))
+        b.iter(|| verify(black_box(unverified.clone()), &keys, allowed))
     });
     c.bench_function("token: parse and verify", |b| {
-        b.iter(|| verify(&UnverifiedToken::parse(black_box(token))?, &keys, allowed))
+        b.iter(|| {
+            verify(
+                UnverifiedToken::parse(black_box(token), &mut last)?,
+                &keys,
+                allowed,
+            )
+        })
     });
     signature_alone(c, &signer, &text);
 
-    let verified = verify(&unverified, &keys, allowed).unwrap();
+    let verified = verify(unverified, &keys, allowed).unwrap();
     let rules = Rules::default();
     c.bench_function("policy: judge", |b| {
         b.iter(|| judge(black_box(&verified), &rules, ORIGIN, &[ORIGIN], NOW))

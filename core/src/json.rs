@@ -40,6 +40,10 @@ impl<'a> Value<'a> {
         let is_plain = all(text.as_bytes(), |b| !is_control(b) & (b != b'\\'));
         Value { text, is_plain }
     }
+
+    fn part(self, text: &'a str) -> Self {
+        Value { text, ..self }
+    }
 }
 
 /// What is known of a text that has been looked at.
@@ -81,18 +85,30 @@ impl Default for Seen {
 impl Seen {
     /// Whether a name with the same bit has been met before.
     fn meet(&mut self, name: &[u8]) -> bool {
-        let ends = match (name.first_chunk(), name.last_chunk()) {
-            (Some(first), Some(last)) => {
-                u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(7)
-            }
-            _ => name.iter().fold(0, |all, &b| all << 8 | u64::from(b)),
-        };
-        let mixed = mixed(ends ^ name.len() as u64);
+        let mixed = mixed(key(name));
         let (word, bit) = (&mut self.0[(mixed >> 58) as usize], mixed >> 52 & 63);
         let was_met = *word >> bit & 1 == 1;
         *word |= 1 << bit;
         was_met
     }
+}
+
+/// A number by which most names differ: their length, and the eight bytes at both ends.
+pub(crate) const fn key(name: &[u8]) -> u64 {
+    let ends = match (name.first_chunk(), name.last_chunk()) {
+        (Some(first), Some(last)) => {
+            u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(7)
+        }
+        _ => {
+            let (mut all, mut at) = (0, 0);
+            while at < name.len() {
+                all = all << 8 | name[at] as u64;
+                at += 1;
+            }
+            all
+        }
+    };
+    ends ^ name.len() as u64
 }
 
 /// Sorting keeps the search below quadratic, however many names a token brings.
@@ -111,11 +127,12 @@ fn members<'a>(object: Value<'a>, mut each: impl FnMut(Name<'a>, Value<'a>)) -> 
     scanner.pass(b'{')?;
     let mut more = !scanner.pass_if(b'}');
     while more {
-        let name = match scanner.name()? {
-            (name, false) => Cow::Borrowed(&name.as_bytes()[1..name.len() - 1]),
-            (name, true) => unescaped(name)?,
+        let name = scanner.name()?;
+        let name = match object.is_plain || memchr(b'\\', name.as_bytes()).is_none() {
+            true => Cow::Borrowed(&name.as_bytes()[1..name.len() - 1]),
+            false => unescaped(name)?,
         };
-        each(name, scanner.value()?);
+        each(name, object.part(scanner.value()?));
         more = scanner.another(b'}')?;
     }
     scanner.end()
@@ -127,7 +144,7 @@ fn elements<'a>(array: Value<'a>, mut each: impl FnMut(Value<'a>) -> Option<()>)
     scanner.pass(b'[')?;
     let mut more = !scanner.pass_if(b']');
     while more {
-        each(scanner.value()?)?;
+        each(array.part(scanner.value()?))?;
         more = scanner.another(b']')?;
     }
     scanner.end().map(drop)

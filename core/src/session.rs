@@ -3,7 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
-use crate::span::{Buffer, Span, Texts};
+use crate::span::{Span, Texts};
 use crate::text::{all, is_control, trim_blanks, Joined};
 use crate::token::Claimed;
 
@@ -189,32 +189,32 @@ impl Session {
 
     /// Renders a token's claims as the resolver would. A client has no user and no login, so its
     /// token fills none of those fields, whatever else it claims.
-    pub(crate) fn of_claims(claims: &Claimed, mut buffer: Buffer<'_>) -> Session {
+    pub(crate) fn of_claims(claims: &Claimed, mut texts: Texts) -> Session {
         let is_client = claims.is_client;
         let flag = |flag: Option<bool>| match flag {
             Some(true) => "true",
             Some(false) => "false",
             None => "",
         };
-        let start = buffer.behind();
+        let start = texts.more().len();
         let ends = Field::ALL.map(|field| {
             match field {
-                Field::SessionValid => buffer.push("true"),
-                _ if is_client => Span::default(),
-                Field::UserId => buffer.join(&[claims.sub], ""),
-                Field::UserAnonymous => buffer.push(flag(claims.is_anonymous)),
-                Field::UserVerified => buffer.push(flag(claims.is_verified)),
-                Field::UserCanReauthenticate => buffer.push(flag(claims.can_reauthenticate)),
-                Field::UserRoles => buffer.join(claims.roles(), ","),
-                Field::SessionAmr => buffer.join(claims.amr(), " "),
+                Field::SessionValid => drop(texts.push("true")),
+                _ if is_client => {}
+                Field::UserId => texts.join(&[claims.sub], ""),
+                Field::UserAnonymous => drop(texts.push(flag(claims.is_anonymous))),
+                Field::UserVerified => drop(texts.push(flag(claims.is_verified))),
+                Field::UserCanReauthenticate => drop(texts.push(flag(claims.can_reauthenticate))),
+                Field::UserRoles => texts.join(claims.roles(), ","),
+                Field::SessionAmr => texts.join(claims.amr(), " "),
                 Field::SessionAuthenticatedAt => {
-                    buffer.join(claims.auth_time.map(|time| time.text).as_slice(), "")
+                    texts.join(claims.auth_time.map(|time| time.text).as_slice(), "")
                 }
-            };
-            (buffer.behind() - start) as u32
+            }
+            (texts.more().len() - start) as u32
         });
         Session {
-            texts: buffer.finish(),
+            texts,
             start: start as u32,
             ends,
             client_id: claims.client_id.unwrap_or_default(),

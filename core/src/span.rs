@@ -38,25 +38,56 @@ impl Span {
     }
 }
 
-/// A payload, and the texts behind it.
+/// A payload, and the texts behind it; only borrowed while it is still read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Texts {
-    payload: Box<str>,
+pub(crate) struct Texts<P = Box<str>> {
+    payload: P,
     more: Text,
 }
 
-impl Texts {
+impl<P: AsRef<str>> Texts<P> {
+    pub(crate) fn new(payload: P) -> Self {
+        let more = Text::default();
+        Texts { payload, more }
+    }
+
     /// Puts a text behind all others.
-    pub(crate) fn push(&mut self, text: &str) {
+    pub(crate) fn push(&mut self, text: &str) -> Span {
+        let start = self.len();
         self.more.push(text);
+        Span::new(start, self.len())
+    }
+
+    /// Puts copies of the texts behind all others, with a separator between them.
+    pub(crate) fn join(&mut self, spans: &[Span], separator: &str) {
+        for (index, span) in spans.iter().enumerate() {
+            if index > 0 {
+                self.more.push(separator);
+            }
+            match span.within(self.payload.as_ref()) {
+                Some(text) => self.more.push(text),
+                None => {
+                    let text = self.get(*span).to_string();
+                    self.more.push(&text);
+                }
+            }
+        }
     }
 
     pub(crate) fn get(&self, span: Span) -> &str {
-        find(&self.payload, &self.more, span)
+        let payload = self.payload();
+        match span.within(payload) {
+            Some(text) => text,
+            None => {
+                let place = |at: u32| (at as usize).wrapping_sub(payload.len());
+                let place = place(span.start)..place(span.end);
+                self.more().get(place).unwrap_or_default()
+            }
+        }
     }
 
     pub(crate) fn payload(&self) -> &str {
-        &self.payload
+        self.payload.as_ref()
     }
 
     /// What lies behind the payload, in the order in which it came there.
@@ -64,27 +95,47 @@ impl Texts {
         self.more.as_str()
     }
 
-    /// Bytes on the heap.
+    /// Bytes on the heap, if those of the payload are its own.
     pub(crate) fn heap_size(&self) -> usize {
-        self.payload.len() + self.more.heap_size()
+        self.payload().len() + self.more.heap_size()
+    }
+
+    fn len(&self) -> usize {
+        self.payload().len() + self.more().len()
+    }
+}
+impl<'a> Texts<&'a str> {
+    /// As [`Texts::payload`], for as long as that is there.
+    pub(crate) fn source(&self) -> &'a str {
+        self.payload
+    }
+
+    /// A text that stands in the payload, or is put behind it.
+    pub(crate) fn keep(&mut self, text: Cow<'a, str>) -> Span {
+        match text {
+            Cow::Borrowed(part) => {
+                Span::of_part(self.payload, part).unwrap_or_else(|| self.push(part))
+            }
+            Cow::Owned(text) => self.push(&text),
+        }
+    }
+
+    /// What lies behind the payload, to be [put behind](Texts::with) one that is kept.
+    pub(crate) fn into_more(self) -> Text {
+        self.more
     }
 }
 
-fn find<'a>(payload: &'a str, more: &'a Text, span: Span) -> &'a str {
-    match span.within(payload) {
-        Some(text) => text,
-        None => {
-            let place = |at: u32| (at as usize).wrapping_sub(payload.len());
-            more.as_str()
-                .get(place(span.start)..place(span.end))
-                .unwrap_or_default()
-        }
+impl Texts {
+    /// The payload that the texts were put behind.
+    pub(crate) fn with(payload: Box<str>, more: Text) -> Texts {
+        Texts { payload, more }
     }
 }
 
 /// A text that grows. While it is short it lies where its owner lies, and takes no memory of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Text {
+pub(crate) enum Text {
     /// Has room for what Authgear says of a user.
     Short(ArrayString<200>),
     Long(String),
@@ -123,78 +174,6 @@ impl Text {
     }
 }
 
-/// [`Texts`] in the making.
-#[derive(Debug)]
-pub(crate) struct Buffer<'a> {
-    payload: &'a str,
-    more: Text,
-}
-
-impl<'a> Buffer<'a> {
-    pub(crate) fn new(payload: &'a str) -> Self {
-        Buffer {
-            payload,
-            more: Text::default(),
-        }
-    }
-
-    /// A text that stands in the payload, or is put behind it.
-    pub(crate) fn keep(&mut self, text: Cow<'a, str>) -> Span {
-        match text {
-            Cow::Borrowed(part) => {
-                Span::of_part(self.payload, part).unwrap_or_else(|| self.push(part))
-            }
-            Cow::Owned(text) => self.push(&text),
-        }
-    }
-
-    /// Puts a text behind all others.
-    pub(crate) fn push(&mut self, text: &str) -> Span {
-        let start = self.len();
-        self.more.push(text);
-        Span::new(start, self.len())
-    }
-
-    /// Puts copies of the texts behind all others, with a separator between them.
-    pub(crate) fn join(&mut self, spans: &[Span], separator: &str) -> Span {
-        let start = self.len();
-        for (index, span) in spans.iter().enumerate() {
-            if index > 0 {
-                self.more.push(separator);
-            }
-            match span.within(self.payload) {
-                Some(text) => self.more.push(text),
-                None => {
-                    let text = self.text(*span).to_string();
-                    self.more.push(&text);
-                }
-            }
-        }
-        Span::new(start, self.len())
-    }
-
-    /// The texts so far.
-    pub(crate) fn text(&self, span: Span) -> &str {
-        find(self.payload, &self.more, span)
-    }
-
-    pub(crate) fn finish(self) -> Texts {
-        Texts {
-            payload: self.payload.into(),
-            more: self.more,
-        }
-    }
-
-    /// How many bytes lie behind the payload.
-    pub(crate) fn behind(&self) -> usize {
-        self.more.as_str().len()
-    }
-
-    fn len(&self) -> usize {
-        self.payload.len() + self.behind()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,13 +181,14 @@ mod tests {
     #[test]
     fn parts_of_the_payload_take_no_room() {
         let payload = String::from("payload");
-        let mut buffer = Buffer::new(&payload);
+        let mut buffer = Texts::new(&*payload);
         let part = buffer.keep(Cow::Borrowed(&payload[3..]));
         let copy = buffer.keep(Cow::Borrowed("load"));
         let owned = buffer.keep(Cow::Owned("own".to_string()));
         let empty = buffer.push("");
-        assert_eq!(buffer.text(owned), "own");
-        let texts = buffer.finish();
+        assert_eq!(buffer.get(owned), "own");
+        let more = buffer.into_more();
+        let texts = Texts::with(payload.into(), more);
         assert_eq!((texts.payload(), texts.more()), ("payload", "loadown"));
         assert_eq!(
             [part, copy, owned, empty].map(|span| texts.get(span)),
@@ -219,30 +199,31 @@ mod tests {
 
     #[test]
     fn joined_texts_come_from_anywhere() {
-        let payload = String::from("a,b");
-        let mut buffer = Buffer::new(&payload);
-        let a = buffer.keep(Cow::Borrowed(&payload[..1]));
-        let c = buffer.push("c");
-        let spans = [&[][..], &[a], &[c], &[a, c], &[c, a, c]];
-        let joined = spans.map(|spans| buffer.join(spans, ", "));
-        let texts = buffer.finish();
-        assert_eq!(
-            joined.map(|span| texts.get(span)),
-            ["", "a", "c", "a, c", "c, a, c"]
-        );
+        let mut texts = Texts::new("a,b");
+        let (a, c) = (texts.keep(Cow::Borrowed("a")), texts.push("c"));
+        let a_of_payload = texts.keep(Cow::Borrowed(&texts.payload[..1]));
+        for (spans, joined) in [
+            (&[][..], ""),
+            (&[a], "a"),
+            (&[c], "c"),
+            (&[a_of_payload, c], "a, c"),
+            (&[c, a, c], "c, a, c"),
+        ] {
+            let before = texts.more().len();
+            texts.join(spans, ", ");
+            assert_eq!(&texts.more()[before..], joined);
+        }
     }
 
     #[test]
     fn short_texts_take_no_memory_and_long_ones_are_whole() {
-        let mut buffer = Buffer::new("payload");
+        let mut short = Texts::new("payload");
         let most = "x".repeat(200);
-        let first = buffer.push(&most);
-        let short = buffer.finish();
+        let first = short.push(&most);
         assert_eq!((short.get(first), short.heap_size()), (&*most, 7));
 
-        let mut buffer = Buffer::new("payload");
-        let spans = [buffer.push(&most), buffer.push("y"), buffer.push("z")];
-        let long = buffer.finish();
+        let mut long = Texts::new("payload");
+        let spans = [long.push(&most), long.push("y"), long.push("z")];
         assert_eq!(spans.map(|span| long.get(span)), [&*most, "y", "z"]);
         assert!(long.heap_size() >= 7 + 202);
     }

@@ -8,5 +8,5 @@ mod verify;
 pub use cache::{TokenCache, TokenDigest, TOKEN_SIZE};
 pub(crate) use claims::Claimed;
 pub use claims::{Claims, Texts};
-pub use jose::{UnverifiedToken, MAX_HEADER};
+pub use jose::{LastHeader, UnverifiedToken, MAX_HEADER};
 pub use verify::{verify, SignedBy, VerifiedToken};

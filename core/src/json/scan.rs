@@ -49,34 +49,31 @@ impl<'a> Scanner<'a> {
         self.peek().is_none().then_some(!self.has_blanks)
     }
 
-    /// Passes a member's name and its colon; the name is as it was written, with its quotes. Says
-    /// whether it holds an escape.
-    pub(super) fn name(&mut self) -> Option<(&'a str, bool)> {
+    /// Passes a member's name and its colon; the name is as it was written, with its quotes.
+    pub(super) fn name(&mut self) -> Option<&'a str> {
         self.blanks();
         let start = self.at;
-        let is_escaped = self.string()?;
+        self.string()?;
         let name = self.text.get(start..self.at)?;
         self.pass(b':')?;
-        Some((name, is_escaped))
+        Some(name)
     }
 
     /// Passes a value, in which arrays and objects nest less than [`MAX_DEPTH`] deep.
-    pub(super) fn value(&mut self) -> Option<Value<'a>> {
+    pub(super) fn value(&mut self) -> Option<&'a str> {
         let first = self.peek()?;
         let start = self.at;
         match first {
             b'{' | b'[' => self.composite()?,
             _ => self.scalar(first)?,
         }
-        Some(Value {
-            text: self.text.get(start..self.at)?,
-            is_plain: self.is_plain,
-        })
+        self.text.get(start..self.at)
     }
 
+    #[inline(always)]
     fn scalar(&mut self, first: u8) -> Option<()> {
         match first {
-            b'"' => self.string().map(drop),
+            b'"' => self.string(),
             b't' => self.word("true"),
             b'f' => self.word("false"),
             b'n' => self.word("null"),
@@ -84,6 +81,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    #[inline(never)]
     fn composite(&mut self) -> Option<()> {
         let mut open = Open::default();
         loop {
@@ -183,15 +181,20 @@ impl<'a> Scanner<'a> {
         (self.at > start).then_some(())
     }
 
-    /// The quotes and what stands between them; says whether that holds an escape.
-    fn string(&mut self) -> Option<bool> {
+    /// The quotes and what stands between them.
+    #[inline(never)]
+    fn string(&mut self) -> Option<()> {
         let text = self.text.as_bytes().get(self.at..)?.strip_prefix(b"\"")?;
-        if self.is_plain {
-            self.at += find(text, |word| equal(word, b'"'), |b| b == b'"')? + 2;
-            return Some(false);
+        if !self.is_plain {
+            return self.string_with_escapes();
         }
+        self.at += find(text, |word| equal(word, b'"'), |b| b == b'"')? + 2;
+        Some(())
+    }
+
+    #[inline(never)]
+    fn string_with_escapes(&mut self) -> Option<()> {
         self.at += 1;
-        let mut is_escaped = false;
         loop {
             // All but quotes, backslashes and control characters stand for themselves.
             let special = |word| equal(word, b'"') | equal(word, b'\\') | below(word, 0x20);
@@ -200,12 +203,11 @@ impl<'a> Scanner<'a> {
             match self.byte()? {
                 b'"' => {
                     self.at += 1;
-                    return Some(is_escaped);
+                    return Some(());
                 }
                 b'\\' => self.escape()?,
                 _ => return None,
             }
-            is_escaped = true;
         }
     }
 

@@ -358,7 +358,8 @@ fn members_by_name() {
 }
 
 fn value(json: &str) -> Value<'_> {
-    Scanner::new(Value::new(json)).value().expect("a value")
+    let whole = Value::new(json);
+    whole.part(Scanner::new(whole).value().expect("a value"))
 }
 
 /// The strings of an array.

@@ -1,9 +1,10 @@
 use super::*;
 
 fn of(payload: &str) -> Session {
-    let mut buffer = Buffer::new(payload);
-    let claims = Claimed::parse(payload, &mut buffer).unwrap();
-    Session::of_claims(&claims, buffer)
+    let mut texts = Texts::new(payload);
+    let claims = Claimed::parse(&mut texts).unwrap();
+    let texts = Texts::with(payload.into(), texts.into_more());
+    Session::of_claims(&claims, texts)
 }
 
 fn texts(session: &Session) -> Vec<Option<&str>> {

@@ -6,9 +6,9 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
-use crate::json::{self, Object, Value};
+use crate::json::{self, Value};
 use crate::reason::Reason;
-use crate::span::{self, Buffer, Span};
+use crate::span::{self, Span};
 use crate::text::{all, is_control};
 
 /// What a verified token claims, as far as this crate knows the names; each is read when asked for.
@@ -153,8 +153,9 @@ impl fmt::Debug for Texts<'_> {
 
 /// The latest time a claim may name: beyond it an `f64` no longer holds every second.
 const MAX_TIME: u64 = 1 << 53;
+const MAX_TIME_DIGITS: usize = MAX_TIME.ilog10() as usize + 1;
 
-/// The claims, their texts as places in a buffer.
+/// The claims, their texts as places among others.
 #[derive(Debug)]
 pub(crate) struct Claimed {
     pub(crate) iss: Option<Span>,
@@ -189,7 +190,7 @@ pub(crate) struct Time {
 }
 
 impl Claimed {
-    /// Reads a payload, whose signature was checked and which the buffer was made with.
+    /// Reads the payload of the texts, whose signature was checked.
     ///
     /// # Errors
     ///
@@ -197,48 +198,31 @@ impl Claimed {
     /// deep; [`Reason::BadClaim`] when `exp` or `sub` is absent or `sub` empty, when a claim has
     /// the wrong type (`null` is one), when a time is out of range, and when a claim with a
     /// variable of its own holds a control character.
-    pub(crate) fn parse<'a>(payload: &'a str, buffer: &mut Buffer<'a>) -> Result<Claimed, Reason> {
-        let (raw, object) = Raw::parse(Value::new(payload))?;
-        let mut lists = Lists::new();
-        if let Some(aud) = raw.aud {
-            if aud.text.starts_with('[') {
-                array(aud, &mut lists, |text| Some(buffer.push(&text)))?;
-            } else {
-                lists.push(copied(aud, buffer)?);
-            }
-        }
-        let amr_from = lists.len() as u32;
-        if let Some(amr) = raw.amr {
-            array(amr, &mut lists, |text| kept(text, amr.is_plain, buffer))?;
-        }
-        let roles_from = lists.len() as u32;
-        if let Some(roles) = raw.roles {
-            array(roles, &mut lists, |text| kept(text, roles.is_plain, buffer))?;
-        }
-        let iss = raw.iss.map(|iss| copied(iss, buffer)).transpose()?;
-        let sub = printable(raw.sub, buffer)?.filter(|sub| !sub.is_empty());
-        let (client_id, scope, jti) = (
-            printable(raw.client_id, buffer)?,
-            printable(raw.scope, buffer)?,
-            printable(raw.jti, buffer)?,
-        );
+    pub(crate) fn parse(texts: &mut span::Texts<&str>) -> Result<Claimed, Reason> {
+        let mut raw = Raw::parse(texts)?;
+        raw.list(Known::Aud)?;
+        let amr_from = raw.lists.len() as u32;
+        raw.list(Known::Amr)?;
+        let roles_from = raw.lists.len() as u32;
+        raw.list(Known::Roles)?;
+        let sub = raw.text(Known::Sub)?.filter(|sub| !sub.is_empty());
         let sub = sub.ok_or(Reason::BadClaim)?;
         Ok(Claimed {
-            iss,
-            exp: time(raw.exp, buffer)?.ok_or(Reason::BadClaim)?,
-            nbf: seconds(raw.nbf)?,
-            iat: seconds(raw.iat)?,
+            iss: raw.text(Known::Iss)?,
+            exp: raw.time(Known::Exp)?.ok_or(Reason::BadClaim)?,
+            nbf: raw.seconds(Known::Nbf)?,
+            iat: raw.seconds(Known::Iat)?,
             sub,
-            client_id,
-            scope,
-            jti,
-            auth_time: time(raw.auth_time, buffer)?,
-            is_anonymous: raw.is_anonymous.map(flag).transpose()?,
-            is_verified: raw.is_verified.map(flag).transpose()?,
-            can_reauthenticate: raw.can_reauthenticate.map(flag).transpose()?,
-            is_client: buffer.text(sub).starts_with("client_id_"),
-            is_compact: object.is_compact,
-            lists,
+            client_id: raw.text(Known::ClientId)?,
+            scope: raw.text(Known::Scope)?,
+            jti: raw.text(Known::Jti)?,
+            auth_time: raw.time(Known::AuthTime)?,
+            is_anonymous: raw.flag(Known::IsAnonymous)?,
+            is_verified: raw.flag(Known::IsVerified)?,
+            can_reauthenticate: raw.flag(Known::CanReauthenticate)?,
+            is_client: raw.texts.get(sub).starts_with("client_id_"),
+            is_compact: raw.is_compact,
+            lists: raw.lists,
             amr_from,
             roles_from,
         })
@@ -273,124 +257,192 @@ impl Claimed {
     }
 }
 
+/// A claim of [`NAMES`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Iss,
+    Aud,
+    Exp,
+    Nbf,
+    Iat,
+    Sub,
+    ClientId,
+    Scope,
+    Jti,
+    AuthTime,
+    Amr,
+    IsAnonymous,
+    IsVerified,
+    CanReauthenticate,
+    Roles,
+}
+
+/// In the order of [`Known`].
+const NAMES: [&str; 15] = [
+    "iss",
+    "aud",
+    "exp",
+    "nbf",
+    "iat",
+    "sub",
+    "client_id",
+    "scope",
+    "jti",
+    "auth_time",
+    "amr",
+    "https://authgear.com/claims/user/is_anonymous",
+    "https://authgear.com/claims/user/is_verified",
+    "https://authgear.com/claims/user/can_reauthenticate",
+    "https://authgear.com/claims/user/roles",
+];
+
+/// Those of [`NAMES`].
+const KEYS: [u64; NAMES.len()] = {
+    let (mut keys, mut at) = ([0; NAMES.len()], 0);
+    while at < keys.len() {
+        keys[at] = json::key(NAMES[at].as_bytes());
+        at += 1;
+    }
+    keys
+};
+
+/// Where a name stands in [`NAMES`].
+fn place(name: &[u8]) -> Option<usize> {
+    let key = json::key(name);
+    let place = KEYS.iter().position(|known| *known == key)?;
+    let known = NAMES[place].as_bytes();
+    // The key of a short name is all of it.
+    let is_it = name.len() == known.len() && (name.len() < 8 || name == known);
+    is_it.then_some(place)
+}
+
+impl Known {
+    /// What every request asks for is copied, so that it lies side by side. It has no variable of
+    /// its own and may hold any character.
+    fn is_copied(self) -> bool {
+        matches!(self, Known::Iss | Known::Aud)
+    }
+}
+
 /// The known claims as they were written, each checked only after the structure of the whole
 /// payload.
-#[derive(Default)]
-struct Raw<'a> {
-    iss: Option<Value<'a>>,
-    aud: Option<Value<'a>>,
-    exp: Option<Value<'a>>,
-    nbf: Option<Value<'a>>,
-    iat: Option<Value<'a>>,
-    sub: Option<Value<'a>>,
-    client_id: Option<Value<'a>>,
-    scope: Option<Value<'a>>,
-    jti: Option<Value<'a>>,
-    auth_time: Option<Value<'a>>,
-    amr: Option<Value<'a>>,
-    is_anonymous: Option<Value<'a>>,
-    is_verified: Option<Value<'a>>,
-    can_reauthenticate: Option<Value<'a>>,
-    roles: Option<Value<'a>>,
+struct Raw<'t, 'a> {
+    /// By [`Known`]; what is absent is empty, as no value is.
+    values: [&'a str; NAMES.len()],
+    is_plain: bool,
+    is_compact: bool,
+    texts: &'t mut span::Texts<&'a str>,
+    lists: Lists,
 }
 
-impl<'a> Raw<'a> {
-    fn parse(payload: Value<'a>) -> Result<(Raw<'a>, Object), Reason> {
-        let mut raw = Raw::default();
+// The functions that read a value are not to be inlined: a token that has not been met before finds
+// little of this code in the processor's cache.
+impl<'t, 'a> Raw<'t, 'a> {
+    fn parse(texts: &'t mut span::Texts<&'a str>) -> Result<Raw<'t, 'a>, Reason> {
+        let payload = Value::new(texts.source());
+        let mut values = [""; _];
         let object = json::strict_object(payload, |name, value| {
-            let claim = match name {
-                b"iss" => &mut raw.iss,
-                b"aud" => &mut raw.aud,
-                b"exp" => &mut raw.exp,
-                b"nbf" => &mut raw.nbf,
-                b"iat" => &mut raw.iat,
-                b"sub" => &mut raw.sub,
-                b"client_id" => &mut raw.client_id,
-                b"scope" => &mut raw.scope,
-                b"jti" => &mut raw.jti,
-                b"auth_time" => &mut raw.auth_time,
-                b"amr" => &mut raw.amr,
-                b"https://authgear.com/claims/user/is_anonymous" => &mut raw.is_anonymous,
-                b"https://authgear.com/claims/user/is_verified" => &mut raw.is_verified,
-                b"https://authgear.com/claims/user/can_reauthenticate" => {
-                    &mut raw.can_reauthenticate
-                }
-                b"https://authgear.com/claims/user/roles" => &mut raw.roles,
-                _ => return,
-            };
-            *claim = Some(value);
+            if let Some(place) = place(name) {
+                values[place] = value.text;
+            }
         })
         .map_err(|json::Malformed| Reason::Malformed)?;
-        Ok((raw, object))
+        Ok(Raw {
+            values,
+            is_plain: payload.is_plain,
+            is_compact: object.is_compact,
+            texts,
+            lists: Lists::new(),
+        })
     }
-}
 
-/// What every request asks for is copied, so that it lies side by side.
-fn copied(value: Value<'_>, buffer: &mut Buffer<'_>) -> Result<Span, Reason> {
-    let text = json::string(value).ok_or(Reason::BadClaim)?;
-    Ok(buffer.push(&text))
-}
+    fn value(&self, claim: Known) -> Option<Value<'a>> {
+        let text = self.values[claim as usize];
+        (!text.is_empty()).then_some(Value {
+            text,
+            is_plain: self.is_plain,
+        })
+    }
 
-fn printable<'a>(
-    claim: Option<Value<'a>>,
-    buffer: &mut Buffer<'a>,
-) -> Result<Option<Span>, Reason> {
-    let Some(value) = claim else {
-        return Ok(None);
-    };
-    let text = json::string(value).ok_or(Reason::BadClaim)?;
-    kept(text, value.is_plain, buffer)
-        .map(Some)
+    #[inline(never)]
+    fn text(&mut self, claim: Known) -> Result<Option<Span>, Reason> {
+        let Some(value) = self.value(claim) else {
+            return Ok(None);
+        };
+        let text = json::string(value).and_then(|text| self.kept(claim, text));
+        text.map(Some).ok_or(Reason::BadClaim)
+    }
+
+    /// The strings of an array; of `aud` one may stand alone (RFC 7519, section 4.1.3).
+    #[inline(never)]
+    fn list(&mut self, claim: Known) -> Result<(), Reason> {
+        let Some(value) = self.value(claim) else {
+            return Ok(());
+        };
+        if claim == Known::Aud && !value.text.starts_with('[') {
+            let aud = self.text(claim)?;
+            self.lists.extend(aud);
+            return Ok(());
+        }
+        json::each_string(value, |text| {
+            let text = self.kept(claim, text)?;
+            self.lists.push(text);
+            Some(())
+        })
         .ok_or(Reason::BadClaim)
-}
-
-/// A text, unless it holds a control character, which one that `is_plain` does not.
-fn kept<'a>(text: Cow<'a, str>, is_plain: bool, buffer: &mut Buffer<'a>) -> Option<Span> {
-    let is_printable = is_plain || all(text.as_bytes(), |b| !is_control(b));
-    is_printable.then(|| buffer.keep(text))
-}
-
-fn array<'a>(
-    value: Value<'a>,
-    list: &mut Lists,
-    mut keep: impl FnMut(Cow<'a, str>) -> Option<Span>,
-) -> Result<(), Reason> {
-    json::each_string(value, |text| keep(text).map(|span| list.push(span))).ok_or(Reason::BadClaim)
-}
-
-fn flag(value: Value<'_>) -> Result<bool, Reason> {
-    match value.text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(Reason::BadClaim),
     }
-}
 
-fn time<'a>(claim: Option<Value<'a>>, buffer: &mut Buffer<'a>) -> Result<Option<Time>, Reason> {
-    let Some(value) = claim else {
-        return Ok(None);
-    };
-    let (seconds, is_whole) = read_time(value.text)?;
-    let text = if is_whole {
-        buffer.keep(Cow::Borrowed(value.text))
-    } else {
-        // Held to 0..=2^53, so the conversion is exact.
-        buffer.push(&(seconds as u64).to_string())
-    };
-    Ok(Some(Time { seconds, text }))
-}
+    fn kept(&mut self, claim: Known, text: Cow<'a, str>) -> Option<Span> {
+        if claim.is_copied() {
+            return Some(self.texts.push(&text));
+        }
+        let is_printable = self.is_plain || all(text.as_bytes(), |b| !is_control(b));
+        is_printable.then(|| self.texts.keep(text))
+    }
 
-fn seconds(claim: Option<Value<'_>>) -> Result<Option<f64>, Reason> {
-    claim.map(|value| Ok(read_time(value.text)?.0)).transpose()
+    fn flag(&self, claim: Known) -> Result<Option<bool>, Reason> {
+        match self.values[claim as usize] {
+            "" => Ok(None),
+            "true" => Ok(Some(true)),
+            "false" => Ok(Some(false)),
+            _ => Err(Reason::BadClaim),
+        }
+    }
+
+    #[inline(never)]
+    fn time(&mut self, claim: Known) -> Result<Option<Time>, Reason> {
+        let Some(value) = self.value(claim) else {
+            return Ok(None);
+        };
+        let (seconds, is_whole) = read_time(value.text)?;
+        let text = if is_whole {
+            self.texts.keep(Cow::Borrowed(value.text))
+        } else {
+            // Held to 0..=2^53, so the conversion is exact.
+            self.texts.push(&(seconds as u64).to_string())
+        };
+        Ok(Some(Time { seconds, text }))
+    }
+
+    fn seconds(&self, claim: Known) -> Result<Option<f64>, Reason> {
+        let value = self.value(claim);
+        value.map(|value| Ok(read_time(value.text)?.0)).transpose()
+    }
 }
 
 /// A time in seconds, and whether it was written in digits alone.
+#[inline(never)]
 fn read_time(value: &str) -> Result<(f64, bool), Reason> {
     // Whole seconds are compared as integers: as an f64, 2^53 + 1 would pass for 2^53.
-    if value.bytes().all(|b| b.is_ascii_digit()) {
-        return match value.parse::<u64>() {
-            Ok(seconds) if seconds <= MAX_TIME => Ok((seconds as f64, true)),
-            _ => Err(Reason::BadClaim),
+    let whole = value.bytes().try_fold(0u64, |seconds, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then(|| seconds.wrapping_mul(10).wrapping_add(digit.into()))
+    });
+    if let Some(seconds) = whole {
+        // JSON has no zeros in front, so that what is longer is also more.
+        return match value.len() <= MAX_TIME_DIGITS && seconds <= MAX_TIME {
+            true => Ok((seconds as f64, true)),
+            false => Err(Reason::BadClaim),
         };
     }
     // The text is valid JSON, so what begins like a number is one; `parse` alone would also take

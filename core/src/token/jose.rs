@@ -1,44 +1,70 @@
 //! The compact form of a JWS (RFC 7515) and its header, before anything in it is trusted.
 
-use base64_simd::URL_SAFE_NO_PAD;
+use std::rc::Rc;
+
+use base64_simd::{AsOut, URL_SAFE_NO_PAD};
 use memchr::memchr_iter;
+use smallvec::SmallVec;
 
 use crate::algorithm::Algorithm;
 use crate::credential::MAX_TOKEN;
 use crate::json::{self, Value};
 use crate::reason::Reason;
-use crate::span::Span;
 
 /// The longest header that is read, in decoded bytes.
 pub const MAX_HEADER: usize = 8 * 1024;
+
+/// The header that was read last: the tokens that one key signs all begin with the same text.
+#[derive(Debug)]
+pub struct LastHeader(Option<(Box<[u8]>, Rc<Header>)>);
+
+impl LastHeader {
+    /// No header has been read.
+    pub const fn none() -> LastHeader {
+        LastHeader(None)
+    }
+
+    fn read(&mut self, segment: &[u8]) -> Result<Rc<Header>, Reason> {
+        match &self.0 {
+            Some((last, header)) if **last == *segment => Ok(Rc::clone(header)),
+            _ => {
+                let header = Rc::new(Header::parse(&decode(segment)?)?);
+                self.0 = Some((segment.into(), Rc::clone(&header)));
+                Ok(header)
+            }
+        }
+    }
+}
 
 /// A JWT in compact form, taken apart but not believed: only its header can be read.
 #[derive(Clone, Debug)]
 pub struct UnverifiedToken<'a> {
     /// Header and payload as they were sent: what the signature covers (RFC 7515, section 5.2).
     pub(super) signed: &'a [u8],
-    header: String,
-    kid: Option<Word>,
-    typ: Option<Word>,
-    algorithm: Algorithm,
-    /// The decoded payload, and behind it the signature.
-    decoded: Vec<u8>,
-    payload_length: usize,
+    pub(super) header: Rc<Header>,
+    /// Decoded, as the signature.
+    pub(super) payload: Vec<u8>,
+    pub(super) signature: Signature,
 }
 
-/// A string of the header.
-#[derive(Clone, Debug)]
-enum Word {
-    /// It stands there letter for letter.
-    Plain(Span),
-    Escaped(String),
+/// The length of a signature by RSA with 2048 bits. Longer ones take memory of their own.
+const SIGNATURE: usize = 256;
+
+type Signature = SmallVec<[u8; SIGNATURE]>;
+
+/// What is used of a JOSE header.
+#[derive(Debug)]
+pub(super) struct Header {
+    algorithm: Algorithm,
+    kid: Option<String>,
+    typ: Option<String>,
 }
 
 impl<'a> UnverifiedToken<'a> {
     /// When the token says that it expires, in Unix seconds. Nobody has vouched for it: good only
     /// to use a verdict for a shorter time.
     pub fn claimed_expiry(&self) -> Option<f64> {
-        let payload = std::str::from_utf8(self.payload()).ok()?;
+        let payload = std::str::from_utf8(&self.payload).ok()?;
         // Only an object that this crate would read has members to be looked at.
         let payload = Value::new(payload);
         json::strict_object(payload, |_, _| {}).ok()?;
@@ -60,7 +86,7 @@ impl<'a> UnverifiedToken<'a> {
     ///   7516).
     /// - [`Reason::UnsupportedAlgorithm`]: `alg` is none of [`Algorithm`], such as `none` or
     ///   `HS256`.
-    pub fn parse(token: &'a [u8]) -> Result<UnverifiedToken<'a>, Reason> {
+    pub fn parse(token: &'a [u8], last: &mut LastHeader) -> Result<UnverifiedToken<'a>, Reason> {
         if token.len() > MAX_TOKEN {
             return Err(Reason::Malformed);
         }
@@ -68,82 +94,63 @@ impl<'a> UnverifiedToken<'a> {
         let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
             return Err(Reason::Malformed);
         };
-        let signed = &token[..second];
-        let mut header = Vec::new();
-        decode(&token[..first], &mut header)?;
-        let mut decoded = Vec::with_capacity((token.len() - first) / 4 * 3);
-        decode(&token[first + 1..second], &mut decoded)?;
-        let payload_length = decoded.len();
-        decode(&token[second + 1..], &mut decoded)?;
-        let header = String::from_utf8(header).map_err(|_| Reason::Malformed)?;
-        let Header {
-            algorithm,
-            kid,
-            typ,
-        } = Header::parse(&header)?;
+        let payload = decode(&token[first + 1..second])?;
+        let signature = decode_signature(&token[second + 1..])?;
         Ok(UnverifiedToken {
-            signed,
-            header,
-            kid,
-            typ,
-            algorithm,
-            decoded,
-            payload_length,
+            signed: &token[..second],
+            header: last.read(&token[..first])?,
+            payload,
+            signature,
         })
-    }
-
-    /// The decoded payload.
-    pub(super) fn payload(&self) -> &[u8] {
-        &self.decoded[..self.payload_length]
-    }
-
-    pub(super) fn signature(&self) -> &[u8] {
-        &self.decoded[self.payload_length..]
     }
 
     /// The header's `kid`: which key is said to have signed.
     pub fn kid(&self) -> Option<&str> {
-        self.word(&self.kid)
-    }
-
-    pub(super) fn typ(&self) -> Option<&str> {
-        self.word(&self.typ)
+        self.header.kid.as_deref()
     }
 
     /// The header's `alg`.
     pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-
-    fn word<'w>(&'w self, word: &'w Option<Word>) -> Option<&'w str> {
-        match word.as_ref()? {
-            Word::Plain(span) => span.within(&self.header),
-            Word::Escaped(text) => Some(text),
-        }
+        self.header.algorithm
     }
 }
 
 /// Strict base64url of at least one byte: no padding, no other alphabet, trailing bits all zero.
-fn decode(segment: &[u8], decoded: &mut Vec<u8>) -> Result<(), Reason> {
-    if segment.is_empty() {
-        return Err(Reason::Malformed);
-    }
-    URL_SAFE_NO_PAD
-        .decode_append(segment, decoded)
-        .map_err(|_| Reason::Malformed)
+fn decode(segment: &[u8]) -> Result<Vec<u8>, Reason> {
+    let decoded = URL_SAFE_NO_PAD.decode_to_vec(segment);
+    not_empty(decoded.map_err(|_| Reason::Malformed)?)
 }
 
-struct Header {
-    algorithm: Algorithm,
-    kid: Option<Word>,
-    typ: Option<Word>,
+fn decode_signature(segment: &[u8]) -> Result<Signature, Reason> {
+    let length = URL_SAFE_NO_PAD.decoded_length(segment);
+    let length = length.map_err(|_| Reason::Malformed)?;
+    let mut signature = match length <= SIGNATURE {
+        true => Signature::from_buf_and_len([0; SIGNATURE], length),
+        false => Signature::from_vec(vec![0; length]),
+    };
+    URL_SAFE_NO_PAD
+        .decode(segment, signature.as_mut_slice().as_out())
+        .map_err(|_| Reason::Malformed)?;
+    not_empty(signature)
+}
+
+fn not_empty<D: AsRef<[u8]>>(decoded: D) -> Result<D, Reason> {
+    match decoded.as_ref() {
+        [] => Err(Reason::Malformed),
+        _ => Ok(decoded),
+    }
 }
 
 impl Header {
-    fn parse(header: &str) -> Result<Header, Reason> {
+    pub(super) fn typ(&self) -> Option<&str> {
+        self.typ.as_deref()
+    }
+
+    fn parse(header: &[u8]) -> Result<Header, Reason> {
         if header.len() > MAX_HEADER {
             return Err(Reason::Malformed);
         }
+        let header = std::str::from_utf8(header).map_err(|_| Reason::Malformed)?;
         let (mut alg, mut kid, mut typ, mut unsupported) = (None, None, None, false);
         json::strict_object(Value::new(header), |name, value| match name {
             b"alg" => alg = Some(value),
@@ -154,7 +161,7 @@ impl Header {
         })
         .map_err(|json::Malformed| Reason::Malformed)?;
         let alg = alg.and_then(json::string).ok_or(Reason::Malformed)?;
-        let (kid, typ) = (word(kid, header)?, word(typ, header)?);
+        let (kid, typ) = (text(kid)?, text(typ)?);
         if unsupported {
             return Err(Reason::Unsupported);
         }
@@ -167,15 +174,9 @@ impl Header {
     }
 }
 
-fn word(value: Option<Value<'_>>, header: &str) -> Result<Option<Word>, Reason> {
-    let Some(value) = value else {
-        return Ok(None);
-    };
-    let text = json::string(value).ok_or(Reason::Malformed)?;
-    Ok(Some(match Span::of_part(header, &text) {
-        Some(span) => Word::Plain(span),
-        None => Word::Escaped(text.into_owned()),
-    }))
+fn text(value: Option<Value<'_>>) -> Result<Option<String>, Reason> {
+    let text = value.map(|value| json::string(value).ok_or(Reason::Malformed));
+    Ok(text.transpose()?.map(String::from))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::json::{self, Value};
 use crate::keys::{KeyId, KeySet};
 use crate::reason::Reason;
 use crate::session::Session;
-use crate::span::{Buffer, Span};
+use crate::span::{Span, Texts};
 
 /// A token whose signature was checked and whose claims have the right types.
 ///
@@ -65,7 +65,7 @@ impl SignedBy {
 /// at most 64 deep; [`Reason::BadClaim`] when a known claim is absent that must be there (`exp`,
 /// `sub`), has the wrong type or range, or holds a control character and has a variable of its own.
 pub fn verify(
-    token: &UnverifiedToken<'_>,
+    token: UnverifiedToken<'_>,
     keys: &KeySet,
     allowed: AlgorithmSet,
 ) -> Result<VerifiedToken, Reason> {
@@ -73,21 +73,26 @@ pub fn verify(
     if !allowed.contains(algorithm) {
         return Err(Reason::UnsupportedAlgorithm);
     }
-    let key_id = keys.check_signature(token.kid(), algorithm, token.signed, token.signature())?;
-    let payload = std::str::from_utf8(token.payload()).map_err(|_| Reason::Malformed)?;
-    let mut buffer = Buffer::new(payload);
-    let claims = Claimed::parse(payload, &mut buffer)?;
+    let key_id = keys.check_signature(token.kid(), algorithm, token.signed, &token.signature)?;
+    let signed_by = SignedBy {
+        key_id,
+        algorithm,
+        has_kid: token.kid().is_some(),
+    };
+    let typ = token.header.typ();
+    let payload = String::from_utf8(token.payload).map_err(|_| Reason::Malformed)?;
+    let mut texts = Texts::new(&*payload);
+    let claims = Claimed::parse(&mut texts)?;
+    let typ = typ.map(|typ| texts.push(typ));
+    let more = texts.into_more();
+    let texts = Texts::with(payload.into_boxed_str(), more);
     Ok(VerifiedToken {
-        typ: token.typ().map(|typ| buffer.push(typ)),
-        session: Session::of_claims(&claims, buffer),
+        session: Session::of_claims(&claims, texts),
         claims,
         compact: OnceLock::new(),
         mark: OnceLock::new(),
-        signed_by: SignedBy {
-            key_id,
-            algorithm,
-            has_kid: token.kid().is_some(),
-        },
+        typ,
+        signed_by,
     })
 }
 

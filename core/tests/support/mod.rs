@@ -7,7 +7,7 @@ pub mod server;
 use std::sync::OnceLock;
 
 use authgear_core::keys::KeySet;
-use authgear_core::token::{verify, UnverifiedToken, VerifiedToken};
+use authgear_core::token::{verify, LastHeader, UnverifiedToken, VerifiedToken};
 use authgear_core::{Algorithm, AlgorithmSet, Reason};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -171,7 +171,7 @@ pub fn key_set(keys: &[Value]) -> KeySet {
 /// Parses and verifies, with every algorithm allowed.
 pub fn verified(token: &str, keys: &KeySet) -> Result<VerifiedToken, Reason> {
     verify(
-        &UnverifiedToken::parse(token.as_bytes())?,
+        UnverifiedToken::parse(token.as_bytes(), &mut LastHeader::none())?,
         keys,
         all_algorithms(),
     )

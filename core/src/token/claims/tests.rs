@@ -12,9 +12,10 @@ impl Read {
 }
 
 fn parse(payload: &str) -> Result<Read, Reason> {
-    let mut buffer = Buffer::new(payload);
-    let claimed = Claimed::parse(payload, &mut buffer)?;
-    Ok(Read(buffer.finish(), claimed))
+    let mut texts = span::Texts::new(payload);
+    let claimed = Claimed::parse(&mut texts)?;
+    let more = texts.into_more();
+    Ok(Read(span::Texts::with(payload.into(), more), claimed))
 }
 
 fn with(more: &str) -> Result<Read, Reason> {
@@ -23,6 +24,32 @@ fn with(more: &str) -> Result<Read, Reason> {
 
 fn refusal(payload: &str) -> Option<Reason> {
     parse(payload).err()
+}
+
+#[test]
+fn every_known_name_has_a_place_of_its_own() {
+    for (at, name) in NAMES.iter().enumerate() {
+        assert_eq!(place(name.as_bytes()), Some(at), "{name}");
+        for other in [
+            format!("{name}x"),
+            format!("x{name}"),
+            name[1..].to_string(),
+            name[..name.len() - 1].to_string(),
+            name.to_uppercase(),
+            format!("{}\0", name),
+            // The middle of a long name is in no key.
+            name.replace("claims", "claimz"),
+        ] {
+            if other != *name {
+                assert_eq!(place(other.as_bytes()), None, "{other}");
+            }
+        }
+    }
+    assert_eq!(
+        NAMES[Known::Roles as usize],
+        "https://authgear.com/claims/user/roles"
+    );
+    assert_eq!(NAMES[Known::Iss as usize], "iss");
 }
 
 #[test]
