@@ -123,13 +123,11 @@ pub fn verdict(
             verified
         }
     };
-    let verified = verified.map(|token| {
-        let token = Rc::new(token);
+    let verified = verified.inspect(|token| {
         if let Some(digest) = digest {
-            worker::with_tokens(|cache| cache.put(digest, Rc::clone(&token), r.now()));
+            worker::with_tokens(|cache| cache.put(digest, Rc::clone(token), r.now()));
         }
-        *context.own_token.borrow_mut() = Some(Rc::clone(&token));
-        token
+        *context.own_token.borrow_mut() = Some(Rc::clone(token));
     });
     Step::Done(outcome(r, project, &tenant, verified, From::Request))
 }

@@ -37,7 +37,7 @@ impl Tokens {
     }
 
     fn of(&self, payload: impl AsRef<[u8]>) -> Rc<VerifiedToken> {
-        Rc::new(verified(&self.signer.token("k", payload), &self.keys).unwrap())
+        verified(&self.signer.token("k", payload), &self.keys).unwrap()
     }
 
     /// Puts that many tokens in, under digests of their numbers.

@@ -1,5 +1,6 @@
 //! The signature, and what may be asked once it was checked.
 
+use std::rc::Rc;
 use std::sync::OnceLock;
 
 use super::claims::{Claimed, Claims};
@@ -68,7 +69,7 @@ pub fn verify(
     token: UnverifiedToken<'_>,
     keys: &KeySet,
     allowed: AlgorithmSet,
-) -> Result<VerifiedToken, Reason> {
+) -> Result<Rc<VerifiedToken>, Reason> {
     let algorithm = token.algorithm();
     if !allowed.contains(algorithm) {
         return Err(Reason::UnsupportedAlgorithm);
@@ -86,14 +87,14 @@ pub fn verify(
     let typ = typ.map(|typ| texts.push(typ));
     let more = texts.into_more();
     let texts = Texts::with(payload.into_boxed_str(), more);
-    Ok(VerifiedToken {
+    Ok(Rc::new(VerifiedToken {
         session: Session::of_claims(&claims, texts),
         claims,
         compact: OnceLock::new(),
         mark: OnceLock::new(),
         typ,
         signed_by,
-    })
+    }))
 }
 
 impl VerifiedToken {

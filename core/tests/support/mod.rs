@@ -4,6 +4,7 @@
 
 pub mod server;
 
+use std::rc::Rc;
 use std::sync::OnceLock;
 
 use authgear_core::keys::KeySet;
@@ -169,7 +170,7 @@ pub fn key_set(keys: &[Value]) -> KeySet {
 }
 
 /// Parses and verifies, with every algorithm allowed.
-pub fn verified(token: &str, keys: &KeySet) -> Result<VerifiedToken, Reason> {
+pub fn verified(token: &str, keys: &KeySet) -> Result<Rc<VerifiedToken>, Reason> {
     verify(
         UnverifiedToken::parse(token.as_bytes(), &mut LastHeader::none())?,
         keys,
