@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::jwk::{Jwk, KeyId, SkippedKey};
+use super::material::is_signed;
 use crate::algorithm::Algorithm;
 use crate::reason::Reason;
 
@@ -142,10 +143,10 @@ impl KeySet {
             if fitting.next().is_some() {
                 return Err(Reason::UnknownKey);
             }
-            return verifier
-                .verify_sig(message, signature)
-                .map(|()| *id)
-                .map_err(|_| Reason::BadSignature);
+            return match is_signed(verifier, algorithm, message, signature) {
+                true => Ok(*id),
+                false => Err(Reason::BadSignature),
+            };
         };
         if fitting.peek().is_none() {
             return Err(if self.has_kid(kid) {
@@ -155,7 +156,7 @@ impl KeySet {
             });
         }
         fitting
-            .find(|(_, verifier)| verifier.verify_sig(message, signature).is_ok())
+            .find(|(_, verifier)| is_signed(verifier, algorithm, message, signature))
             .map(|(id, _)| *id)
             .ok_or(Reason::BadSignature)
     }
