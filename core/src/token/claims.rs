@@ -198,16 +198,12 @@ impl Claimed {
     /// deep; [`Reason::BadClaim`] when `exp` or `sub` is absent or `sub` empty, when a claim has
     /// the wrong type (`null` is one), when a time is out of range, and when a claim with a
     /// variable of its own holds a control character.
+    #[inline(never)]
     pub(crate) fn parse(texts: &mut span::Texts<&str>) -> Result<Claimed, Reason> {
         let mut raw = Raw::parse(texts)?;
-        raw.list(Known::Aud)?;
-        let amr_from = raw.lists.len() as u32;
-        raw.list(Known::Amr)?;
-        let roles_from = raw.lists.len() as u32;
-        raw.list(Known::Roles)?;
         let sub = raw.text(Known::Sub)?.filter(|sub| !sub.is_empty());
         let sub = sub.ok_or(Reason::BadClaim)?;
-        Ok(Claimed {
+        let claimed = Claimed {
             iss: raw.text(Known::Iss)?,
             exp: raw.time(Known::Exp)?.ok_or(Reason::BadClaim)?,
             nbf: raw.seconds(Known::Nbf)?,
@@ -222,10 +218,11 @@ impl Claimed {
             can_reauthenticate: raw.flag(Known::CanReauthenticate)?,
             is_client: raw.texts.get(sub).starts_with("client_id_"),
             is_compact: raw.is_compact,
-            lists: raw.lists,
-            amr_from,
-            roles_from,
-        })
+            lists: Lists::new(),
+            amr_from: 0,
+            roles_from: 0,
+        };
+        raw.lists(claimed)
     }
 
     fn aud(&self) -> &[Span] {
@@ -332,7 +329,6 @@ struct Raw<'t, 'a> {
     is_plain: bool,
     is_compact: bool,
     texts: &'t mut span::Texts<&'a str>,
-    lists: Lists,
 }
 
 // The functions that read a value are not to be inlined: a token that has not been met before finds
@@ -352,7 +348,6 @@ impl<'t, 'a> Raw<'t, 'a> {
             is_plain: payload.is_plain,
             is_compact: object.is_compact,
             texts,
-            lists: Lists::new(),
         })
     }
 
@@ -373,20 +368,27 @@ impl<'t, 'a> Raw<'t, 'a> {
         text.map(Some).ok_or(Reason::BadClaim)
     }
 
+    fn lists(&mut self, mut claimed: Claimed) -> Result<Claimed, Reason> {
+        self.list(Known::Aud, &mut claimed.lists)?;
+        claimed.amr_from = claimed.lists.len() as u32;
+        self.list(Known::Amr, &mut claimed.lists)?;
+        claimed.roles_from = claimed.lists.len() as u32;
+        self.list(Known::Roles, &mut claimed.lists)?;
+        Ok(claimed)
+    }
+
     /// The strings of an array; of `aud` one may stand alone (RFC 7519, section 4.1.3).
     #[inline(never)]
-    fn list(&mut self, claim: Known) -> Result<(), Reason> {
+    fn list(&mut self, claim: Known, list: &mut Lists) -> Result<(), Reason> {
         let Some(value) = self.value(claim) else {
             return Ok(());
         };
         if claim == Known::Aud && !value.text.starts_with('[') {
-            let aud = self.text(claim)?;
-            self.lists.extend(aud);
+            list.extend(self.text(claim)?);
             return Ok(());
         }
         json::each_string(value, |text| {
-            let text = self.kept(claim, text)?;
-            self.lists.push(text);
+            list.push(self.kept(claim, text)?);
             Some(())
         })
         .ok_or(Reason::BadClaim)

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use base64_simd::{AsOut, URL_SAFE_NO_PAD};
-use memchr::memchr_iter;
+use memchr::{memchr, memrchr};
 use smallvec::SmallVec;
 
 use crate::algorithm::Algorithm;
@@ -86,19 +86,23 @@ impl<'a> UnverifiedToken<'a> {
     ///   7516).
     /// - [`Reason::UnsupportedAlgorithm`]: `alg` is none of [`Algorithm`], such as `none` or
     ///   `HS256`.
-    pub fn parse(token: &'a [u8], last: &mut LastHeader) -> Result<UnverifiedToken<'a>, Reason> {
+    pub fn parse(
+        token: &'a [u8],
+        last_header: &mut LastHeader,
+    ) -> Result<UnverifiedToken<'a>, Reason> {
         if token.len() > MAX_TOKEN {
             return Err(Reason::Malformed);
         }
-        let mut dots = memchr_iter(b'.', token);
-        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
-            return Err(Reason::Malformed);
+        let (first, last) = match (memchr(b'.', token), memrchr(b'.', token)) {
+            (Some(first), Some(last)) if first < last => (first, last),
+            _ => return Err(Reason::Malformed),
         };
-        let payload = decode(&token[first + 1..second])?;
-        let signature = decode_signature(&token[second + 1..])?;
+        // Another dot would be no base64url.
+        let payload = decode(&token[first + 1..last])?;
+        let signature = decode_signature(&token[last + 1..])?;
         Ok(UnverifiedToken {
-            signed: &token[..second],
-            header: last.read(&token[..first])?,
+            signed: &token[..last],
+            header: last_header.read(&token[..first])?,
             payload,
             signature,
         })
