@@ -104,6 +104,7 @@ impl<P: AsRef<str>> Texts<P> {
         self.payload().len() + self.more().len()
     }
 }
+
 impl<'a> Texts<&'a str> {
     /// As [`Texts::payload`], for as long as that is there.
     pub(crate) fn source(&self) -> &'a str {

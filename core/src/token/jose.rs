@@ -74,7 +74,8 @@ impl<'a> UnverifiedToken<'a> {
     /// Takes a token apart and reads its header. The payload's JSON is not looked at before the
     /// signature was checked.
     ///
-    /// `jwk`, `jku`, `x5u` and `x5c` are never looked at.
+    /// `jwk`, `jku`, `x5u` and `x5c` are never looked at. `last_header` spares the reading of the same
+    /// header again, and changes no answer.
     ///
     /// # Errors
     ///
