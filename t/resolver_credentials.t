@@ -134,6 +134,12 @@ sub invalid_jwt {
         is(outcome('GET /required', authorization($jwt), cookie(session => 'made-up')),
             '401 session_invalid - none asked 1', "$reason: beside a dead session it is refused");
     }
+    (my $odd = $of{jwt}) =~ s/[.]\K/,/;
+    is(outcome('GET /required', cookie(app_access_token => $odd)), '401 malformed - none asked 0',
+        'a JWT with a character that no token may have, as a cookie');
+    is(outcome('GET /required', authorization($odd)), '401 malformed - none asked 0', 'as a bearer');
+    is(outcome('GET /required', authorization($odd), cookie(session => $of{session})),
+        "200 ok session-$n resolver asked 1", 'beside a session');
     is(outcome('GET /required', authorization('not a token'), cookie(session => $of{session})),
         "200 ok session-$n resolver asked 1", 'a bearer that no token may be, beside a session');
     is(outcome('GET /required', authorization('not a token')), '401 malformed - none asked 0', 'alone');

@@ -46,11 +46,6 @@ pub(crate) struct Texts<P = Box<str>> {
 }
 
 impl<P: AsRef<str>> Texts<P> {
-    pub(crate) fn new(payload: P) -> Self {
-        let more = Text::default();
-        Texts { payload, more }
-    }
-
     /// Puts a text behind all others.
     pub(crate) fn push(&mut self, text: &str) -> Span {
         let start = self.len();
@@ -95,17 +90,17 @@ impl<P: AsRef<str>> Texts<P> {
         self.more.as_str()
     }
 
-    /// Bytes on the heap, if those of the payload are its own.
-    pub(crate) fn heap_size(&self) -> usize {
-        self.payload().len() + self.more.heap_size()
-    }
-
     fn len(&self) -> usize {
         self.payload().len() + self.more().len()
     }
 }
 
 impl<'a> Texts<&'a str> {
+    pub(crate) fn new(payload: &'a str) -> Self {
+        let more = Text::default();
+        Texts { payload, more }
+    }
+
     /// As [`Texts::payload`], for as long as that is there.
     pub(crate) fn source(&self) -> &'a str {
         self.payload
@@ -131,6 +126,11 @@ impl Texts {
     /// The payload that the texts were put behind.
     pub(crate) fn with(payload: Box<str>, more: Text) -> Texts {
         Texts { payload, more }
+    }
+
+    /// Bytes on the heap.
+    pub(crate) fn heap_size(&self) -> usize {
+        self.payload.len() + self.more.heap_size()
     }
 }
 
@@ -182,13 +182,13 @@ mod tests {
     #[test]
     fn parts_of_the_payload_take_no_room() {
         let payload = String::from("payload");
-        let mut buffer = Texts::new(&*payload);
-        let part = buffer.keep(Cow::Borrowed(&payload[3..]));
-        let copy = buffer.keep(Cow::Borrowed("load"));
-        let owned = buffer.keep(Cow::Owned("own".to_string()));
-        let empty = buffer.push("");
-        assert_eq!(buffer.get(owned), "own");
-        let more = buffer.into_more();
+        let mut read = Texts::new(&payload);
+        let part = read.keep(Cow::Borrowed(&payload[3..]));
+        let copy = read.keep(Cow::Borrowed("load"));
+        let owned = read.keep(Cow::Owned("own".to_string()));
+        let empty = read.push("");
+        assert_eq!(read.get(owned), "own");
+        let more = read.into_more();
         let texts = Texts::with(payload.into(), more);
         assert_eq!((texts.payload(), texts.more()), ("payload", "loadown"));
         assert_eq!(
@@ -221,10 +221,12 @@ mod tests {
         let mut short = Texts::new("payload");
         let most = "x".repeat(200);
         let first = short.push(&most);
+        let short = Texts::with("payload".into(), short.into_more());
         assert_eq!((short.get(first), short.heap_size()), (&*most, 7));
 
         let mut long = Texts::new("payload");
         let spans = [long.push(&most), long.push("y"), long.push("z")];
+        let long = Texts::with("payload".into(), long.into_more());
         assert_eq!(spans.map(|span| long.get(span)), [&*most, "y", "z"]);
         assert!(long.heap_size() >= 7 + 202);
     }

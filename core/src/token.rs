@@ -7,6 +7,8 @@ mod verify;
 
 pub use cache::{TokenCache, TokenDigest, TOKEN_SIZE};
 pub(crate) use claims::Claimed;
+#[cfg(test)]
+pub(crate) use claims::KNOWN;
 pub use claims::{Claims, Texts};
 pub use jose::{LastHeader, UnverifiedToken, MAX_HEADER};
 pub use verify::{verify, SignedBy, VerifiedToken};

@@ -4,6 +4,7 @@ use serde::de::MapAccess;
 use serde_json::value::RawValue;
 
 use super::*;
+use crate::token::KNOWN;
 
 fn names(text: &str) -> Result<Vec<(String, String)>, Malformed> {
     let mut seen = Vec::new();
@@ -200,23 +201,7 @@ fn names_that_look_alike_at_a_glance_are_told_apart() {
 #[test]
 fn the_names_of_authgears_claims_are_looked_at_once() {
     let mut seen = Seen::default();
-    for name in [
-        "iss",
-        "aud",
-        "exp",
-        "nbf",
-        "iat",
-        "sub",
-        "client_id",
-        "scope",
-        "jti",
-        "auth_time",
-        "amr",
-        "https://authgear.com/claims/user/is_anonymous",
-        "https://authgear.com/claims/user/is_verified",
-        "https://authgear.com/claims/user/can_reauthenticate",
-        "https://authgear.com/claims/user/roles",
-    ] {
+    for (_, name) in KNOWN {
         assert!(!seen.meet(name.as_bytes()), "{name}");
     }
 }

@@ -1,15 +1,18 @@
 //! Authgear's claims, typed (`pkg/lib/oauth/token_encoding.go`, `pkg/api/model/claims.go`; RFC
 //! 7519, RFC 9068).
 
-use std::borrow::Cow;
 use std::fmt;
 
 use smallvec::SmallVec;
 
-use crate::json::{self, Value};
 use crate::reason::Reason;
 use crate::span::{self, Span};
-use crate::text::{all, is_control};
+use raw::{Known, Raw};
+
+#[cfg(test)]
+pub(crate) use raw::KNOWN;
+
+mod raw;
 
 /// What a verified token claims, as far as this crate knows the names; each is read when asked for.
 ///
@@ -151,10 +154,6 @@ impl fmt::Debug for Texts<'_> {
     }
 }
 
-/// The latest time a claim may name: beyond it an `f64` no longer holds every second.
-const MAX_TIME: u64 = 1 << 53;
-const MAX_TIME_DIGITS: usize = MAX_TIME.ilog10() as usize + 1;
-
 /// The claims, their texts as places among others.
 #[derive(Debug)]
 pub(crate) struct Claimed {
@@ -173,14 +172,17 @@ pub(crate) struct Claimed {
     pub(crate) is_client: bool,
     /// Whether the payload is compact JSON already.
     pub(crate) is_compact: bool,
-    /// Those of `aud`, `amr` and `roles`, in this order.
     lists: Lists,
+}
+
+/// The texts of `aud`, `amr` and `roles`, one list behind the other.
+#[derive(Debug, Default)]
+struct Lists {
+    /// Has room for one audience, a few methods and a few roles.
+    texts: SmallVec<[Span; 8]>,
     amr_from: u32,
     roles_from: u32,
 }
-
-/// Has room for one audience, a few methods and a few roles.
-type Lists = SmallVec<[Span; 8]>;
 
 /// A time, and in whole seconds as Go's `time.Time.Unix` writes them: the fraction cut off.
 #[derive(Clone, Copy, Debug)]
@@ -203,7 +205,7 @@ impl Claimed {
         let mut raw = Raw::parse(texts)?;
         let sub = raw.text(Known::Sub)?.filter(|sub| !sub.is_empty());
         let sub = sub.ok_or(Reason::BadClaim)?;
-        let claimed = Claimed {
+        Ok(Claimed {
             iss: raw.text(Known::Iss)?,
             exp: raw.time(Known::Exp)?.ok_or(Reason::BadClaim)?,
             nbf: raw.seconds(Known::Nbf)?,
@@ -216,25 +218,23 @@ impl Claimed {
             is_anonymous: raw.flag(Known::IsAnonymous)?,
             is_verified: raw.flag(Known::IsVerified)?,
             can_reauthenticate: raw.flag(Known::CanReauthenticate)?,
-            is_client: raw.texts.get(sub).starts_with("client_id_"),
-            is_compact: raw.is_compact,
-            lists: Lists::new(),
-            amr_from: 0,
-            roles_from: 0,
-        };
-        raw.lists(claimed)
+            is_client: raw.text_of(sub).starts_with("client_id_"),
+            is_compact: raw.is_compact(),
+            // Last, since they alone would have to be dropped where another claim is bad.
+            lists: raw.lists()?,
+        })
     }
 
     fn aud(&self) -> &[Span] {
-        &self.lists[..self.amr_from as usize]
+        &self.lists.texts[..self.lists.amr_from as usize]
     }
 
     pub(crate) fn amr(&self) -> &[Span] {
-        &self.lists[self.amr_from as usize..self.roles_from as usize]
+        &self.lists.texts[self.lists.amr_from as usize..self.lists.roles_from as usize]
     }
 
     pub(crate) fn roles(&self) -> &[Span] {
-        &self.lists[self.roles_from as usize..]
+        &self.lists.texts[self.lists.roles_from as usize..]
     }
 
     /// The claims with their texts.
@@ -247,214 +247,10 @@ impl Claimed {
 
     /// Bytes on the heap.
     pub(super) fn heap_size(&self) -> usize {
-        match self.lists.spilled() {
-            true => self.lists.capacity() * size_of::<Span>(),
+        match self.lists.texts.spilled() {
+            true => self.lists.texts.capacity() * size_of::<Span>(),
             false => 0,
         }
-    }
-}
-
-/// A claim of [`NAMES`].
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Known {
-    Iss,
-    Aud,
-    Exp,
-    Nbf,
-    Iat,
-    Sub,
-    ClientId,
-    Scope,
-    Jti,
-    AuthTime,
-    Amr,
-    IsAnonymous,
-    IsVerified,
-    CanReauthenticate,
-    Roles,
-}
-
-/// In the order of [`Known`].
-const NAMES: [&str; 15] = [
-    "iss",
-    "aud",
-    "exp",
-    "nbf",
-    "iat",
-    "sub",
-    "client_id",
-    "scope",
-    "jti",
-    "auth_time",
-    "amr",
-    "https://authgear.com/claims/user/is_anonymous",
-    "https://authgear.com/claims/user/is_verified",
-    "https://authgear.com/claims/user/can_reauthenticate",
-    "https://authgear.com/claims/user/roles",
-];
-
-/// Those of [`NAMES`].
-const KEYS: [u64; NAMES.len()] = {
-    let (mut keys, mut at) = ([0; NAMES.len()], 0);
-    while at < keys.len() {
-        keys[at] = json::key(NAMES[at].as_bytes());
-        at += 1;
-    }
-    keys
-};
-
-/// Where a name stands in [`NAMES`].
-fn place(name: &[u8]) -> Option<usize> {
-    let key = json::key(name);
-    let place = KEYS.iter().position(|known| *known == key)?;
-    let known = NAMES[place].as_bytes();
-    // The key of a short name is all of it.
-    let is_it = name.len() == known.len() && (name.len() < 8 || name == known);
-    is_it.then_some(place)
-}
-
-impl Known {
-    /// What every request asks for is copied, so that it lies side by side. It has no variable of
-    /// its own and may hold any character.
-    fn is_copied(self) -> bool {
-        matches!(self, Known::Iss | Known::Aud)
-    }
-}
-
-/// The known claims as they were written, each checked only after the structure of the whole
-/// payload.
-struct Raw<'t, 'a> {
-    /// By [`Known`]; what is absent is empty, as no value is.
-    values: [&'a str; NAMES.len()],
-    is_plain: bool,
-    is_compact: bool,
-    texts: &'t mut span::Texts<&'a str>,
-}
-
-// The functions that read a value are not to be inlined: a token that has not been met before finds
-// little of this code in the processor's cache.
-impl<'t, 'a> Raw<'t, 'a> {
-    fn parse(texts: &'t mut span::Texts<&'a str>) -> Result<Raw<'t, 'a>, Reason> {
-        let payload = Value::new(texts.source());
-        let mut values = [""; _];
-        let object = json::strict_object(payload, |name, value| {
-            if let Some(place) = place(name) {
-                values[place] = value.text;
-            }
-        })
-        .map_err(|json::Malformed| Reason::Malformed)?;
-        Ok(Raw {
-            values,
-            is_plain: payload.is_plain,
-            is_compact: object.is_compact,
-            texts,
-        })
-    }
-
-    fn value(&self, claim: Known) -> Option<Value<'a>> {
-        let text = self.values[claim as usize];
-        (!text.is_empty()).then_some(Value {
-            text,
-            is_plain: self.is_plain,
-        })
-    }
-
-    #[inline(never)]
-    fn text(&mut self, claim: Known) -> Result<Option<Span>, Reason> {
-        let Some(value) = self.value(claim) else {
-            return Ok(None);
-        };
-        let text = json::string(value).and_then(|text| self.kept(claim, text));
-        text.map(Some).ok_or(Reason::BadClaim)
-    }
-
-    fn lists(&mut self, mut claimed: Claimed) -> Result<Claimed, Reason> {
-        self.list(Known::Aud, &mut claimed.lists)?;
-        claimed.amr_from = claimed.lists.len() as u32;
-        self.list(Known::Amr, &mut claimed.lists)?;
-        claimed.roles_from = claimed.lists.len() as u32;
-        self.list(Known::Roles, &mut claimed.lists)?;
-        Ok(claimed)
-    }
-
-    /// The strings of an array; of `aud` one may stand alone (RFC 7519, section 4.1.3).
-    #[inline(never)]
-    fn list(&mut self, claim: Known, list: &mut Lists) -> Result<(), Reason> {
-        let Some(value) = self.value(claim) else {
-            return Ok(());
-        };
-        if claim == Known::Aud && !value.text.starts_with('[') {
-            list.extend(self.text(claim)?);
-            return Ok(());
-        }
-        json::each_string(value, |text| {
-            list.push(self.kept(claim, text)?);
-            Some(())
-        })
-        .ok_or(Reason::BadClaim)
-    }
-
-    fn kept(&mut self, claim: Known, text: Cow<'a, str>) -> Option<Span> {
-        if claim.is_copied() {
-            return Some(self.texts.push(&text));
-        }
-        let is_printable = self.is_plain || all(text.as_bytes(), |b| !is_control(b));
-        is_printable.then(|| self.texts.keep(text))
-    }
-
-    fn flag(&self, claim: Known) -> Result<Option<bool>, Reason> {
-        match self.values[claim as usize] {
-            "" => Ok(None),
-            "true" => Ok(Some(true)),
-            "false" => Ok(Some(false)),
-            _ => Err(Reason::BadClaim),
-        }
-    }
-
-    #[inline(never)]
-    fn time(&mut self, claim: Known) -> Result<Option<Time>, Reason> {
-        let Some(value) = self.value(claim) else {
-            return Ok(None);
-        };
-        let (seconds, is_whole) = read_time(value.text)?;
-        let text = if is_whole {
-            self.texts.keep(Cow::Borrowed(value.text))
-        } else {
-            // Held to 0..=2^53, so the conversion is exact.
-            self.texts.push(&(seconds as u64).to_string())
-        };
-        Ok(Some(Time { seconds, text }))
-    }
-
-    fn seconds(&self, claim: Known) -> Result<Option<f64>, Reason> {
-        let value = self.value(claim);
-        value.map(|value| Ok(read_time(value.text)?.0)).transpose()
-    }
-}
-
-/// A time in seconds, and whether it was written in digits alone.
-#[inline(never)]
-fn read_time(value: &str) -> Result<(f64, bool), Reason> {
-    // Whole seconds are compared as integers: as an f64, 2^53 + 1 would pass for 2^53.
-    let whole = value.bytes().try_fold(0u64, |seconds, byte| {
-        let digit = byte.wrapping_sub(b'0');
-        (digit < 10).then(|| seconds.wrapping_mul(10).wrapping_add(digit.into()))
-    });
-    if let Some(seconds) = whole {
-        // JSON has no zeros in front, so that what is longer is also more.
-        return match value.len() <= MAX_TIME_DIGITS && seconds <= MAX_TIME {
-            true => Ok((seconds as f64, true)),
-            false => Err(Reason::BadClaim),
-        };
-    }
-    // The text is valid JSON, so what begins like a number is one; `parse` alone would also take
-    // "inf".
-    if !value.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
-        return Err(Reason::BadClaim);
-    }
-    match value.parse::<f64>() {
-        Ok(seconds) if (0.0..=MAX_TIME as f64).contains(&seconds) => Ok((seconds, false)),
-        _ => Err(Reason::BadClaim),
     }
 }
 

@@ -82,7 +82,7 @@ pub fn verify(
     };
     let typ = token.header.typ();
     let payload = String::from_utf8(token.payload).map_err(|_| Reason::Malformed)?;
-    let mut texts = Texts::new(&*payload);
+    let mut texts = Texts::new(&payload);
     let claims = Claimed::parse(&mut texts)?;
     let typ = typ.map(|typ| texts.push(typ));
     let more = texts.into_more();
