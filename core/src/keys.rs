@@ -7,7 +7,9 @@ mod host;
 mod jwk;
 mod material;
 mod origin;
+mod pkcs1;
 pub mod saved;
+mod verifier;
 
 pub use document::{DocumentError, KeySet, MAX_DOCUMENT, MAX_KEYS};
 pub use jwk::{KeyId, SkippedKey};

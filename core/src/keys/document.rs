@@ -1,11 +1,10 @@
 //! A JWKS document (RFC 7517, section 5) and the keys in it.
 
-use aws_lc_rs::signature::ParsedPublicKey;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::jwk::{Jwk, KeyId, SkippedKey};
-use super::material::is_signed;
+use super::verifier::Verifier;
 use crate::algorithm::Algorithm;
 use crate::reason::Reason;
 
@@ -117,12 +116,17 @@ impl KeySet {
         self.keys.iter().any(|key| key.kid() == Some(kid))
     }
 
+    /// Whether a token without a `kid` can have been signed by one key alone.
+    pub(crate) fn has_one_for(&self, algorithm: Algorithm) -> bool {
+        self.fitting(None, algorithm).count() == 1
+    }
+
     /// The keys that a token with that header may have been signed by.
-    pub(crate) fn fitting<'a>(
+    fn fitting<'a>(
         &'a self,
         kid: Option<&'a str>,
         algorithm: Algorithm,
-    ) -> impl Iterator<Item = (&'a KeyId, &'a ParsedPublicKey)> {
+    ) -> impl Iterator<Item = (&'a KeyId, &'a Verifier)> {
         self.keys
             .iter()
             .filter(move |key| kid.is_none() || key.kid() == kid)
@@ -143,7 +147,7 @@ impl KeySet {
             if fitting.next().is_some() {
                 return Err(Reason::UnknownKey);
             }
-            return match is_signed(verifier, algorithm, message, signature) {
+            return match verifier.is_signed(message, signature) {
                 true => Ok(*id),
                 false => Err(Reason::BadSignature),
             };
@@ -156,7 +160,7 @@ impl KeySet {
             });
         }
         fitting
-            .find(|(_, verifier)| is_signed(verifier, algorithm, message, signature))
+            .find(|(_, verifier)| verifier.is_signed(message, signature))
             .map(|(id, _)| *id)
             .ok_or(Reason::BadSignature)
     }

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use aws_lc_rs::digest::{self, SHA256};
-use aws_lc_rs::signature::ParsedPublicKey;
 use jsonwebtoken::jwk::{KeyOperations, PublicKeyUse};
 use serde::{Deserialize, Deserializer};
 
 use super::material::Material;
+use super::verifier::Verifier;
 use crate::algorithm::Algorithm;
 use crate::json::{self, Value};
 use crate::text::Quoted;
@@ -33,14 +33,14 @@ impl fmt::Debug for KeyId {
 
 /// A usable public key.
 ///
-/// The key is kept as aws-lc parsed it, once for each algorithm it may be used for.
+/// The key is kept ready for each algorithm that it may be used for.
 /// `jsonwebtoken::decode` would build the key anew for each token, and does not enforce `crit`, so
 /// tokens are verified without it.
 #[derive(Debug)]
 pub(super) struct Jwk {
     id: KeyId,
     kid: Option<Box<str>>,
-    verifiers: Vec<(Algorithm, ParsedPublicKey)>,
+    verifiers: Vec<(Algorithm, Verifier)>,
 }
 
 /// An entry of a key set that cannot be used, and why. Displays as the end of a log line.
@@ -152,7 +152,7 @@ impl Jwk {
         }
         let verifiers = algorithms
             .iter()
-            .map(|&algorithm| Ok((algorithm, material.parsed(algorithm)?)))
+            .map(|&algorithm| Ok((algorithm, Verifier::new(&material, algorithm)?)))
             .collect::<Result<Vec<_>, Unusable>>()?;
         Ok(Jwk {
             id: identity(entry.kid.as_deref(), &algorithms, &material),
@@ -169,12 +169,12 @@ impl Jwk {
         self.kid.as_deref()
     }
 
-    /// The parsed key, if it may be used for that algorithm.
-    pub(super) fn verifier(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
+    /// The key, ready, if it may be used for that algorithm.
+    pub(super) fn verifier(&self, algorithm: Algorithm) -> Option<&Verifier> {
         self.verifiers
             .iter()
             .find(|(own, _)| *own == algorithm)
-            .map(|(_, key)| key)
+            .map(|(_, verifier)| verifier)
     }
 }
 

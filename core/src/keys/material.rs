@@ -1,10 +1,6 @@
 //! What a public key is made of, by type (RFC 7518, section 6; RFC 8037, section 2), and which
 //! algorithms it fits.
 
-use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
-use aws_lc_rs::signature::{
-    self, EcdsaVerificationAlgorithm, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents,
-};
 use base64_simd::URL_SAFE_NO_PAD;
 
 use super::jwk::{Entry, Unusable};
@@ -106,66 +102,6 @@ impl Material {
             Material::Rsa { n, e } => vec![n, e],
             Material::Ec { point, .. } | Material::Ed25519 { point } => vec![point],
         }
-    }
-
-    /// The key as the crypto library keeps it for one of its algorithms.
-    pub(super) fn parsed(&self, algorithm: Algorithm) -> Result<ParsedPublicKey, Unusable> {
-        match self {
-            Material::Rsa { n, e } => {
-                let parameters = rsa_parameters(algorithm).ok_or(Unusable::Refused)?;
-                RsaPublicKeyComponents { n, e }
-                    .to_parsed_public_key(parameters)
-                    .map_err(|_| Unusable::Refused)
-            }
-            Material::Ec { point, algorithm } => {
-                let curve = ecdsa_algorithm(*algorithm).ok_or(Unusable::Refused)?;
-                ParsedPublicKey::new(curve, point).map_err(|_| Unusable::Point)
-            }
-            Material::Ed25519 { point } => {
-                ParsedPublicKey::new(&signature::ED25519, point).map_err(|_| Unusable::Point)
-            }
-        }
-    }
-}
-
-/// Whether a key that was [`Material::parsed`] for the algorithm made the signature over the message.
-pub(super) fn is_signed(
-    key: &ParsedPublicKey,
-    algorithm: Algorithm,
-    message: &[u8],
-    signature: &[u8],
-) -> bool {
-    let digest = match algorithm {
-        Algorithm::Rs256 | Algorithm::Ps256 | Algorithm::Es256 => &SHA256,
-        Algorithm::Rs384 | Algorithm::Ps384 | Algorithm::Es384 => &SHA384,
-        Algorithm::Rs512 | Algorithm::Ps512 | Algorithm::Es512 => &SHA512,
-        // Ed25519 digests the message in its own way.
-        Algorithm::EdDsa => return key.verify_sig(message, signature).is_ok(),
-    };
-    // One step with the message would make and copy a context for the digest: a hundredth of RS256.
-    let digest = digest::digest(digest, message);
-    key.verify_digest_sig(&digest, signature).is_ok()
-}
-
-fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
-    match algorithm {
-        Algorithm::Rs256 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
-        Algorithm::Rs384 => Some(&signature::RSA_PKCS1_2048_8192_SHA384),
-        Algorithm::Rs512 => Some(&signature::RSA_PKCS1_2048_8192_SHA512),
-        Algorithm::Ps256 => Some(&signature::RSA_PSS_2048_8192_SHA256),
-        Algorithm::Ps384 => Some(&signature::RSA_PSS_2048_8192_SHA384),
-        Algorithm::Ps512 => Some(&signature::RSA_PSS_2048_8192_SHA512),
-        _ => None,
-    }
-}
-
-/// The fixed-length form of the signature is the one of JOSE (RFC 7518, section 3.4).
-fn ecdsa_algorithm(algorithm: Algorithm) -> Option<&'static EcdsaVerificationAlgorithm> {
-    match algorithm {
-        Algorithm::Es256 => Some(&signature::ECDSA_P256_SHA256_FIXED),
-        Algorithm::Es384 => Some(&signature::ECDSA_P384_SHA384_FIXED),
-        Algorithm::Es512 => Some(&signature::ECDSA_P521_SHA512_FIXED),
-        _ => None,
     }
 }
 

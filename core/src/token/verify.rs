@@ -43,7 +43,7 @@ impl SignedBy {
     pub fn is_backed_by(&self, keys: &KeySet, allowed: AlgorithmSet) -> bool {
         allowed.contains(self.algorithm)
             && keys.contains(&self.key_id)
-            && (self.has_kid || keys.fitting(None, self.algorithm).count() == 1)
+            && (self.has_kid || keys.has_one_for(self.algorithm))
     }
 
     /// Which key signed.

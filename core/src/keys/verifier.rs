@@ -1,0 +1,77 @@
+//! A public key, ready for one algorithm.
+
+use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
+use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents};
+
+use super::jwk::Unusable;
+use super::material::Material;
+use super::pkcs1::Pkcs1Key;
+use crate::algorithm::Algorithm;
+
+/// A public key, ready for one algorithm: what can be done before a signature is seen is done.
+#[derive(Debug)]
+pub(super) enum Verifier {
+    /// RS256, RS384 or RS512.
+    Pkcs1(Pkcs1Key),
+    /// PSS or ECDSA, over a digest made beforehand: in one step with the message, aws-lc would make
+    /// and copy a context for it.
+    Digest(ParsedPublicKey, &'static digest::Algorithm),
+    /// Ed25519, which digests the message in its own way.
+    Message(ParsedPublicKey),
+}
+
+impl Verifier {
+    /// A key for one of its [`Material::algorithms`].
+    pub(super) fn new(material: &Material, algorithm: Algorithm) -> Result<Verifier, Unusable> {
+        match material {
+            Material::Rsa { n, e } => Pkcs1Key::new(n, e, algorithm)
+                .map(Verifier::Pkcs1)
+                .or_else(|| Verifier::pss(n, e, algorithm))
+                .ok_or(Unusable::Refused),
+            Material::Ec { point, .. } => Verifier::ecdsa(point, algorithm).ok_or(Unusable::Point),
+            Material::Ed25519 { point } => ParsedPublicKey::new(&signature::ED25519, point)
+                .map(Verifier::Message)
+                .map_err(|_| Unusable::Point),
+        }
+    }
+
+    fn pss(n: &[u8], e: &[u8], algorithm: Algorithm) -> Option<Verifier> {
+        let (parameters, digest) = match algorithm {
+            Algorithm::Ps256 => (&signature::RSA_PSS_2048_8192_SHA256, &SHA256),
+            Algorithm::Ps384 => (&signature::RSA_PSS_2048_8192_SHA384, &SHA384),
+            Algorithm::Ps512 => (&signature::RSA_PSS_2048_8192_SHA512, &SHA512),
+            _ => return None,
+        };
+        let key = RsaPublicKeyComponents { n, e }
+            .to_parsed_public_key(parameters)
+            .ok()?;
+        Some(Verifier::Digest(key, digest))
+    }
+
+    fn ecdsa(point: &[u8], algorithm: Algorithm) -> Option<Verifier> {
+        // The fixed-length form of the signature is the one of JOSE (RFC 7518, section 3.4).
+        let (curve, digest) = match algorithm {
+            Algorithm::Es256 => (&signature::ECDSA_P256_SHA256_FIXED, &SHA256),
+            Algorithm::Es384 => (&signature::ECDSA_P384_SHA384_FIXED, &SHA384),
+            Algorithm::Es512 => (&signature::ECDSA_P521_SHA512_FIXED, &SHA512),
+            _ => return None,
+        };
+        let key = ParsedPublicKey::new(curve, point).ok()?;
+        Some(Verifier::Digest(key, digest))
+    }
+
+    /// Whether the key made the signature over the message.
+    pub(super) fn is_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Verifier::Pkcs1(key) => key.is_signed(message, signature),
+            Verifier::Digest(key, digest) => {
+                let digest = digest::digest(digest, message);
+                key.verify_digest_sig(&digest, signature).is_ok()
+            }
+            Verifier::Message(key) => key.verify_sig(message, signature).is_ok(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
