@@ -2,14 +2,16 @@
 //! multiplication.
 //!
 //! aws-lc's own verification takes about an eighth longer: for each signature it looks at the key
-//! again, and leaves Montgomery's form in a step of its own. Here the key is looked at once, and the
-//! last multiplication leaves the form. What the result must look like is the caller's matter. All
-//! numbers are public, so nothing need take the same time for each.
+//! again, makes room for numbers, and leaves Montgomery's form in a step of its own. Here the first
+//! two are done once for a key, and the last multiplication leaves the form. What the result must
+//! look like is the caller's matter. All numbers are public, so nothing need take the same time for
+//! each.
 //!
 //! It is a crate of its own so that the one that decides, `authgear-core`, forbids `unsafe`.
 
 use std::fmt;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
+use std::sync::{Mutex, PoisonError};
 
 use aws_lc_sys::{
     BN_CTX_free, BN_CTX_new, BN_MONT_CTX_free, BN_MONT_CTX_new_for_modulus, BN_bin2bn,
@@ -22,7 +24,8 @@ pub struct PublicKey {
     /// Big-endian.
     modulus: Box<[u8]>,
     exponent: u32,
-    montgomery: Montgomery,
+    /// Threads that share a key take turns; a worker of nginx is alone with it.
+    arithmetic: Mutex<Arithmetic>,
 }
 
 impl PublicKey {
@@ -43,7 +46,7 @@ impl PublicKey {
         Some(PublicKey {
             modulus: modulus.into(),
             exponent,
-            montgomery: Montgomery::of_modulus(modulus)?,
+            arithmetic: Mutex::new(Arithmetic::of_modulus(modulus)?),
         })
     }
 
@@ -59,29 +62,15 @@ impl PublicKey {
     /// short; the number is then as it was.
     #[must_use]
     pub fn raise(&self, number: &mut [u8]) -> bool {
-        let is_in_range = number.len() == self.modulus.len() && *number < *self.modulus;
-        is_in_range
-            && self
-                .power(number)
-                .is_some_and(|power| power.write_to(number))
-    }
-
-    /// Of a number less than the modulus.
-    fn power(&self, base: &[u8]) -> Option<Number> {
-        let base = Number::of_bytes(base)?;
-        let mut power = Power::of(&base, &self.montgomery)?;
-        for bit in (0..self.exponent.ilog2()).rev() {
-            power.square()?;
-            if self.exponent >> bit & 1 == 1 {
-                // The base is not in Montgomery's form, so the product is not either. That is what
-                // the last bit is for, which is always set.
-                power.multiply(&base)?;
-                if bit > 0 {
-                    power.enter()?;
-                }
-            }
+        if number.len() != self.modulus.len() || *number >= *self.modulus {
+            return false;
         }
-        Some(power.value)
+        // Whatever a panic left there is written over.
+        let mut arithmetic = self
+            .arithmetic
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        arithmetic.raise(number, self.exponent).is_some()
     }
 }
 
@@ -94,50 +83,69 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A number less than a modulus on its way to a power, in Montgomery's form unless said otherwise.
-struct Power<'key> {
-    value: Number,
-    montgomery: &'key Montgomery,
+/// What a modulus needs, and room for the numbers of one signature.
+struct Arithmetic {
+    montgomery: Montgomery,
     scratch: Scratch,
+    base: Number,
+    power: Number,
 }
 
-impl Power<'_> {
-    /// The first power of a number less than the modulus.
-    fn of<'key>(base: &Number, montgomery: &'key Montgomery) -> Option<Power<'key>> {
-        let mut power = Power {
-            value: Number::new()?,
-            montgomery,
-            scratch: Scratch::new()?,
-        };
-        power.set_montgomery_form_of(base.0)?;
-        Some(power)
+// SAFETY: what aws-lc makes lies on the heap and belongs to no thread.
+unsafe impl Send for Arithmetic {}
+
+/// One of the two numbers.
+#[derive(Clone, Copy)]
+enum Operand {
+    Base,
+    Power,
+}
+
+impl Arithmetic {
+    /// None when the modulus is even.
+    fn of_modulus(modulus: &[u8]) -> Option<Arithmetic> {
+        // SAFETY: asks for nothing, and may be called again.
+        unsafe { CRYPTO_library_init() };
+        let (mut base, scratch) = (Number::new()?, Scratch::new()?);
+        base.read(modulus)?;
+        Some(Arithmetic {
+            montgomery: Montgomery::of_modulus(&base, &scratch)?,
+            scratch,
+            base,
+            power: Number::new()?,
+        })
     }
 
-    fn square(&mut self) -> Option<()> {
-        self.multiply_by(self.value.0)
+    /// For a number less than the modulus and an odd exponent.
+    fn raise(&mut self, number: &mut [u8], exponent: u32) -> Option<()> {
+        self.base.read(number)?;
+        self.enter(Operand::Base)?;
+        for bit in (0..exponent.ilog2()).rev() {
+            self.multiply_by(Operand::Power)?;
+            if exponent >> bit & 1 == 1 {
+                // The base is not in Montgomery's form, so the product is not either. That is what
+                // the last bit is for, which is always set.
+                self.multiply_by(Operand::Base)?;
+                if bit > 0 {
+                    self.enter(Operand::Power)?;
+                }
+            }
+        }
+        self.power.write(number)
     }
 
-    /// By a number less than the modulus; if that is not in Montgomery's form, neither is the
+    /// Multiplies the power. If one of the factors is not in Montgomery's form, neither is the
     /// product.
-    fn multiply(&mut self, factor: &Number) -> Option<()> {
-        self.multiply_by(factor.0)
-    }
-
-    /// Back into Montgomery's form.
-    fn enter(&mut self) -> Option<()> {
-        self.set_montgomery_form_of(self.value.0)
-    }
-
-    fn multiply_by(&mut self, factor: NonNull<BIGNUM>) -> Option<()> {
-        let value = self.value.0.as_ptr();
-        // SAFETY: all of them are alive, as `self` and the caller's number own them, and `self` is
-        // borrowed for change. Both factors are less than the modulus. The product may stand where
-        // a factor does: aws-lc's own exponentiation calls it so.
+    fn multiply_by(&mut self, factor: Operand) -> Option<()> {
+        let power = self.power.0.as_ptr();
+        // SAFETY: `self`, which is borrowed for change, owns them all. Both factors are less than
+        // the modulus. The product may stand where a factor does: aws-lc's own exponentiation calls
+        // it so.
         let done = unsafe {
             BN_mod_mul_montgomery(
-                value,
-                value,
-                factor.as_ptr(),
+                power,
+                power,
+                self.pointer(factor),
                 self.montgomery.0.as_ptr(),
                 self.scratch.0.as_ptr(),
             )
@@ -145,17 +153,25 @@ impl Power<'_> {
         (done == 1).then_some(())
     }
 
-    fn set_montgomery_form_of(&mut self, number: NonNull<BIGNUM>) -> Option<()> {
-        // SAFETY: as in `multiply_by`, by which aws-lc does this.
+    /// Makes the power Montgomery's form of a number.
+    fn enter(&mut self, number: Operand) -> Option<()> {
+        // SAFETY: as in `multiply_by`: aws-lc multiplies by a number of its own.
         let done = unsafe {
             BN_to_montgomery(
-                self.value.0.as_ptr(),
-                number.as_ptr(),
+                self.power.0.as_ptr(),
+                self.pointer(number),
                 self.montgomery.0.as_ptr(),
                 self.scratch.0.as_ptr(),
             )
         };
         (done == 1).then_some(())
+    }
+
+    fn pointer(&self, operand: Operand) -> *const BIGNUM {
+        match operand {
+            Operand::Base => self.base.0.as_ptr(),
+            Operand::Power => self.power.0.as_ptr(),
+        }
     }
 }
 
@@ -169,17 +185,18 @@ impl Number {
         NonNull::new(unsafe { BN_new() }).map(Number)
     }
 
-    /// Of big-endian bytes.
-    fn of_bytes(bytes: &[u8]) -> Option<Number> {
-        // SAFETY: reads so many bytes; without a number to write to, it makes one.
-        let number = unsafe { BN_bin2bn(bytes.as_ptr(), bytes.len(), ptr::null_mut()) };
-        NonNull::new(number).map(Number)
+    /// Takes big-endian bytes.
+    fn read(&mut self, bytes: &[u8]) -> Option<()> {
+        // SAFETY: reads so many bytes, and writes to a number of ours.
+        let number = unsafe { BN_bin2bn(bytes.as_ptr(), bytes.len(), self.0.as_ptr()) };
+        (!number.is_null()).then_some(())
     }
 
-    /// As big-endian bytes with zeros before them; false when there is not enough room.
-    fn write_to(&self, bytes: &mut [u8]) -> bool {
+    /// Gives big-endian bytes with zeros before them. None when there is not enough room.
+    fn write(&self, bytes: &mut [u8]) -> Option<()> {
         // SAFETY: writes exactly so many bytes, or none.
-        unsafe { BN_bn2bin_padded(bytes.as_mut_ptr(), bytes.len(), self.0.as_ptr()) == 1 }
+        let done = unsafe { BN_bn2bin_padded(bytes.as_mut_ptr(), bytes.len(), self.0.as_ptr()) };
+        (done == 1).then_some(())
     }
 }
 
@@ -193,17 +210,9 @@ impl Drop for Number {
 /// What Montgomery's multiplication needs of a modulus.
 struct Montgomery(NonNull<BN_MONT_CTX>);
 
-// SAFETY: it lies on the heap and belongs to no thread.
-unsafe impl Send for Montgomery {}
-// SAFETY: once made it is only read; aws-lc takes it as `const` and changes nothing behind that.
-unsafe impl Sync for Montgomery {}
-
 impl Montgomery {
     /// None when the modulus is even.
-    fn of_modulus(modulus: &[u8]) -> Option<Montgomery> {
-        // SAFETY: asks for nothing, and may be called again.
-        unsafe { CRYPTO_library_init() };
-        let (modulus, scratch) = (Number::of_bytes(modulus)?, Scratch::new()?);
+    fn of_modulus(modulus: &Number, scratch: &Scratch) -> Option<Montgomery> {
         // SAFETY: both are alive; the modulus is copied.
         let montgomery =
             unsafe { BN_MONT_CTX_new_for_modulus(modulus.0.as_ptr(), scratch.0.as_ptr()) };

@@ -1,5 +1,7 @@
 //! Signatures raised to the exponent, beside another library's arithmetic.
 
+use std::thread;
+
 use authgear_rsavp1::PublicKey;
 use num_bigint::BigUint;
 
@@ -105,6 +107,26 @@ fn a_number_that_is_shorter_or_longer_than_the_modulus_is_refused() {
         let mut with_zeros = vec![0; length];
         assert!(!key.raise(&mut with_zeros), "{length}");
     }
+}
+
+#[test]
+fn threads_may_share_a_key() {
+    let modulus = Bytes(4).modulus(2048);
+    let key = key(&modulus, 65_537);
+    thread::scope(|scope| {
+        for number in 2u8..6 {
+            let (key, modulus) = (&key, &modulus);
+            scope.spawn(move || {
+                let number = BigUint::from(number);
+                let expected = padded(&number.modpow(&65_537u32.into(), modulus), modulus);
+                for _ in 0..200 {
+                    let mut power = padded(&number, modulus);
+                    assert!(key.raise(&mut power));
+                    assert_eq!(power, expected);
+                }
+            });
+        }
+    });
 }
 
 #[test]
