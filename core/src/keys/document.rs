@@ -141,23 +141,16 @@ impl KeySet {
         message: &[u8],
         signature: &[u8],
     ) -> Result<KeyId, Reason> {
-        let mut fitting = self.fitting(kid, algorithm).peekable();
-        let Some(kid) = kid else {
-            let (id, verifier) = fitting.next().ok_or(Reason::UnknownKey)?;
-            if fitting.next().is_some() {
-                return Err(Reason::UnknownKey);
-            }
-            return match verifier.is_signed(message, signature) {
-                true => Ok(*id),
-                false => Err(Reason::BadSignature),
-            };
+        let is_known = match kid {
+            Some(kid) => self.has_kid(kid),
+            None => self.has_one_for(algorithm),
         };
+        if !is_known {
+            return Err(Reason::UnknownKey);
+        }
+        let mut fitting = self.fitting(kid, algorithm).peekable();
         if fitting.peek().is_none() {
-            return Err(if self.has_kid(kid) {
-                Reason::UnsupportedAlgorithm
-            } else {
-                Reason::UnknownKey
-            });
+            return Err(Reason::UnsupportedAlgorithm);
         }
         fitting
             .find(|(_, verifier)| verifier.is_signed(message, signature))

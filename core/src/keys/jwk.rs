@@ -33,9 +33,9 @@ impl fmt::Debug for KeyId {
 
 /// A usable public key.
 ///
-/// The key is kept ready for each algorithm that it may be used for.
-/// `jsonwebtoken::decode` would build the key anew for each token, and does not enforce `crit`, so
-/// tokens are verified without it.
+/// The key is kept ready for each algorithm that it may be used for. `jsonwebtoken::decode` would
+/// build the key anew for each token, and does not enforce `crit`, so tokens are verified without
+/// it.
 #[derive(Debug)]
 pub(super) struct Jwk {
     id: KeyId,

