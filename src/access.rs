@@ -245,11 +245,7 @@ fn answer(
     if unmet.is_none() && r.location().pass_headers() {
         match outcome {
             Outcome::Refused(_) | Outcome::BadRequest if observed => upstream::hand_over_no(r)?,
-            outcome => {
-                if let Some(session) = outcome.session() {
-                    upstream::hand_over(r, session)?;
-                }
-            }
+            outcome => upstream::hand_over(r, outcome)?,
         }
     }
     let unauthorized = NGX_HTTP_UNAUTHORIZED as ngx_int_t;
@@ -292,7 +288,7 @@ fn log(r: &Request, project: &Project, mode: Mode, outcome: &Outcome, unmet: Opt
     }
     if let (Some(session), Some(unmet)) = (outcome.session(), unmet) {
         line.push_str(", ");
-        line.push_str(&policy::explain(r, session, unmet));
+        line.push_str(&policy::explain(r, &session, unmet));
     }
     if mode == Mode::Observe {
         let _ = write!(line, ", would be {status}");

@@ -6,13 +6,13 @@ use core::ptr::NonNull;
 use std::rc::Rc;
 
 use authgear_core::reason::Reason;
-use authgear_core::session::Session;
+use authgear_core::session::{Fields, Session};
 use authgear_core::token::VerifiedToken;
 use nginx_sys::ngx_str_t;
 use ngx::http::HttpModule;
 
 use crate::conf::LocationConf;
-use crate::nginx::{guard, Failed, Request};
+use crate::nginx::{bytes, guard, Failed, Pool, Request};
 use crate::policy::Unmet;
 use crate::resolver::Asked;
 use crate::verdicts::Digest;
@@ -32,7 +32,7 @@ pub enum Stage {
 }
 
 /// What is known of the caller.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub enum Outcome {
     /// Nothing yet.
     #[default]
@@ -40,7 +40,7 @@ pub enum Outcome {
     /// A token that stands, by the project's and the location's rules.
     Verified(Rc<VerifiedToken>, From),
     /// A session that the resolver vouches for.
-    Resolved(Rc<Session>, From),
+    Resolved(Resolved, From),
     /// The request carries no credential.
     Anonymous,
     /// The credential is bad: 401.
@@ -49,6 +49,35 @@ pub enum Outcome {
     BadRequest,
     /// No verdict can be had: 503, and the seconds until it is worth another try.
     Unavailable(Reason, u64),
+}
+
+/// A session that the resolver vouches for, in the pool of the request that it was kept for.
+#[derive(Debug)]
+pub struct Resolved {
+    text: ngx_str_t,
+    ends: [u32; 8],
+}
+
+impl Resolved {
+    /// Copies what the resolver said into a pool, which must be the one of a live request.
+    pub fn keep(pool: Pool, fields: &Fields<'_>) -> Result<Self, Failed> {
+        let text = pool.copy(fields.text().as_bytes())?;
+        let ends = *fields.ends();
+        Ok(Self { text, ends })
+    }
+
+    /// What the pool holds, and where each field ends in it.
+    pub fn in_pool(&self) -> (ngx_str_t, &[u32; 8]) {
+        (self.text, &self.ends)
+    }
+
+    /// As anybody reads it.
+    pub fn session(&self) -> Session<'_> {
+        // SAFETY: the text was copied from a `str`, and the pool outlives the context and every
+        // callback, where alone these are kept.
+        let text = unsafe { core::str::from_utf8_unchecked(bytes(&self.text)) };
+        Session::resolved(Fields::new(text, self.ends))
+    }
 }
 
 /// For which request a token was verified, or the resolver asked.
@@ -62,10 +91,10 @@ pub enum From {
 
 impl Outcome {
     /// The caller who is known.
-    pub fn session(&self) -> Option<&Session> {
+    pub fn session(&self) -> Option<Session<'_>> {
         match self {
             Self::Verified(token, _) => Some(token.session()),
-            Self::Resolved(session, _) => Some(session),
+            Self::Resolved(session, _) => Some(session.session()),
             _ => None,
         }
     }

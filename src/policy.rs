@@ -38,7 +38,7 @@ pub fn unmet(r: &Request, outcome: &Outcome) -> Result<Option<Unmet>, Failed> {
     }
     let requirements = location.requirements();
     let checked = match session {
-        Some(session) => requirements.check(session, r.now()),
+        Some(session) => requirements.check(&session, r.now()),
         None if requirements.is_empty() => Ok(()),
         None => Err(policy::Unmet::Role),
     };
@@ -72,7 +72,7 @@ pub fn refuse(r: &Request, project: &Project, unmet: Unmet) -> Result<ngx_int_t,
 }
 
 /// Which requirement it is, and why the caller does not meet it; no claim is repeated.
-pub fn explain(r: &Request, session: &Session, unmet: Unmet) -> String {
+pub fn explain(r: &Request, session: &Session<'_>, unmet: Unmet) -> String {
     let requirements = r.location().requirements();
     let listed = |names: &[Box<str>]| {
         let quoted: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();

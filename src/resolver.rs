@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use authgear_core::credential::bearer;
 use authgear_core::recheck::{Next, Recheck, Said, FAILED_PAUSE};
-use authgear_core::session::{Field, Session};
+use authgear_core::session::Field;
 use authgear_core::token::VerifiedToken;
 use authgear_core::Reason;
 use nginx_sys::{NGX_LOG_ERR, NGX_LOG_NOTICE};
@@ -16,9 +16,9 @@ use smallvec::SmallVec;
 
 use crate::access::Step;
 use crate::conf::Project;
-use crate::context::{Context, From, Outcome};
+use crate::context::{Context, From, Outcome, Resolved};
 use crate::credential::{configured_token, Ambiguous, Sent};
-use crate::nginx::Request;
+use crate::nginx::{Failed, Request};
 use crate::verdicts::{Digest, Table, Verdict};
 use crate::worker;
 
@@ -47,8 +47,11 @@ pub fn resolve(r: &Request, context: &Context, project: &Project, sent: &Sent<'_
     let step = worker::with_verdicts(|table, now| {
         let known = table.look_up(&digest, now);
         match known.verdict {
-            Some((Verdict::Yes(session), at)) if now.saturating_sub(at) < keep => {
-                return Step::Done(Outcome::Resolved(session, From::Cache));
+            Some((Verdict::Yes(fields), at)) if now.saturating_sub(at) < keep => {
+                return Step::Done(match Resolved::keep(r.pool(), &fields) {
+                    Ok(session) => Outcome::Resolved(session, From::Cache),
+                    Err(Failed) => unavailable(),
+                });
             }
             // Nobody's answer is of use to others: all ask at the same time, not in turn.
             Some((Verdict::TooLarge, at)) if now.saturating_sub(at) < keep => {
@@ -78,11 +81,13 @@ fn lease(table: &mut Table, context: &Context, digest: Digest, now: u64) -> Step
 }
 
 /// What the resolver is known to have said of the request's credentials.
-pub fn cached(r: &Request, project: &Project, sent: &Sent<'_>) -> Option<Rc<Session>> {
+pub fn cached(r: &Request, project: &Project, sent: &Sent<'_>) -> Option<Resolved> {
     let keep = project.resolve_cache?;
     let digest = credentials_digest(r, project, sent)?;
     worker::with_verdicts(|table, now| match table.look_up(&digest, now).verdict {
-        Some((Verdict::Yes(session), at)) if now.saturating_sub(at) < keep => Some(session),
+        Some((Verdict::Yes(fields), at)) if now.saturating_sub(at) < keep => {
+            Resolved::keep(r.pool(), &fields).ok()
+        }
         _ => None,
     })?
 }
@@ -164,11 +169,11 @@ pub fn answer(r: &Request, context: &Context, project: &Project) -> Step {
         return Step::StillAsking;
     };
     if let Some((token, from)) = context.unconfirmed.take() {
-        return confirmed(r, context, project, token, from, &answer);
+        return confirmed(r, context, project, token, from, answer);
     }
     if let Some(digest) = context.lease.take() {
         let verdict = match &answer {
-            Ok(Some(session)) => Verdict::Yes(Rc::clone(session)),
+            Ok(Some(session)) => Verdict::Yes(*session.session().fields()),
             Ok(None) => Verdict::No,
             Err(_) => Verdict::Failed,
         };
@@ -200,17 +205,17 @@ fn confirmed(
     project: &Project,
     token: Rc<VerifiedToken>,
     from: From,
-    answer: &Answer,
+    answer: Answer,
 ) -> Step {
     let stands = match context.lease.take() {
-        Some(digest) => keep_confirmation(r, project.index, &digest, token.claims().sub(), answer),
+        Some(digest) => keep_confirmation(r, project.index, &digest, token.claims().sub(), &answer),
         None => !matches!(answer, Ok(None)),
     };
     worker::announce();
     Step::Done(match answer {
         _ if stands => Outcome::Verified(token, from),
         // The resolver fell through to another credential, which is valid.
-        Ok(Some(session)) => Outcome::Resolved(Rc::clone(session), From::Request),
+        Ok(Some(session)) => Outcome::Resolved(session, From::Request),
         _ => Outcome::Refused(Reason::SessionInvalid),
     })
 }
@@ -226,7 +231,9 @@ fn keep_confirmation(
     let kept = worker::with_verdicts(|table, now| {
         let verdict = match answer {
             // A yes for somebody else is that of another credential.
-            Ok(Some(session)) if session.get(Field::UserId) == Some(subject) => Verdict::Confirmed,
+            Ok(Some(session)) if session.session().get(Field::UserId) == Some(subject) => {
+                Verdict::Confirmed
+            }
             Ok(_) => Verdict::No,
             Err(_) => {
                 // A no stays a no; anything else stands while the resolver fails.

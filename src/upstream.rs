@@ -1,8 +1,9 @@
 //! `X-Authgear-*` on the way to the backend: the client's own removed, the verified ones set.
 
-use authgear_core::session::{stripped_header, Field, Session};
+use authgear_core::session::{stripped_header, Field};
 use nginx_sys::{ngx_list_t, ngx_table_elt_t};
 
+use crate::context::Outcome;
 use crate::nginx::{borrowed_str, header_parts, push_header, Failed, Request, RequestHeader};
 
 /// Removes every header that a backend could take for one of ours.
@@ -29,11 +30,20 @@ fn is_ours(header: &ngx_table_elt_t) -> bool {
     stripped_header(header_parts(header).0)
 }
 
-/// Sets what the resolver would have set for a valid session.
-pub fn hand_over(r: &Request, session: &Session) -> Result<(), Failed> {
-    let (fields, ends) = session.fields();
-    let fields = r.pool().copy(fields.as_bytes())?;
-    r.add_request_headers(&HEADERS, fields, ends)
+/// Sets what the resolver would have set for a valid session, if there is one.
+pub fn hand_over(r: &Request, outcome: &Outcome) -> Result<(), Failed> {
+    match outcome {
+        Outcome::Verified(token, _) => {
+            let session = token.session();
+            let text = r.pool().copy(session.fields().text().as_bytes())?;
+            r.add_request_headers(&HEADERS, text, session.fields().ends())
+        }
+        Outcome::Resolved(session, _) => {
+            let (text, ends) = session.in_pool();
+            r.add_request_headers(&HEADERS, text, ends)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Sets what the resolver would have set for an invalid one.

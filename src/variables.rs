@@ -188,12 +188,12 @@ fn value(r: &Request, value: Value) -> Option<ngx_str_t> {
         (Outcome::Refused(_) | Outcome::BadRequest, Value::Header(Field::SessionValid)) => {
             Some("false")
         }
-        (outcome, value) => outcome.session().and_then(|session| shown(session, value)),
+        (outcome, value) => outcome.session().and_then(|session| shown(&session, value)),
     };
     text.map(|text| borrowed_str(text.as_bytes()))
 }
 
-fn shown(session: &Session, value: Value) -> Option<&str> {
+fn shown<'a>(session: &Session<'a>, value: Value) -> Option<&'a str> {
     match value {
         Value::Header(field) => session.get(field),
         Value::ClientId => session.client_id(),

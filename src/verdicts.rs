@@ -10,10 +10,9 @@
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::{array, mem};
-use std::rc::Rc;
 
 use authgear_core::digest::DigestKeys;
-use authgear_core::session::Session;
+use authgear_core::session::{Field, Fields};
 
 use crate::memory;
 
@@ -84,10 +83,10 @@ enum State {
 }
 
 /// What the resolver last said.
-#[derive(Debug, Clone)]
-pub enum Verdict {
+#[derive(Debug)]
+pub enum Verdict<'a> {
     /// The session is valid.
-    Yes(Rc<Session>),
+    Yes(Fields<'a>),
     /// The session is valid, but too large to be kept: whoever needs it asks.
     TooLarge,
     /// The token that the digest is of still stands.
@@ -100,9 +99,9 @@ pub enum Verdict {
 
 /// What the table knows of a digest.
 #[derive(Debug)]
-pub struct Known {
+pub struct Known<'a> {
     /// What the resolver last said, and when.
-    pub verdict: Option<(Verdict, u64)>,
+    pub verdict: Option<(Verdict<'a>, u64)>,
     /// Whether somebody is asking now.
     pub is_asked: bool,
 }
@@ -203,7 +202,7 @@ impl Table {
     }
 
     /// What is known of a digest.
-    pub fn look_up(&mut self, digest: &Digest, now: u64) -> Known {
+    pub fn look_up(&mut self, digest: &Digest, now: u64) -> Known<'_> {
         let Some(slot) = self.slot(digest) else {
             return Known {
                 verdict: None,
@@ -276,13 +275,13 @@ impl Table {
     }
 
     /// Keeps what the resolver said, and ends the lease.
-    pub fn store(&mut self, digest: &Digest, verdict: &Verdict, not_after: u64, now: u64) {
+    pub fn store(&mut self, digest: &Digest, verdict: &Verdict<'_>, not_after: u64, now: u64) {
         let Some(slot) = self.slot(digest) else {
             return;
         };
         slot.state = State::Empty;
         let state = match verdict {
-            Verdict::Yes(session) if slot.write(session) => State::Yes,
+            Verdict::Yes(fields) if slot.write(fields) => State::Yes,
             Verdict::Yes(_) | Verdict::TooLarge => State::TooLarge,
             Verdict::Confirmed => State::Confirmed,
             Verdict::No => State::No,
@@ -344,7 +343,7 @@ fn place_of(sets: usize, digest: &Digest) -> (usize, u32) {
 }
 
 impl Slot {
-    fn verdict(&self, now: u64) -> Option<Verdict> {
+    fn verdict(&self, now: u64) -> Option<Verdict<'_>> {
         match self.state {
             State::Yes if now < self.not_after => self.read().map(Verdict::Yes),
             State::TooLarge => Some(Verdict::TooLarge),
@@ -356,20 +355,21 @@ impl Slot {
     }
 
     /// Writes a session's fields, if there is room for them.
-    fn write(&mut self, session: &Session) -> bool {
-        let (fields, ends) = session.fields();
-        let Some(texts) = self.texts.get_mut(..fields.len()) else {
+    fn write(&mut self, fields: &Fields<'_>) -> bool {
+        let text = fields.text().as_bytes();
+        let Some(texts) = self.texts.get_mut(..text.len()) else {
             return false;
         };
-        texts.copy_from_slice(fields.as_bytes());
+        texts.copy_from_slice(text);
         // No end lies behind the text.
-        self.ends = ends.map(|end| end as u16);
+        self.ends = fields.ends().map(|end| end as u16);
         true
     }
 
-    fn read(&self) -> Option<Rc<Session>> {
+    fn read(&self) -> Option<Fields<'_>> {
         let texts = self.texts.get(..self.ends[self.ends.len() - 1] as usize)?;
-        let fields = core::str::from_utf8(texts).ok()?;
-        Session::from_fields(fields, self.ends.map(u32::from))
+        let text = core::str::from_utf8(texts).ok()?;
+        let fields = Fields::new(text, self.ends.map(u32::from));
+        fields.get(Field::UserId).map(|_| fields)
     }
 }

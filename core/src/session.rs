@@ -1,11 +1,12 @@
 //! What is known of the caller, whichever way the caller was verified.
 
 use std::fmt;
-use std::rc::Rc;
 
 use crate::span::{Span, Texts};
-use crate::text::{all, is_control, trim_blanks, Joined};
+use crate::text::{all, is_control, trim_blanks};
 use crate::token::Claimed;
+
+pub use crate::text::Joined;
 
 /// One of the headers that Authgear's resolver sets, and the variable of the same name
 /// (`pkg/api/model/session_info.go`).
@@ -75,13 +76,30 @@ impl Field {
         }
     }
 
+    /// The field of a header's name. Its length tells nearly all of them apart, and is known in each
+    /// comparison.
     fn of_header(name: &[u8]) -> Option<Field> {
-        Field::ALL.into_iter().find(|field| {
+        let is = |field: Field| {
             let wanted = field.lowcase_header().as_bytes();
             // Not to be compared letter by letter where it comes from nginx.
-            name == wanted || name.eq_ignore_ascii_case(wanted)
-        })
+            (name == wanted || is_same_name(name, wanted)).then_some(field)
+        };
+        match name.len() {
+            18 => is(Field::UserId),
+            21 => is(Field::UserRoles),
+            22 => is(Field::SessionAmr),
+            24 => is(Field::SessionValid).or_else(|| is(Field::UserVerified)),
+            25 => is(Field::UserAnonymous),
+            34 => is(Field::UserCanReauthenticate),
+            35 => is(Field::SessionAuthenticatedAt),
+            _ => None,
+        }
     }
+}
+
+#[cold]
+fn is_same_name(one: &[u8], other: &[u8]) -> bool {
+    one.eq_ignore_ascii_case(other)
 }
 
 /// Whether a request header must not reach the backend, where this module may set headers of its
@@ -98,13 +116,161 @@ pub fn stripped_header(name: &[u8]) -> bool {
         })
 }
 
+/// The resolver's eight values of a caller, one behind the other in the order of [`Field::ALL`]. No
+/// value holds a control character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fields<'a> {
+    text: &'a str,
+    ends: [u32; 8],
+}
+
+impl<'a> Fields<'a> {
+    /// What [`Fields::text`] and [`Fields::ends`] said.
+    pub fn new(text: &'a str, ends: [u32; 8]) -> Self {
+        Fields { text, ends }
+    }
+
+    /// All values one behind the other; one that is unknown is empty.
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// Where each value ends in the text.
+    pub fn ends(&self) -> &[u32; 8] {
+        &self.ends
+    }
+
+    /// One value, letter for letter as the resolver writes it; `None` when it is unknown, never
+    /// empty text.
+    pub fn get(&self, field: Field) -> Option<&'a str> {
+        let start = match field.index() {
+            0 => 0,
+            index => self.ends[index - 1],
+        };
+        let place = start as usize..self.ends[field.index()] as usize;
+        self.text.get(place).filter(|text| !text.is_empty())
+    }
+
+    /// Reads the headers of the resolver's answer, whose status was 200, into `room`, whatever that
+    /// holds.
+    ///
+    /// `Ok(None)` is the resolver's no: `X-Authgear-Session-Valid` is `false` or absent. Names are
+    /// compared without case; other headers are passed over.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolverError`] when the answer is neither a yes nor a no that can be used, which is a
+    /// failure of the resolver and never a verdict.
+    pub fn from_resolver<'h>(
+        headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>,
+        room: &'a mut Joined,
+    ) -> Result<Option<Self>, ResolverError> {
+        let mut values: [Option<&[u8]>; 8] = [None; 8];
+        for (name, value) in headers {
+            let Some(field) = Field::of_header(name) else {
+                continue;
+            };
+            if values[field.index()].replace(trim_blanks(value)).is_some() {
+                return Err(ResolverError::Repeated(field));
+            }
+        }
+        match values[Field::SessionValid.index()] {
+            None | Some(b"false") => return Ok(None),
+            Some(b"true") => {}
+            Some(_) => return Err(ResolverError::NeitherYesNorNo),
+        }
+        room.clear();
+        let mut end = 0;
+        let ends = values.map(|value| {
+            let value = value.unwrap_or_default();
+            room.push(value);
+            end += value.len() as u32;
+            end
+        });
+        // Read in one go. Two halves of a character are none, though side by side they seem to be.
+        let text = plain_text(room.bytes()).filter(|text| {
+            let mut ends = ends.iter().map(|end| *end as usize);
+            ends.all(|end| text.is_char_boundary(end))
+        });
+        let Some(text) = text else {
+            let mut fields = Field::ALL.into_iter();
+            let bad = fields.find(|field| {
+                let value = values[field.index()];
+                value.is_some_and(|value| plain_text(value).is_none())
+            });
+            return Err(ResolverError::NotText(bad.unwrap_or(Field::SessionValid)));
+        };
+        let fields = Fields { text, ends };
+        match fields.get(Field::UserId) {
+            Some(_) => Ok(Some(fields)),
+            None => Err(ResolverError::NoUserId),
+        }
+    }
+}
+
 /// A verified caller: the resolver's eight values, and what only a JWT says. No value holds a
 /// control character.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Session {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session<'a> {
+    fields: Fields<'a>,
+    token: Option<&'a TokenSession>,
+}
+
+impl<'a> Session<'a> {
+    /// What the resolver vouches for.
+    pub fn resolved(fields: Fields<'a>) -> Self {
+        Session {
+            fields,
+            token: None,
+        }
+    }
+
+    /// All values that the resolver has too.
+    pub fn fields(&self) -> &Fields<'a> {
+        &self.fields
+    }
+
+    /// One of them; see [`Fields::get`].
+    pub fn get(&self, field: Field) -> Option<&'a str> {
+        self.fields.get(field)
+    }
+
+    /// `client_id`; only a JWT says it.
+    pub fn client_id(&self) -> Option<&'a str> {
+        self.of_token(|token| token.client_id)
+    }
+
+    /// `scope`, separated by spaces; only a JWT says it.
+    pub fn scope(&self) -> Option<&'a str> {
+        self.of_token(|token| token.scope)
+    }
+
+    /// `jti`; only a JWT says it.
+    pub fn token_id(&self) -> Option<&'a str> {
+        self.of_token(|token| token.token_id)
+    }
+
+    /// `exp` in whole Unix seconds, any fraction cut off; only a JWT says it.
+    pub fn token_exp(&self) -> Option<&'a str> {
+        self.of_token(|token| token.token_exp)
+    }
+
+    /// `user` or `client`; only a JWT says it.
+    pub fn token_type(&self) -> Option<&'static str> {
+        Some(self.token?.token_type)
+    }
+
+    fn of_token(&self, which: impl FnOnce(&TokenSession) -> Span) -> Option<&'a str> {
+        let token = self.token?;
+        Some(token.texts.get(which(token))).filter(|text| !text.is_empty())
+    }
+}
+
+/// What a token says of the caller, with all texts of the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TokenSession {
     texts: Texts,
-    /// Where behind the payload the fields begin: they stand one behind the other, in the order of
-    /// [`Field::ALL`].
+    /// Where behind the payload the fields begin.
     start: u32,
     /// Where each of them ends, counted from there. What is unknown is empty, here and below.
     ends: [u32; 8],
@@ -112,84 +278,13 @@ pub struct Session {
     scope: Span,
     token_id: Span,
     token_exp: Span,
-    token_type: Option<&'static str>,
+    token_type: &'static str,
 }
 
-/// Why an answer of the resolver with status 200 is no verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ResolverError {
-    /// A valid session without a user.
-    #[error("the resolver says that the session is valid, but names no user")]
-    NoUserId,
-    /// `X-Authgear-Session-Valid` is neither `true` nor `false`.
-    #[error("the resolver's X-Authgear-Session-Valid is neither true nor false")]
-    NeitherYesNorNo,
-    /// A header came more than once.
-    #[error("the resolver sent {} more than once", .0.header())]
-    Repeated(Field),
-    /// A value holds a control character or is not UTF-8.
-    #[error("the resolver's {} is not printable text", .0.header())]
-    NotText(Field),
-}
-
-impl Session {
-    /// The value of one of the resolver's headers, letter for letter as the resolver writes it;
-    /// `None` when it is unknown, never empty text.
-    pub fn get(&self, field: Field) -> Option<&str> {
-        let start = match field.index() {
-            0 => 0,
-            index => self.ends[index - 1],
-        };
-        let place = start as usize..self.ends[field.index()] as usize;
-        let text = self.fields().0.get(place);
-        text.filter(|text| !text.is_empty())
-    }
-
-    /// All fields one behind the other, in the order of [`Field::ALL`], and where each of them ends;
-    /// one that is unknown is empty.
-    pub fn fields(&self) -> (&str, &[u32; 8]) {
-        let text = self.texts.more().get(self.start as usize..);
-        (text.unwrap_or_default(), &self.ends)
-    }
-
-    /// `client_id`; only a JWT says it.
-    pub fn client_id(&self) -> Option<&str> {
-        self.known(self.client_id)
-    }
-
-    /// `scope`, separated by spaces; only a JWT says it.
-    pub fn scope(&self) -> Option<&str> {
-        self.known(self.scope)
-    }
-
-    /// `jti`; only a JWT says it.
-    pub fn token_id(&self) -> Option<&str> {
-        self.known(self.token_id)
-    }
-
-    /// `exp` in whole Unix seconds, any fraction cut off; only a JWT says it.
-    pub fn token_exp(&self) -> Option<&str> {
-        self.known(self.token_exp)
-    }
-
-    /// `user` or `client`; only a JWT says it.
-    pub fn token_type(&self) -> Option<&'static str> {
-        self.token_type
-    }
-
-    fn known(&self, text: Span) -> Option<&str> {
-        Some(self.texts.get(text)).filter(|text| !text.is_empty())
-    }
-
-    /// All texts, and whatever else they were made with.
-    pub(crate) fn texts(&self) -> &Texts {
-        &self.texts
-    }
-
+impl TokenSession {
     /// Renders a token's claims as the resolver would. A client has no user and no login, so its
     /// token fills none of those fields, whatever else it claims.
-    pub(crate) fn of_claims(claims: &Claimed, mut texts: Texts) -> Session {
+    pub(crate) fn new(claims: &Claimed, mut texts: Texts) -> Self {
         let is_client = claims.is_client;
         let flag = |flag: Option<bool>| match flag {
             Some(true) => "true",
@@ -213,7 +308,7 @@ impl Session {
             }
             (texts.more().len() - start) as u32
         });
-        Session {
+        TokenSession {
             texts,
             start: start as u32,
             ends,
@@ -221,71 +316,41 @@ impl Session {
             scope: claims.scope.unwrap_or_default(),
             token_id: claims.jti.unwrap_or_default(),
             token_exp: claims.exp.text,
-            token_type: Some(if is_client { "client" } else { "user" }),
+            token_type: if is_client { "client" } else { "user" },
         }
     }
 
-    /// Reads the headers of the resolver's answer, whose status was 200.
-    ///
-    /// `Ok(None)` is the resolver's no: `X-Authgear-Session-Valid` is `false` or absent. Names are
-    /// compared without case; other headers are passed over.
-    ///
-    /// # Errors
-    ///
-    /// [`ResolverError`] when the answer is neither a yes nor a no that can be used, which is a
-    /// failure of the resolver and never a verdict.
-    pub fn from_resolver<'a>(
-        headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
-    ) -> Result<Option<Rc<Session>>, ResolverError> {
-        let mut values: [Option<&[u8]>; 8] = [None; 8];
-        for (name, value) in headers {
-            let Some(field) = Field::of_header(name) else {
-                continue;
-            };
-            if values[field.index()].replace(trim_blanks(value)).is_some() {
-                return Err(ResolverError::Repeated(field));
-            }
+    /// What is known of the caller.
+    pub(crate) fn session(&self) -> Session<'_> {
+        let text = self.texts.more().get(self.start as usize..);
+        Session {
+            fields: Fields::new(text.unwrap_or_default(), self.ends),
+            token: Some(self),
         }
-        match values[Field::SessionValid.index()] {
-            None | Some(b"false") => return Ok(None),
-            Some(b"true") => {}
-            Some(_) => return Err(ResolverError::NeitherYesNorNo),
-        }
-        let texts = values.map(Option::unwrap_or_default);
-        let (mut ends, mut end) = ([0; 8], 0);
-        for (text, place) in texts.iter().zip(&mut ends) {
-            end += text.len() as u32;
-            *place = end;
-        }
-        let mut joined = Joined::default();
-        texts.iter().for_each(|text| joined.push(text));
-        // Read in one go. Two halves of a character are none, though side by side they seem to be.
-        let fields = plain_text(joined.bytes()).filter(|fields| {
-            let mut ends = ends.iter().map(|end| *end as usize);
-            ends.all(|end| fields.is_char_boundary(end))
-        });
-        let Some(fields) = fields else {
-            let mut fields = Field::ALL.into_iter();
-            let bad = fields.find(|field| {
-                let value = values[field.index()];
-                value.is_some_and(|value| plain_text(value).is_none())
-            });
-            return Err(ResolverError::NotText(bad.unwrap_or(Field::SessionValid)));
-        };
-        let session = Session::from_fields(fields, ends);
-        session.map(Some).ok_or(ResolverError::NoUserId)
     }
 
-    /// The session of which [`Session::fields`] said this; `None` without a user.
-    pub fn from_fields(fields: &str, ends: [u32; 8]) -> Option<Rc<Session>> {
-        // Filled where it lies: it is too large to be moved about.
-        let mut session = Rc::new(Session::default());
-        let filled = Rc::get_mut(&mut session)?;
-        filled.texts.push(fields);
-        filled.ends = ends;
-        filled.get(Field::UserId)?;
-        Some(session)
+    /// All texts, and whatever else they were made with.
+    pub(crate) fn texts(&self) -> &Texts {
+        &self.texts
     }
+}
+
+/// Why an answer of the resolver with status 200 is no verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolverError {
+    /// A valid session without a user.
+    #[error("the resolver says that the session is valid, but names no user")]
+    NoUserId,
+    /// `X-Authgear-Session-Valid` is neither `true` nor `false`.
+    #[error("the resolver's X-Authgear-Session-Valid is neither true nor false")]
+    NeitherYesNorNo,
+    /// A header came more than once.
+    #[error("the resolver sent {} more than once", .0.header())]
+    Repeated(Field),
+    /// A value holds a control character or is not UTF-8.
+    #[error("the resolver's {} is not printable text", .0.header())]
+    NotText(Field),
 }
 
 /// UTF-8 without control characters.

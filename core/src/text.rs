@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 /// Texts put together for a moment: on the stack, unless that is more than credentials and what
 /// Authgear says of a user usually take.
 #[derive(Default)]
-pub(crate) struct Joined {
+pub struct Joined {
     short: ArrayVec<u8, 512>,
     /// All of it, once it does not fit.
     long: Vec<u8>,
@@ -22,6 +22,11 @@ impl Joined {
             self.long.extend_from_slice(&self.short);
         }
         self.long.extend_from_slice(text);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.short.clear();
+        self.long.clear();
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -70,9 +75,18 @@ pub(crate) fn printable(text: &str) -> String {
 /// Whether every byte is good. The compiler looks at many bytes at a time if `is_good` branches
 /// nowhere.
 pub(crate) fn all(bytes: &[u8], is_good: impl Fn(u8) -> bool) -> bool {
-    let mut pieces = bytes.chunks_exact(32);
+    const PIECE: usize = 32;
     let are_good = |piece: &[u8]| piece.iter().fold(true, |good, &b| good & is_good(b));
-    pieces.all(are_good) && are_good(pieces.remainder())
+    // What is left of a long text is looked at with what stands before it.
+    if let Some(last) = bytes.last_chunk::<PIECE>() {
+        return bytes.chunks_exact(PIECE).all(are_good) && are_good(last);
+    }
+    let Some(first) = bytes.first() else {
+        return true;
+    };
+    let mut padded = [*first; PIECE];
+    padded[..bytes.len()].copy_from_slice(bytes);
+    are_good(&padded)
 }
 
 /// Drops spaces and tabs at both ends, as optional white space in a header (RFC 9110, section
@@ -100,6 +114,19 @@ mod tests {
             let mut joined = Joined::default();
             texts.iter().for_each(|text| joined.push(text));
             assert_eq!(joined.bytes(), texts.concat(), "{length}");
+        }
+    }
+
+    #[test]
+    fn one_bad_byte_is_found_wherever_it_stands() {
+        for length in 0..100 {
+            let mut text = vec![b'a'; length];
+            assert!(all(&text, |b| b == b'a'), "{length}");
+            for place in 0..length {
+                text[place] = b'b';
+                assert!(!all(&text, |b| b == b'a'), "{place} of {length}");
+                text[place] = b'a';
+            }
         }
     }
 

@@ -5,7 +5,7 @@ mod support;
 use std::rc::Rc;
 
 use authgear_core::policy::{judge, judge_session, Requirements, Rules, TokenKind, Unmet};
-use authgear_core::session::Session;
+use authgear_core::session::{Fields, Session};
 use authgear_core::token::VerifiedToken;
 use authgear_core::{Algorithm, Reason};
 use support::{verified, Signer};
@@ -311,15 +311,15 @@ fn a_session_of_the_resolver_is_for_the_project_itself_and_for_no_client_in_part
     );
 }
 
-fn resolved(more: &[(&str, &str)]) -> Rc<Session> {
+fn resolved(more: &[(&str, &str)]) -> Session<'static> {
     let own = [
         ("X-Authgear-Session-Valid", "true"),
         ("X-Authgear-User-Id", "u"),
     ];
     let headers = own.iter().chain(more);
-    Session::from_resolver(headers.map(|(name, value)| (name.as_bytes(), value.as_bytes())))
-        .unwrap()
-        .unwrap()
+    let headers = headers.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let fields = Fields::from_resolver(headers, Box::leak(Box::default()));
+    Session::resolved(fields.unwrap().unwrap())
 }
 
 fn names(names: &[&str]) -> Vec<Box<str>> {
@@ -345,10 +345,10 @@ fn any_role_is_enough() {
             ..Requirements::default()
         };
         let expected = if meets { Ok(()) } else { Err(Unmet::Role) };
-        assert_eq!(requirements.check(token.session(), NOW), expected);
+        assert_eq!(requirements.check(&token.session(), NOW), expected);
         assert_eq!(requirements.check(&session, NOW), expected);
         assert_eq!(
-            requirements.check(user("").session(), NOW),
+            requirements.check(&user("").session(), NOW),
             Err(Unmet::Role)
         );
         assert_eq!(requirements.check(&resolved(&[]), NOW), Err(Unmet::Role));
@@ -371,7 +371,7 @@ fn every_scope_is_needed() {
             ..Requirements::default()
         };
         let expected = if meets { Ok(()) } else { Err(Unmet::Scope) };
-        assert_eq!(requirements.check(token.session(), NOW), expected);
+        assert_eq!(requirements.check(&token.session(), NOW), expected);
         // The resolver tells none.
         assert_eq!(requirements.check(&resolved(&[]), NOW), Err(Unmet::Scope));
     }
@@ -393,11 +393,11 @@ fn a_log_in_may_be_so_old() {
         let expected = if meets { Ok(()) } else { Err(Unmet::AuthAge) };
         let token = user(&format!(r#","auth_time":{login}"#));
         let session = resolved(&[("X-Authgear-Session-Authenticated-At", login)]);
-        assert_eq!(requirements.check(token.session(), NOW), expected);
+        assert_eq!(requirements.check(&token.session(), NOW), expected);
         assert_eq!(requirements.check(&session, NOW), expected);
     }
-    for unknown in [user("").session(), &resolved(&[])] {
-        assert_eq!(requirements.check(unknown, NOW), Err(Unmet::AuthAge));
+    for unknown in [user("").session(), resolved(&[])] {
+        assert_eq!(requirements.check(&unknown, NOW), Err(Unmet::AuthAge));
     }
     let absurd = resolved(&[(
         "X-Authgear-Session-Authenticated-At",
@@ -418,13 +418,16 @@ fn requirements_are_checked_in_order_and_none_asks_nothing() {
     };
     let admin = user(r#","https://authgear.com/claims/user/roles":["admin"]"#);
     let writer = user(r#","https://authgear.com/claims/user/roles":["admin"],"scope":"write""#);
-    assert_eq!(all.check(user("").session(), NOW), Err(Unmet::Role));
-    assert_eq!(all.check(admin.session(), NOW), Err(Unmet::Scope));
-    assert_eq!(all.check(writer.session(), NOW), Err(Unmet::AuthAge));
+    assert_eq!(all.check(&user("").session(), NOW), Err(Unmet::Role));
+    assert_eq!(all.check(&admin.session(), NOW), Err(Unmet::Scope));
+    assert_eq!(all.check(&writer.session(), NOW), Err(Unmet::AuthAge));
     assert!(!all.is_empty());
     assert!(Requirements::default().is_empty());
     let client = with(&format!(
         r#"{{"iss":"{ISSUER}","aud":["{ISSUER}"],"exp":1700000100,"sub":"client_id_x"}}"#
     ));
-    assert_eq!(Requirements::default().check(client.session(), NOW), Ok(()));
+    assert_eq!(
+        Requirements::default().check(&client.session(), NOW),
+        Ok(())
+    );
 }

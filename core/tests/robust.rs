@@ -5,7 +5,7 @@ mod support;
 
 use authgear_core::credential::{bearer, classify, CookieNames, Cookies, Form};
 use authgear_core::keys::{KeySet, Origin, Url};
-use authgear_core::session::{Field, Session};
+use authgear_core::session::{Field, Fields, Joined};
 use authgear_core::token::{LastHeader, UnverifiedToken, VerifiedToken};
 use authgear_core::Algorithm;
 use serde_json::json;
@@ -262,8 +262,8 @@ fn headers_of_any_bytes() {
             (&b"X-Authgear-Session-Valid"[..], &b"true"[..]),
             (b"X-Authgear-User-Id", &header),
         ];
-        if let Ok(Some(session)) = Session::from_resolver(headers) {
-            let id = session.get(Field::UserId).unwrap();
+        if let Ok(Some(fields)) = Fields::from_resolver(headers, &mut Joined::default()) {
+            let id = fields.get(Field::UserId).unwrap();
             assert!(!id.contains(|c: char| c < ' ' || c == '\x7f'));
         }
     }

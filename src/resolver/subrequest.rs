@@ -4,7 +4,7 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 use std::rc::Rc;
 
-use authgear_core::session::Session;
+use authgear_core::session::{Fields, Joined};
 use authgear_core::token::VerifiedToken;
 use nginx_sys::{
     ngx_http_post_subrequest_t, ngx_http_request_body_t, ngx_http_request_t, ngx_http_subrequest,
@@ -14,7 +14,7 @@ use nginx_sys::{
 
 use super::{give_up, keep_confirmation};
 use crate::conf::Project;
-use crate::context::{Context, Stage};
+use crate::context::{Context, Resolved, Stage};
 use crate::nginx::{borrowed_str, guard, header_parts, Failed, Request};
 use crate::verdicts::Digest;
 
@@ -34,7 +34,7 @@ struct Background {
 }
 
 /// What a subrequest brought: a session, a no, or why it is neither.
-pub type Answer = Result<Option<Rc<Session>>, String>;
+pub type Answer = Result<Option<Resolved>, String>;
 
 /// Sends the request's credentials to the resolver; the access handler is called again when it
 /// has answered.
@@ -169,7 +169,7 @@ unsafe extern "C" fn on_background_end(
         // SAFETY: the subrequest is live.
         let has_status = unsafe { (*subrequest.raw()).headers_out.status != 0 };
         if has_status && !core::mem::replace(&mut question.done, true) {
-            let answer = read(&subrequest);
+            let answer = read(&subrequest, |_| {});
             keep_confirmation(
                 &subrequest,
                 question.project,
@@ -189,25 +189,37 @@ pub fn answer(r: &Request, context: &Context) -> Option<Answer> {
     context.asked.set(None);
     // SAFETY: the subrequest lives in the pool of the live main request.
     let subrequest = unsafe { Request::from_raw(asked.subrequest.as_ptr()) };
-    let answer = read(&subrequest).and_then(|session| {
-        relay_cookies(r, &subrequest).map_err(|Failed| "no memory".to_string())?;
-        Ok(session)
-    });
-    Some(answer)
+    let mut has_cookies = false;
+    let answer = read(&subrequest, |name| has_cookies |= name == b"set-cookie");
+    Some(match answer {
+        Ok(session) if has_cookies => relay_cookies(r, &subrequest)
+            .map(|()| session)
+            .map_err(no_memory),
+        answer => answer,
+    })
 }
 
-/// Reads a subrequest's answer.
-fn read(subrequest: &Request) -> Answer {
+/// Reads a subrequest's answer; `each` is told the names of its headers.
+fn read(subrequest: &Request, mut each: impl FnMut(&[u8])) -> Answer {
     let ok = NGX_HTTP_OK as ngx_uint_t;
     let (status, headers) = subrequest.answered();
     match headers {
         Some((upstream_status, headers)) if status == ok && upstream_status == ok => {
-            Session::from_resolver(headers.map(header_parts)).map_err(|error| error.to_string())
+            let headers = headers.map(header_parts).inspect(|(name, _)| each(name));
+            let mut room = Joined::default();
+            let fields = Fields::from_resolver(headers, &mut room);
+            let fields = fields.map_err(|error| error.to_string())?;
+            let session = fields.map(|fields| Resolved::keep(subrequest.pool(), &fields));
+            session.transpose().map_err(no_memory)
         }
         _ => Err(format!(
             "the resolver answered with status {status}, not 200"
         )),
     }
+}
+
+fn no_memory(_: Failed) -> String {
+    "no memory".to_string()
 }
 
 /// Hands on what clears a dead session's cookie.

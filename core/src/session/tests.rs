@@ -1,17 +1,14 @@
 use super::*;
 
-fn of(payload: &str) -> Session {
+fn of(payload: &str) -> TokenSession {
     let mut texts = Texts::new(payload);
     let claims = Claimed::parse(&mut texts).unwrap();
     let texts = Texts::with(payload.into(), texts.into_more());
-    Session::of_claims(&claims, texts)
+    TokenSession::new(&claims, texts)
 }
 
-fn texts(session: &Session) -> Vec<Option<&str>> {
-    Field::ALL
-        .into_iter()
-        .map(|field| session.get(field))
-        .collect()
+fn texts<'a>(session: &Session<'a>) -> [Option<&'a str>; 8] {
+    Field::ALL.map(|field| session.get(field))
 }
 
 #[test]
@@ -38,7 +35,7 @@ fn fields_are_in_order_and_named_as_the_resolver_names_them() {
 
 #[test]
 fn a_users_token_reads_as_the_resolver_would_say() {
-    let session = of(
+    let token = of(
         r#"{"exp":1700001800.75,"sub":"user-1","client_id":"app","scope":"openid email","jti":"00ff",
             "auth_time":1699999999.9,"amr":["pwd","otp","mfa"],
             "https://authgear.com/claims/user/is_anonymous":false,
@@ -46,6 +43,7 @@ fn a_users_token_reads_as_the_resolver_would_say() {
             "https://authgear.com/claims/user/can_reauthenticate":true,
             "https://authgear.com/claims/user/roles":["admin","staff"]}"#,
     );
+    let session = token.session();
     assert_eq!(
         texts(&session),
         [
@@ -68,28 +66,30 @@ fn a_users_token_reads_as_the_resolver_would_say() {
 
 #[test]
 fn what_a_token_does_not_say_is_unknown() {
-    let session = of(
+    let token = of(
         r#"{"exp":0,"sub":"user-1","client_id":"","scope":"","jti":"","amr":[],
             "https://authgear.com/claims/user/roles":[""]}"#,
     );
+    let session = token.session();
     assert_eq!(texts(&session)[..2], [Some("true"), Some("user-1")]);
     assert_eq!(texts(&session)[2..], [None; 6]);
     assert_eq!(session.client_id(), None);
     assert_eq!(session.scope(), None);
     assert_eq!(session.token_id(), None);
     assert_eq!(session.token_exp(), Some("0"));
-    assert_eq!(of(r#"{"exp":1,"sub":"u"}"#).token_id(), None);
+    assert_eq!(of(r#"{"exp":1,"sub":"u"}"#).session().token_id(), None);
 }
 
 #[test]
 fn a_client_is_nobodys_user() {
-    let session = of(
+    let token = of(
         r#"{"exp":1,"sub":"client_id_app","client_id":"app","scope":"read","auth_time":1,"amr":["pwd"],
             "https://authgear.com/claims/user/is_anonymous":true,
             "https://authgear.com/claims/user/is_verified":true,
             "https://authgear.com/claims/user/can_reauthenticate":true,
             "https://authgear.com/claims/user/roles":["admin"]}"#,
     );
+    let session = token.session();
     assert_eq!(session.get(Field::SessionValid), Some("true"));
     assert_eq!(texts(&session)[1..], [None; 7]);
     assert_eq!(session.token_type(), Some("client"));
@@ -106,7 +106,8 @@ fn times_are_whole_seconds() {
         ("1e9", "1000000000"),
         ("9007199254740992", "9007199254740992"),
     ] {
-        let session = of(&format!(r#"{{"sub":"u","exp":{time},"auth_time":{time}}}"#));
+        let token = of(&format!(r#"{{"sub":"u","exp":{time},"auth_time":{time}}}"#));
+        let session = token.session();
         assert_eq!(session.token_exp(), Some(text));
         assert_eq!(session.get(Field::SessionAuthenticatedAt), Some(text));
     }
@@ -114,12 +115,16 @@ fn times_are_whole_seconds() {
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
-fn resolved(headers: Headers) -> Result<Option<Rc<Session>>, ResolverError> {
-    Session::from_resolver(
-        headers
-            .iter()
-            .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
-    )
+fn resolved(headers: Headers) -> Result<Option<Session<'static>>, ResolverError> {
+    let headers = headers.iter();
+    read(headers.map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+        .map(|fields| fields.map(Session::resolved))
+}
+
+fn read<'h>(
+    headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>,
+) -> Result<Option<Fields<'static>>, ResolverError> {
+    Fields::from_resolver(headers, Box::leak(Box::default()))
 }
 
 const VALID: (&str, &str) = ("X-Authgear-Session-Valid", "true");
@@ -213,7 +218,7 @@ fn neither_yes_nor_no() {
         (&b"X-Authgear-Session-Valid"[..], &b"true"[..]),
         (b"X-Authgear-User-Id", b"\xe9"),
     ];
-    assert_eq!(Session::from_resolver(latin), Err(NotText(Field::UserId)));
+    assert_eq!(read(latin), Err(NotText(Field::UserId)));
     // "é" in two halves.
     let halves = [
         (&b"X-Authgear-Session-Valid"[..], &b"true"[..]),
@@ -221,10 +226,7 @@ fn neither_yes_nor_no() {
         (b"X-Authgear-User-Roles", b"\xc3"),
         (b"X-Authgear-Session-Amr", b"\xa9"),
     ];
-    assert_eq!(
-        Session::from_resolver(halves),
-        Err(NotText(Field::UserRoles))
-    );
+    assert_eq!(read(halves), Err(NotText(Field::UserRoles)));
 }
 
 #[test]

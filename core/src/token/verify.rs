@@ -9,7 +9,7 @@ use crate::algorithm::{Algorithm, AlgorithmSet};
 use crate::json::{self, Value};
 use crate::keys::{KeyId, KeySet};
 use crate::reason::Reason;
-use crate::session::Session;
+use crate::session::{Session, TokenSession};
 use crate::span::{Span, Texts};
 
 /// A token whose signature was checked and whose claims have the right types.
@@ -19,7 +19,7 @@ use crate::span::{Span, Texts};
 #[derive(Debug)]
 pub struct VerifiedToken {
     /// Holds every text of the token.
-    session: Session,
+    session: TokenSession,
     claims: Claimed,
     /// The payload as compact JSON, unless it is that already; made when first asked for.
     compact: OnceLock<Box<str>>,
@@ -88,7 +88,7 @@ pub fn verify(
     let more = texts.into_more();
     let texts = Texts::with(payload.into_boxed_str(), more);
     Ok(Rc::new(VerifiedToken {
-        session: Session::of_claims(&claims, texts),
+        session: TokenSession::new(&claims, texts),
         claims,
         compact: OnceLock::new(),
         mark: OnceLock::new(),
@@ -104,8 +104,8 @@ impl VerifiedToken {
     }
 
     /// What the token says of the caller, rendered as the resolver would.
-    pub fn session(&self) -> &Session {
-        &self.session
+    pub fn session(&self) -> Session<'_> {
+        self.session.session()
     }
 
     /// What the signature was checked with; [`SignedBy::is_backed_by`] says whether it still counts.
