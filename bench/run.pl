@@ -19,6 +19,8 @@ my $seen = 10_000;
 my $sessions = 1_000;
 # Requests of one stretch.
 my $stretch = 5_000;
+# Of a row and its rival in a round: they are so close that it takes many to tell them apart.
+my $turns = 6;
 # Else a token would be sent twice.
 die "UNSEEN must be a multiple of $stretch\n" if $unseen % $stretch;
 my @rows = rows($ENV{ROWS});
@@ -53,6 +55,7 @@ for my $round (1 .. $rounds) {
         print STDERR "\r\e[Kround $round of $rounds: $row->{name}" if -t STDERR;
         my $result = $measured{ $row->{name} } //= {};
         my %found = measure($row);
+        $found{beside} = beside($row) if $row->{rival};
         push @{ $result->{$_} }, @{ $found{$_} } for keys %found;
     }
 }
@@ -114,6 +117,22 @@ sub measure {
     check_user($url, $lines->[0]) if $row->{auth};
     check_source("http://$server->{listen}/source", $lines->[0], $row->{source}) if $row->{source};
     return (base => \@base, over => \@over, resolver => [$resolver]);
+}
+
+# A round of a row and of its rival by turns: what the row takes more, in microseconds per request.
+sub beside {
+    my ($row) = @_;
+    my @over;
+    for my $turn (1 .. $turns) {
+        my %cost;
+        for my $one ($turn % 2 ? ($row, $row->{rival}) : ($row->{rival}, $row)) {
+            my $lines = $lines{ $one->{send} };
+            my $url = "http://$server{rows}{listen}$one->{path}";
+            $cost{ $one->{name} } = stretch($server{rows}, $url, [@$lines[map { $_ % @$lines } 1 .. $stretch]]);
+        }
+        push @over, $cost{ $row->{name} } - $cost{ $row->{rival}{name} };
+    }
+    return \@over;
 }
 
 # CPU time of the server's worker per request, one for each line.

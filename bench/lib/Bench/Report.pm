@@ -26,7 +26,7 @@ sub report {
     my @bare = map { @{ $measured->{ $_->{name} }{base} } } @others;
     push @table, [$bare->{name}, number(median(@bare)), spread(@bare), ('') x 6];
     for my $row (@others) {
-        my ($base, $over, $resolver) = @{ $measured->{ $row->{name} } }{qw(base over resolver)};
+        my ($base, $over, $resolver, $beside) = @{ $measured->{ $row->{name} } }{qw(base over resolver beside)};
         my $cost = $cost{ $row->{name} };
         push @table, [
             $row->{name},
@@ -37,7 +37,8 @@ sub report {
             map({ ratio($cost, $cost{"auth_request, $_"}) } 'keep-alive', 'proxy_cache hit'),
             ($row->{asks} // 1) ? number(median(@$resolver)) : '',
             join('; ', map({ bound($_, $cost, \%known) } @{ $row->{bound} || [] }),
-                $row->{floor} ? beside_floor($over, \@floor) : ()),
+                $row->{floor} ? beside_floor($over, \@floor) : (),
+                $row->{rival} ? beside_rival($row->{rival}{name}, $beside) : ()),
         ];
     }
     push @table, ['RS256 in aws-lc, parsed key kept', number($floor), spread(@floor), ('') x 6] if @floor;
@@ -82,6 +83,13 @@ sub beside_floor {
     my @ratios = map { $over->[$_] / $floor->[$_] } 0 .. $#$floor;
     my ($low, $ratio, $high) = map { sprintf '%.2f', quantile($_, @ratios) } 1 / 4, 1 / 2, 3 / 4;
     return "1.25 × aws-lc: $ratio ($low to $high), " . verdict($ratio <= 1.25);
+}
+
+# What the row takes more than its rival, by turns.
+sub beside_rival {
+    my ($name, $beside) = @_;
+    my ($low, $over, $high) = map { sprintf '%+.2f µs', quantile($_, @$beside) } 1 / 4, 1 / 2, 3 / 4;
+    return "$name: $over ($low to $high), " . verdict(median(@$beside) <= 0);
 }
 
 sub verdict { return $_[0] ? 'met' : 'NOT MET' }

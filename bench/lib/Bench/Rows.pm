@@ -22,6 +22,7 @@ sub microseconds {
 # send       `seen` tokens in rotation, `one` of them, `unseen` ones, or `sessions`
 # asks       questions to the resolver per request
 # auth       whether the backend is told the user
+# rival      another row, which this one may cost as much as: sent the same, by turns with this one
 # floor      whether the crypto alone is measured beside it; the row may take 1.25 times that
 # every      in how many rounds it is measured once, if not in each
 # seconds    how long it is sent requests, if the number of them does not say
@@ -60,7 +61,7 @@ my @rows = (
     },
     {
         name => 'cookie, subrequest', path => '/cookie', send => 'sessions', asks => 1, auth => 1,
-        bound => [['auth_request, keep-alive, cookie', sub { $_[0]{'auth_request, keep-alive, cookie'} }]],
+        rival => 'auth_request, keep-alive, cookie',
     },
 
     { name => 'auth_request', path => '/documented', send => 'seen', asks => 1, auth => 1 },
@@ -74,6 +75,8 @@ my @rows = (
 sub rows {
     my ($only) = @_;
     my ($bare, @others) = @rows;
+    my %named = map { $_->{name} => $_ } @rows;
+    @others = map { $_->{rival} ? { %$_, rival => $named{ $_->{rival} } } : $_ } @others;
     @others = grep { $_->{name} =~ /$only/ } @others if defined $only;
     die "no row matches ROWS\n" if !@others;
     return ($bare, @others);
