@@ -26,8 +26,10 @@ use crate::{resolver, upstream, worker};
 pub fn prepare(r: &Request) -> ngx_int_t {
     let declined = NGX_DECLINED as ngx_int_t;
     if r.location().gate().is_none() {
-        if let Some(context) = Context::find(r).filter(|_| r.is_main()) {
-            context.restart();
+        if r.is_main() {
+            if let Some(context) = Context::find(r) {
+                context.restart();
+            }
         }
         return declined;
     }
@@ -228,8 +230,12 @@ fn sessions(r: &Request, project: &Project) -> Result<(), Reason> {
     let Ok(tenant) = project.tenant(r) else {
         return Ok(());
     };
-    let audience = r.location().audience().unwrap_or(&tenant.audience);
-    judge_session(&project.rules, [&tenant.origin, &tenant.issuer], audience)
+    let judge =
+        |audience| judge_session(&project.rules, [&tenant.origin, &tenant.issuer], audience);
+    match r.location().audience() {
+        Some(audience) => judge(audience),
+        None => *tenant.sessions.get_or_init(|| judge(&tenant.audience)),
+    }
 }
 
 /// Turns what is known into what nginx does.

@@ -61,7 +61,7 @@ pub struct Resolved {
 impl Resolved {
     /// Copies what the resolver said into a pool, which must be the one of a live request.
     pub fn keep(pool: Pool, fields: &Fields<'_>) -> Result<Self, Failed> {
-        let text = pool.copy(fields.text().as_bytes())?;
+        let text = pool.copy(fields.text())?;
         let ends = *fields.ends();
         Ok(Self { text, ends })
     }
@@ -73,9 +73,8 @@ impl Resolved {
 
     /// As anybody reads it.
     pub fn session(&self) -> Session<'_> {
-        // SAFETY: the text was copied from a `str`, and the pool outlives the context and every
-        // callback, where alone these are kept.
-        let text = unsafe { core::str::from_utf8_unchecked(bytes(&self.text)) };
+        // SAFETY: the pool outlives the context and every callback, where alone these are kept.
+        let text = unsafe { bytes(&self.text) };
         Session::resolved(Fields::new(text, self.ends))
     }
 }

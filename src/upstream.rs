@@ -35,7 +35,7 @@ pub fn hand_over(r: &Request, outcome: &Outcome) -> Result<(), Failed> {
     match outcome {
         Outcome::Verified(token, _) => {
             let session = token.session();
-            let text = r.pool().copy(session.fields().text().as_bytes())?;
+            let text = r.pool().copy(session.fields().text())?;
             r.add_request_headers(&HEADERS, text, session.fields().ends())
         }
         Outcome::Resolved(session, _) => {

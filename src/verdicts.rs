@@ -356,7 +356,7 @@ impl Slot {
 
     /// Writes a session's fields, if there is room for them.
     fn write(&mut self, fields: &Fields<'_>) -> bool {
-        let text = fields.text().as_bytes();
+        let text = fields.text();
         let Some(texts) = self.texts.get_mut(..text.len()) else {
             return false;
         };
@@ -367,8 +367,7 @@ impl Slot {
     }
 
     fn read(&self) -> Option<Fields<'_>> {
-        let texts = self.texts.get(..self.ends[self.ends.len() - 1] as usize)?;
-        let text = core::str::from_utf8(texts).ok()?;
+        let text = self.texts.get(..self.ends[self.ends.len() - 1] as usize)?;
         let fields = Fields::new(text, self.ends.map(u32::from));
         fields.get(Field::UserId).map(|_| fields)
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::span::{Span, Texts};
-use crate::text::{all, is_control, trim_blanks};
+use crate::text::{all, is_control, is_printable_ascii, trim_blanks};
 use crate::token::Claimed;
 
 pub use crate::text::Joined;
@@ -76,8 +76,8 @@ impl Field {
         }
     }
 
-    /// The field of a header's name. Its length tells nearly all of them apart, and is known in each
-    /// comparison.
+    /// The field of a header's name. Its length tells all but two of them apart, and is known in
+    /// each comparison.
     fn of_header(name: &[u8]) -> Option<Field> {
         let is = |field: Field| {
             let wanted = field.lowcase_header().as_bytes();
@@ -88,7 +88,8 @@ impl Field {
             18 => is(Field::UserId),
             21 => is(Field::UserRoles),
             22 => is(Field::SessionAmr),
-            24 => is(Field::SessionValid).or_else(|| is(Field::UserVerified)),
+            24 if name[11].eq_ignore_ascii_case(&b'u') => is(Field::UserVerified),
+            24 => is(Field::SessionValid),
             25 => is(Field::UserAnonymous),
             34 => is(Field::UserCanReauthenticate),
             35 => is(Field::SessionAuthenticatedAt),
@@ -116,22 +117,22 @@ pub fn stripped_header(name: &[u8]) -> bool {
         })
 }
 
-/// The resolver's eight values of a caller, one behind the other in the order of [`Field::ALL`]. No
-/// value holds a control character.
+/// The resolver's eight values of a caller, one behind the other in the order of [`Field::ALL`]. Each
+/// is UTF-8 without control characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fields<'a> {
-    text: &'a str,
+    text: &'a [u8],
     ends: [u32; 8],
 }
 
 impl<'a> Fields<'a> {
     /// What [`Fields::text`] and [`Fields::ends`] said.
-    pub fn new(text: &'a str, ends: [u32; 8]) -> Self {
+    pub fn new(text: &'a [u8], ends: [u32; 8]) -> Self {
         Fields { text, ends }
     }
 
     /// All values one behind the other; one that is unknown is empty.
-    pub fn text(&self) -> &'a str {
+    pub fn text(&self) -> &'a [u8] {
         self.text
     }
 
@@ -148,7 +149,8 @@ impl<'a> Fields<'a> {
             index => self.ends[index - 1],
         };
         let place = start as usize..self.ends[field.index()] as usize;
-        self.text.get(place).filter(|text| !text.is_empty())
+        let text = self.text.get(place).filter(|text| !text.is_empty())?;
+        std::str::from_utf8(text).ok()
     }
 
     /// Reads the headers of the resolver's answer, whose status was 200, into `room`, whatever that
@@ -180,30 +182,26 @@ impl<'a> Fields<'a> {
             Some(_) => return Err(ResolverError::NeitherYesNorNo),
         }
         room.clear();
-        let mut end = 0;
-        let ends = values.map(|value| {
-            let value = value.unwrap_or_default();
-            room.push(value);
-            end += value.len() as u32;
-            end
-        });
-        // Read in one go. Two halves of a character are none, though side by side they seem to be.
-        let text = plain_text(room.bytes()).filter(|text| {
-            let mut ends = ends.iter().map(|end| *end as usize);
-            ends.all(|end| text.is_char_boundary(end))
-        });
-        let Some(text) = text else {
-            let mut fields = Field::ALL.into_iter();
-            let bad = fields.find(|field| {
-                let value = values[field.index()];
-                value.is_some_and(|value| plain_text(value).is_none())
-            });
-            return Err(ResolverError::NotText(bad.unwrap_or(Field::SessionValid)));
-        };
-        let fields = Fields { text, ends };
-        match fields.get(Field::UserId) {
-            Some(_) => Ok(Some(fields)),
-            None => Err(ResolverError::NoUserId),
+        let (mut ends, mut end) = ([0; 8], 0);
+        for (value, place) in values.iter().zip(&mut ends) {
+            if let Some(value) = value {
+                room.push(value);
+                end += value.len() as u32;
+            }
+            *place = end;
+        }
+        let text = room.bytes();
+        // Mostly read in one go. Two halves of a character are none, though side by side they seem
+        // to be.
+        if !all(text, is_printable_ascii) {
+            let is_bad = |field: &Field| values[field.index()].is_some_and(|value| !is_text(value));
+            if let Some(field) = Field::ALL.into_iter().find(is_bad) {
+                return Err(ResolverError::NotText(field));
+            }
+        }
+        match values[Field::UserId.index()] {
+            None | Some([]) => Err(ResolverError::NoUserId),
+            Some(_) => Ok(Some(Fields { text, ends })),
         }
     }
 }
@@ -324,7 +322,7 @@ impl TokenSession {
     pub(crate) fn session(&self) -> Session<'_> {
         let text = self.texts.more().get(self.start as usize..);
         Session {
-            fields: Fields::new(text.unwrap_or_default(), self.ends),
+            fields: Fields::new(text.unwrap_or_default().as_bytes(), self.ends),
             token: Some(self),
         }
     }
@@ -354,9 +352,8 @@ pub enum ResolverError {
 }
 
 /// UTF-8 without control characters.
-fn plain_text(text: &[u8]) -> Option<&str> {
-    let is_printable = all(text, |b| !is_control(b));
-    std::str::from_utf8(text).ok().filter(|_| is_printable)
+fn is_text(text: &[u8]) -> bool {
+    all(text, |b| !is_control(b)) && std::str::from_utf8(text).is_ok()
 }
 
 impl fmt::Display for Field {

@@ -103,6 +103,11 @@ pub(crate) fn is_control(byte: u8) -> bool {
     (byte < 0x20) | (byte == 0x7f)
 }
 
+/// Whether a byte is a letter, a digit, a mark or the space of ASCII.
+pub(crate) fn is_printable_ascii(byte: u8) -> bool {
+    byte.wrapping_sub(b' ') <= b'~' - b' '
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

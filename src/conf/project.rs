@@ -1,6 +1,6 @@
 //! The block `authgear_project`.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use authgear_core::keys::freshness::Timing;
 use authgear_core::keys::{KeySet, Origin, Url};
 use authgear_core::policy::Rules;
 use authgear_core::recheck::Recheck;
-use authgear_core::AlgorithmSet;
+use authgear_core::{AlgorithmSet, Reason};
 
 use lru::LruCache;
 
@@ -89,6 +89,8 @@ pub struct Tenant {
     pub audience: Vec<Box<str>>,
     /// Where the keys come from.
     pub keys: Keys,
+    /// Whether its sessions are let in where no other audience is asked for; judged once.
+    pub sessions: OnceCell<Result<(), Reason>>,
 }
 
 /// Where keys come from.
@@ -230,6 +232,7 @@ impl Template {
             origin,
             issuer,
             keys,
+            sessions: OnceCell::new(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use memchr::memchr;
 use smallvec::SmallVec;
 
-use crate::text::{all, trim_blanks};
+use crate::text::{all, is_printable_ascii, trim_blanks};
 
 /// The names of Authgear's cookies in one project, in the order in which they are looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,8 +138,7 @@ fn unquote(value: &[u8]) -> &[u8] {
 }
 
 fn is_cookie_char(byte: u8) -> bool {
-    let is_ascii = byte.wrapping_sub(0x20) < 0x5f;
-    is_ascii & (byte != b'"') & (byte != b';') & (byte != b'\\')
+    is_printable_ascii(byte) & (byte != b'"') & (byte != b';') & (byte != b'\\')
 }
 
 #[cfg(test)]
