@@ -172,6 +172,33 @@ fn the_resolvers_yes() {
 }
 
 #[test]
+fn every_name_is_known_in_any_case_and_no_other_of_its_length() {
+    for field in Field::ALL {
+        for name in [
+            field.header().to_string(),
+            field.header().to_ascii_lowercase(),
+            field.header().to_ascii_uppercase(),
+        ] {
+            assert_eq!(Field::of_header(name.as_bytes()), Some(field), "{name}");
+            for place in 0..name.len() {
+                let mut other = name.clone().into_bytes();
+                other[place] = b'*';
+                assert_eq!(Field::of_header(&other), None, "{name}, {place}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_resolver_may_say_any_text() {
+    let roles = "r\u{f4}le,\u{7ba1}\u{7406}\u{54e1}";
+    let session = resolved(&[VALID, USER, ("X-Authgear-User-Roles", roles)]);
+    let session = session.unwrap().unwrap();
+    assert_eq!(session.get(Field::UserRoles), Some(roles));
+    assert_eq!(session.get(Field::UserId), Some("user-1"));
+}
+
+#[test]
 fn the_resolvers_no() {
     let no = ("X-Authgear-Session-Valid", "false");
     for headers in [&[] as Headers, &[no], &[no, USER], &[USER]] {
