@@ -265,7 +265,7 @@ impl<'a> Session<'a> {
 }
 
 /// What a token says of the caller, with all texts of the token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TokenSession {
     texts: Texts,
     /// Where behind the payload the fields begin.

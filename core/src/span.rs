@@ -39,7 +39,7 @@ impl Span {
 }
 
 /// A payload, and the texts behind it; only borrowed while it is still read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Texts<P = Box<str>> {
     payload: P,
     more: Text,
@@ -135,7 +135,7 @@ impl Texts {
 }
 
 /// A text that grows. While it is short it lies where its owner lies, and takes no memory of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Text {
     /// Has room for what Authgear says of a user.
     Short(ArrayString<200>),

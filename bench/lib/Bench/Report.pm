@@ -88,8 +88,8 @@ sub beside_floor {
 # What the row takes more than its rival, by turns.
 sub beside_rival {
     my ($name, $beside) = @_;
-    my ($low, $over, $high) = map { sprintf '%+.2f µs', quantile($_, @$beside) } 1 / 4, 1 / 2, 3 / 4;
-    return "$name: $over ($low to $high), " . verdict(median(@$beside) <= 0);
+    my ($low, $over, $high) = map { quantile($_, @$beside) } 1 / 4, 1 / 2, 3 / 4;
+    return sprintf '%s: %+.2f µs (%+.2f to %+.2f), %s', $name, $over, $low, $high, verdict($over <= 0);
 }
 
 sub verdict { return $_[0] ? 'met' : 'NOT MET' }

@@ -190,6 +190,18 @@ fn every_name_is_known_in_any_case_and_no_other_of_its_length() {
 }
 
 #[test]
+fn what_the_room_held_before_does_not_matter() {
+    let mut room = Joined::default();
+    for roles in ["r".repeat(600), "admin".to_string(), "r".repeat(600)] {
+        let headers = [VALID, USER, ("X-Authgear-User-Roles", &roles)];
+        let headers = headers.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let fields = Fields::from_resolver(headers, &mut room).unwrap().unwrap();
+        assert_eq!(fields.text(), ["trueuser-1", &*roles].concat().as_bytes());
+        assert_eq!(fields.get(Field::UserRoles), Some(&*roles));
+    }
+}
+
+#[test]
 fn the_resolver_may_say_any_text() {
     let roles = "r\u{f4}le,\u{7ba1}\u{7406}\u{54e1}";
     let session = resolved(&[VALID, USER, ("X-Authgear-User-Roles", roles)]);
