@@ -1,17 +1,30 @@
-//! Tells the compiler which nginx this is, and the linker what a module is.
+//! Tells the compiler which nginx this is and the linker what a module is, and has the C compiler
+//! say where nginx's structures keep their fields.
 //!
 //! nginx-sys hands what it found to the build scripts of its direct dependents
 //! in `DEP_NGINX_…`.
 
 use std::env;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// Versions of nginx whose structures or functions differ for the module:
 /// `cfg(nginx_1_23)` is set for 1.23.0 and everything newer.
 const VERSIONS: &[(&str, u32)] = &[("nginx_1_23", 1_023_000)];
 
+/// The bit fields, as functions.
+const FIELDS: &str = "src/nginx/fields.c";
+/// The other fields that are used.
+const LAYOUT: &str = "src/nginx/layout.txt";
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed={FIELDS}");
+    println!("cargo::rerun-if-changed={LAYOUT}");
     nginx_cfgs();
+    compiler().file(FIELDS).compile("authgear_fields");
+    check_layout();
 
     // nginx closes a module when a configuration goes away, and a thread of it
     // may still run then: the code has to stay.
@@ -38,13 +51,136 @@ fn nginx_cfgs() {
         println!("cargo::rustc-cfg=ngx_os=\"{os}\"");
     }
 
-    let version = variable("DEP_NGINX_VERSION_NUMBER").and_then(|text| text.parse::<u32>().ok());
     for (name, since) in VERSIONS {
         println!("cargo::rustc-check-cfg=cfg({name})");
-        if version.is_some_and(|version| version >= *since) {
+        if nginx_version() >= *since {
             println!("cargo::rustc-cfg={name}");
         }
     }
+}
+
+/// nginx's version as in its header: 1023000 is 1.23.0.
+fn nginx_version() -> u32 {
+    let version = variable("DEP_NGINX_VERSION_NUMBER").expect("nginx-sys tells nginx's version");
+    version.parse().expect("nginx's version is a number")
+}
+
+/// A C compiler for the target, with the headers and definitions that the bindings were made with.
+fn compiler() -> cc::Build {
+    let mut compiler = cc::Build::new();
+    let include = variable("DEP_NGINX_INCLUDE").expect("nginx-sys tells nginx's headers");
+    compiler.includes(env::split_paths(&include));
+    for definition in variable("DEP_NGINX_CFLAGS").unwrap_or_default().split(' ') {
+        if definition.starts_with("-D") {
+            compiler.flag(definition);
+        }
+    }
+    // nginx's headers leave parameters unused. Debian's definitions ask for optimised code.
+    compiler
+        .flag_if_supported("-Wno-unused-parameter")
+        .flag("-fvisibility=hidden")
+        .opt_level(2);
+    if variable("CARGO_CFG_SANITIZE").is_some_and(|list| list.contains("address")) {
+        compiler.flag("-fsanitize=address");
+    }
+    if let Some(build) = variable("DEP_NGINX_BUILD_DIR") {
+        let configured = Path::new(&build).join("ngx_auto_config.h");
+        println!("cargo::rerun-if-changed={}", configured.display());
+    }
+    compiler
+}
+
+/// Writes assertions that Rust and C agree about every field of [`LAYOUT`]: they fail when the
+/// module is compiled.
+fn check_layout() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let layout = fs::read_to_string(LAYOUT).expect("the list of fields can be read");
+    let mut places = Vec::new();
+    for line in layout.lines().filter(|line| !line.starts_with('#')) {
+        let Some((structure, fields)) = line.split_once(':') else {
+            continue;
+        };
+        places.push((structure, None));
+        for field in fields.split_whitespace() {
+            let (field, since) = field.split_once(">=").unwrap_or((field, "0"));
+            if nginx_version() >= version_number(since) {
+                places.push((structure, Some(field)));
+            }
+        }
+    }
+
+    let constants = constants(&out, &places);
+    assert_eq!(constants.len(), places.len(), "one constant for each place");
+    let mut assertions = String::new();
+    for ((structure, field), expected) in places.iter().zip(constants) {
+        // bindgen renames what is a word of Rust's own.
+        let (expression, what) = match field {
+            Some("type") => ("offset_of!(nginx_sys::{}, type_)".to_string(), "type"),
+            Some(field) => (format!("offset_of!(nginx_sys::{{}}, {field})"), *field),
+            None => ("size_of::<nginx_sys::{}>()".to_string(), "its size"),
+        };
+        let expression = expression.replace("{}", structure);
+        writeln!(
+            assertions,
+            "const _: () = assert!(core::mem::{expression} == {expected}, \
+             \"{structure}, {what}: the bindings differ from the C compiler's {expected}\");"
+        )
+        .expect("a string takes all");
+    }
+    fs::write(out.join("layout.rs"), assertions).expect("OUT_DIR can be written");
+}
+
+/// `1.23.0` as nginx's header counts.
+fn version_number(text: &str) -> u32 {
+    text.split('.')
+        .chain(["0", "0"])
+        .take(3)
+        .fold(0, |number, part| {
+            number * 1000 + part.parse::<u32>().expect("a version is made of numbers")
+        })
+}
+
+/// The offsets of the fields, and the sizes of the structures, as the C compiler says. It writes
+/// them into its assembly, so that nothing has to be run and a cross compiler will do.
+fn constants(out: &Path, places: &[(&str, Option<&str>)]) -> Vec<usize> {
+    const MARK: &str = "authgear-constant";
+    let mut source = String::from(
+        "#include <ngx_config.h>\n#include <ngx_core.h>\n#include <ngx_event.h>\n\
+         #include <ngx_http.h>\n\
+         void authgear_layout(void);\nvoid authgear_layout(void)\n{\n",
+    );
+    for (structure, field) in places {
+        let value = match field {
+            Some(field) => format!("offsetof({structure}, {field})"),
+            None => format!("sizeof({structure})"),
+        };
+        writeln!(
+            source,
+            "    __asm__ volatile(\"\\n.ascii \\\"{MARK} %c0\\\"\" : : \"i\" ({value}));"
+        )
+        .expect("a string takes all");
+    }
+    source.push_str("}\n");
+    let (file, assembly) = (out.join("layout.c"), out.join("layout.s"));
+    fs::write(&file, source).expect("OUT_DIR can be written");
+
+    let mut command = compiler().get_compiler().to_command();
+    // Link-time optimisation would leave no assembly.
+    command
+        .arg("-fno-lto")
+        .arg("-S")
+        .arg(&file)
+        .arg("-o")
+        .arg(&assembly);
+    let status = command.status().expect("the C compiler can be run");
+    assert!(status.success(), "{command:?} failed");
+    let assembly = fs::read_to_string(&assembly).expect("the C compiler wrote its assembly");
+    assembly
+        .lines()
+        .filter_map(|line| line.split_once(MARK))
+        .map(|(_, value)| value.trim_matches(['"', ' ']))
+        .map(|value| value.parse().expect("a constant is a number"))
+        .collect()
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -219,7 +219,7 @@ impl Context {
             let slot = (*main.raw()).ctx.add(index);
             if (*slot).is_null() {
                 // An internal redirect clears the slots, but not the pool.
-                if (*main.raw()).internal() == 0 && (*main.raw()).filter_finalize() == 0 {
+                if !main.is_internal() && !main.is_filter_finalized() {
                     return None;
                 }
                 let kept = main.pool().kept::<Context>(drop_context)?;

@@ -16,6 +16,7 @@ use nginx_sys::{
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf};
 
 mod conf;
+pub mod fields;
 
 pub use conf::{ComplexValue, Conf, LocationAt, Place, CONF_ERROR};
 

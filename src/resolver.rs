@@ -151,8 +151,7 @@ pub fn confirm(
         if is_failing {
             // In HTTP/1.1 nginx takes the connection's next request when the subrequest has
             // ended: the client is told to send it on another connection.
-            // SAFETY: the request is live, and nginx sets the flag before the phases run.
-            unsafe { (*r.raw()).set_keepalive(0) };
+            r.close_connection();
         }
     }
     step

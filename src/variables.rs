@@ -12,6 +12,7 @@ use nginx_sys::{
 use crate::access;
 use crate::conf::Mistake;
 use crate::context::{Claim, Context, Outcome};
+use crate::nginx::fields;
 use crate::nginx::{borrowed_str, bytes, guard, Conf, Failed, Request};
 use crate::policy;
 
@@ -168,11 +169,11 @@ unsafe extern "C" fn get_claim_at(
 /// changes when the request passes the access phase, there or after an internal redirect.
 fn show(v: &mut ngx_variable_value_t, text: Option<ngx_str_t>) -> ngx_int_t {
     let text = text.unwrap_or(ngx_str_t::empty());
-    v.set_len(text.len as u32);
-    v.set_valid(0);
-    v.set_no_cacheable(1);
-    v.set_not_found(0);
-    v.set_escape(0);
+    fields::value::set_len(v, text.len);
+    fields::value::set_valid(v, false);
+    fields::value::set_no_cacheable(v, true);
+    fields::value::set_not_found(v, false);
+    fields::value::set_escape(v, false);
     v.data = text.data;
     NGX_OK as ngx_int_t
 }

@@ -10,18 +10,18 @@ use authgear_core::keys::freshness::Need;
 use authgear_core::token::{LastHeader, SignedBy, TokenCache, UnverifiedToken};
 use authgear_core::{AlgorithmSet, Reason};
 use nginx_sys::{
-    ngx_add_timer, ngx_connection_t, ngx_current_msec, ngx_cycle_t, ngx_event_t,
-    ngx_handle_read_event, ngx_http_block_reading, ngx_http_core_run_phases,
-    ngx_http_finalize_request, ngx_http_request_empty_handler, ngx_http_request_t,
-    ngx_http_test_reading, ngx_int_t, ngx_post_event, ngx_posted_events, ngx_process, NGX_AGAIN,
-    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_OK, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    ngx_connection_t, ngx_current_msec, ngx_cycle_t, ngx_event_t, ngx_handle_read_event,
+    ngx_http_block_reading, ngx_http_core_run_phases, ngx_http_finalize_request,
+    ngx_http_request_empty_handler, ngx_http_request_t, ngx_http_test_reading, ngx_int_t,
+    ngx_posted_events, ngx_process, NGX_AGAIN, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_OK,
+    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 use ngx::http::HttpModuleMainConf;
 
 use crate::conf::{Keys, MainConf, Remote};
 use crate::context::{Context, Stage};
 use crate::keystore::{Id, KeyStore, SharedZone};
-use crate::nginx::{guard, Request};
+use crate::nginx::{fields, guard, Request};
 use crate::refresh::{self, Answer};
 use crate::verdicts::{Digest, Table};
 
@@ -340,8 +340,8 @@ impl Worker {
         // newest configuration.
         unsafe {
             (*event.as_ptr()).log = (*nginx_sys::ngx_cycle).log;
-            if (*event.as_ptr()).timer_set() == 0 {
-                ngx_add_timer(event.as_ptr(), POLL);
+            if !fields::event::timer_set(event.as_ref()) {
+                fields::add_timer(event.as_ptr(), POLL);
             }
         }
     }
@@ -396,7 +396,7 @@ unsafe fn wake(request: NonNull<ngx_http_request_t>) {
             context.stage.set(Stage::New);
         }
         (*request.as_ptr()).write_event_handler = Some(resume);
-        ngx_post_event(
+        fields::post_event(
             (*(*request.as_ptr()).connection).write,
             ptr::addr_of_mut!(ngx_posted_events),
         );

@@ -17,6 +17,7 @@ use nginx_sys::{
 };
 
 use crate::conf::ZoneConf;
+use crate::nginx::fields::slab_pool;
 use crate::nginx::guard;
 use crate::tally::Tallies;
 use crate::verdicts::{Digest, Table};
@@ -111,7 +112,7 @@ pub unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, old: *mut c_void) 
             (*header).magic = MAGIC;
             (*pool).data = header.cast();
             // A full zone is no error: the least recently used entry makes room.
-            (*pool).set_log_nomem(0);
+            slab_pool::set_log_nomem(&mut *pool, false);
             (*zone).data = header.cast();
             place_verdicts(zone, keeps_verdicts)
         }

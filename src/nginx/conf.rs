@@ -18,6 +18,7 @@ use nginx_sys::{
 };
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, NgxHttpCoreModule};
 
+use super::fields::location;
 use super::{bytes, Failed, Pool, Request};
 
 /// nginx's configuration context while a directive is read.
@@ -126,7 +127,7 @@ impl Conf {
             let core = ptr::addr_of!(nginx_sys::ngx_http_core_module);
             let conf = (*levels).loc_conf.add((*core).ctx_index);
             let core = &*(*conf).cast::<ngx_http_core_loc_conf_t>();
-            let is_named_place = core.name.len > 0 && core.noname() == 0;
+            let is_named_place = core.name.len > 0 && !location::noname(core);
             let rewrites = self
                 .http_module(c"ngx_http_rewrite_module")
                 .and_then(|module| {
@@ -136,7 +137,7 @@ impl Conf {
             LocationAt {
                 name: is_named_place
                     .then(|| String::from_utf8_lossy(bytes(&core.name)).into_owned()),
-                is_leaf: (is_named_place || core.noname() == 1) && core.locations.is_null(),
+                is_leaf: (is_named_place || location::noname(core)) && core.locations.is_null(),
                 is_internal: core.internal == 1,
                 rewrites,
             }

@@ -129,7 +129,7 @@ fn send(
         // The client's body is not for the resolver, and must not be read or closed by its
         // upstream.
         (*subrequest.as_ptr()).request_body = body.as_ptr();
-        (*subrequest.as_ptr()).set_header_only(1);
+        Request::from_raw(subrequest.as_ptr()).send_headers_alone();
         Ok(subrequest)
     }
 }

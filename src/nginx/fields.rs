@@ -1,0 +1,143 @@
+//! Bit fields of nginx's structures, and nginx's inline functions that use some.
+//!
+//! `fields.c` holds the functions, so it is the C compiler that decides where a bit is; it also says
+//! why. Other fields are plain members, whose places the build compares (`layout.txt`).
+
+use nginx_sys::{
+    ngx_connection_t, ngx_event_t, ngx_http_core_loc_conf_t, ngx_http_request_t,
+    ngx_http_upstream_t, ngx_msec_t, ngx_queue_t, ngx_slab_pool_t, ngx_uint_t,
+    ngx_variable_value_t,
+};
+
+use super::Request;
+
+// Assertions about the members of `layout.txt`.
+include!(concat!(env!("OUT_DIR"), "/layout.rs"));
+
+/// Declares the functions of `fields.c` for one structure as a module: `name()` reads the field,
+/// `set_name()` writes it.
+macro_rules! fields {
+    ($($module:ident: $structure:ident {
+        $($field:ident $(/ $set:ident)?: $kind:ty,)*
+    })*) => {$(
+        // A row may stand here before its first caller.
+        #[allow(dead_code)]
+        pub mod $module {
+            use super::*;
+
+            // SAFETY: the functions read or write one field of the structure behind the reference.
+            unsafe extern "C" {
+                $(
+                    #[link_name = concat!("authgear_", stringify!($structure), "_", stringify!($field))]
+                    pub safe fn $field(at: &$structure) -> $kind;
+                    $(
+                        #[link_name = concat!("authgear_", stringify!($structure), "_", stringify!($set))]
+                        pub safe fn $set(at: &mut $structure, value: $kind);
+                    )?
+                )*
+            }
+        }
+    )*};
+}
+
+fields! {
+    request: ngx_http_request_t {
+        background: bool,
+        cached: bool,
+        done: bool,
+        error_page / set_error_page: bool,
+        filter_finalize: bool,
+        header_only / set_header_only: bool,
+        header_sent: bool,
+        internal: bool,
+        invalid_header: bool,
+        keepalive / set_keepalive: bool,
+        post_action: bool,
+        subrequest_in_memory: bool,
+        uri_changed: bool,
+    }
+    upstream: ngx_http_upstream_t {
+        header_sent: bool,
+        upgrade: bool,
+    }
+    location: ngx_http_core_loc_conf_t {
+        exact_match: bool,
+        named: bool,
+        noname: bool,
+    }
+    value: ngx_variable_value_t {
+        len / set_len: ngx_uint_t,
+        escape / set_escape: bool,
+        no_cacheable / set_no_cacheable: bool,
+        not_found / set_not_found: bool,
+        valid / set_valid: bool,
+    }
+    event: ngx_event_t {
+        active: bool,
+        cancelable / set_cancelable: bool,
+        posted: bool,
+        timedout / set_timedout: bool,
+        timer_set: bool,
+    }
+    connection: ngx_connection_t {
+        close: bool,
+        destroyed: bool,
+        error: bool,
+    }
+    slab_pool: ngx_slab_pool_t {
+        log_nomem / set_log_nomem: bool,
+    }
+}
+
+extern "C" {
+    /// Sets a timer, or moves one that is set.
+    ///
+    /// # Safety
+    ///
+    /// The event must be live, with a log, and stay where it is while the timer is set.
+    #[link_name = "authgear_add_timer"]
+    pub fn add_timer(event: *mut ngx_event_t, milliseconds: ngx_msec_t);
+
+    /// Removes a timer.
+    ///
+    /// # Safety
+    ///
+    /// The event must be live, and its timer set.
+    #[allow(dead_code)]
+    #[link_name = "authgear_del_timer"]
+    pub fn del_timer(event: *mut ngx_event_t);
+
+    /// Has the event's handler called by the event loop, unless that is already to happen.
+    ///
+    /// # Safety
+    ///
+    /// The event must be live, and `queue` one of nginx's queues of posted events.
+    #[link_name = "authgear_post_event"]
+    pub fn post_event(event: *mut ngx_event_t, queue: *mut ngx_queue_t);
+}
+
+impl Request {
+    /// Whether nginx has redirected the request internally, or it is a subrequest.
+    pub fn is_internal(&self) -> bool {
+        // SAFETY: the request is live.
+        request::internal(unsafe { &*self.raw() })
+    }
+
+    /// Whether a filter has replaced the response by an error page.
+    pub fn is_filter_finalized(&self) -> bool {
+        // SAFETY: the request is live.
+        request::filter_finalize(unsafe { &*self.raw() })
+    }
+
+    /// Has the client send its next request on another connection.
+    pub fn close_connection(&self) {
+        // SAFETY: the request is live, and nothing else refers to it during the call.
+        request::set_keepalive(unsafe { &mut *self.raw() }, false);
+    }
+
+    /// Has nginx send the headers of the response alone; of a subrequest that is nothing at all.
+    pub fn send_headers_alone(&self) {
+        // SAFETY: the request is live, and nothing else refers to it during the call.
+        request::set_header_only(unsafe { &mut *self.raw() }, true);
+    }
+}
