@@ -1,6 +1,7 @@
 # Builds, tests and shows the module. `make help` lists the targets.
 
-# Which nginx: debian (the packaged one), source (a newer one) or asan.
+# Which nginx: debian (the packaged one), source (a newer one), asan or newest
+# (that of Debian's unstable suite).
 NGINX ?= debian
 # nginx takes a variable of that name for a list of sockets that it inherits.
 unexport NGINX
@@ -17,9 +18,9 @@ else
 TEST_TARGETS := suite
 endif
 
-MISSING := $(addprefix missing-,build demo test source valgrind asan bench)
-MODULES := $(addprefix module-,debian source asan)
-NGINXES := $(addprefix nginx-,debian source asan)
+MISSING := $(addprefix missing-,build demo test source valgrind asan newest bench)
+MODULES := $(addprefix module-,debian source asan newest)
+NGINXES := $(addprefix nginx-,debian source asan newest)
 
 .DEFAULT_GOAL := help
 # One cargo at a time; cargo and the suite use all cores by themselves.
@@ -30,7 +31,9 @@ NGINXES := $(addprefix nginx-,debian source asan)
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  NGINX=debian|source|asan   the nginx to build and test against (debian)"
+	@echo "  NGINX=debian|source|asan|newest"
+	@echo "                             the nginx to build and test against (debian)"
+	@echo "  NGINX_TREE=DIR             nginx's source for source and asan (a crate's)"
 	@echo "  TESTS='t/a.t t/b.t'        only these files, for suite and test-…"
 	@echo "  MINUTES=3 SEED=n           how long to stress, and which random choices"
 	@echo "  JOBS=N                     so many test files side by side (all cores)"
@@ -42,7 +45,7 @@ demo: missing-demo module-debian standin ## Show the module at work, until Ctrl-
 demo-check: missing-demo module-debian standin ## Run the demo, check each answer, end by itself
 	@tools/demo.sh --check
 
-test: missing-test $(TEST_TARGETS) ## Run all checks; with NGINX=source the suite alone
+test: missing-test $(TEST_TARGETS) ## Run all checks; with another NGINX the suite alone
 
 module: missing-build module-$(NGINX) ## Build the module into build/
 
@@ -96,6 +99,8 @@ bench-tools:
 
 $(MODULES): module-%: missing-build nginx-%
 	@tools/build-module.sh $*
+
+nginx-newest: missing-newest
 
 $(NGINXES): nginx-%: missing-build
 	@tools/build-nginx.sh $*

@@ -2,7 +2,7 @@
 # Builds the module against one flavour of nginx, in release mode, into
 # build/FLAVOUR/ngx_http_authgear_module.so.
 #
-#   tools/build-module.sh debian|source|asan
+#   tools/build-module.sh debian|source|asan|newest
 set -euo pipefail
 . "$(dirname "$0")/nginx.sh"
 use_flavour "$1"

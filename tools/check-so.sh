@@ -2,7 +2,7 @@
 # Checks the built module as a file: what it exports, what it links, what it
 # asks of nginx, and that it holds one crypto library.
 #
-#   tools/check-so.sh debian|source|asan
+#   tools/check-so.sh debian|source|asan|newest
 set -euo pipefail
 . "$(dirname "$0")/nginx.sh"
 use_flavour "$1"

@@ -1,16 +1,19 @@
 #!/bin/bash
-# Installs what the given tasks need and this machine lacks, with apt and
-# rustup; where nothing is missing it touches neither.
+# Installs what the given tasks need and this machine lacks, with apt, rustup and
+# pip (the latter into build/venv); where nothing is missing it touches none.
 #
-#   tools/install-missing.sh build|demo|test|source|valgrind|asan|bench …
+#   tools/install-missing.sh build|demo|test|source|valgrind|asan|newest|bench …
 set -euo pipefail
+root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
+. "$root/tools/debian-unstable.sh"
 
 build="libc6-dev libclang-dev libpcre2-dev libssl-dev nginx nginx-dev zlib1g-dev"
 demo="curl"
-test="binutils curl libcrypt-jwt-perl perl procps psmisc"
+test="binutils curl libcrypt-jwt-perl perl procps psmisc python3-venv"
 source="libpcre2-dev libssl-dev zlib1g-dev"
 valgrind="valgrind"
 asan="libasan8"
+newest="dpkg-dev patchelf"
 bench="curl perl util-linux wrk"
 
 installed() {
@@ -18,28 +21,12 @@ installed() {
 }
 
 # Test::Nginx is in Debian's unstable suite alone. Its one package is taken
-# from there, off the mirror that this machine uses already, and all that it
-# depends on from the machine's own release.
+# from there, and all that it depends on from the machine's own release.
 install_test_nginx() (
     dir=$(mktemp -d)
     trap 'rm -rf "$dir"' EXIT
-    chmod 755 "$dir"
-    mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial" "$dir/deb"
-    chmod 777 "$dir/deb"
-
-    mirror=$(apt-get indextargets --format '$(REPO_URI)|$(LABEL)|$(CODENAME)' 'Created-By: Packages' |
-        awk -F '|' '$2 == "Debian" && $3 !~ /-/ { print $1; exit }')
-    if [ -z "$mirror" ]; then
-        echo "no Debian mirror among this machine's apt sources: install libtest-nginx-perl by hand" >&2
-        exit 1
-    fi
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror sid main" >"$dir/sid.list"
-
-    sid=(-qq -o Dir::Etc::sourcelist="$dir/sid.list" -o Dir::Etc::sourceparts=-
-        -o Dir::State::lists="$dir/lists" -o Dir::Cache="$dir/cache"
-        -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false)
-    apt-get "${sid[@]}" update
-    (cd "$dir/deb" && apt-get "${sid[@]}" download libtest-nginx-perl)
+    use_unstable "$dir"
+    download_unstable "$dir" libtest-nginx-perl
     $apt install "$dir"/deb/libtest-nginx-perl_*_all.deb
 )
 
@@ -73,7 +60,7 @@ if [ "${1:-}" = --as-root ]; then
     exit
 fi
 
-wanted=() components=()
+wanted=() components=() python=
 for task in "$@"; do
     case $task in
     build) wanted+=($build) ;;
@@ -81,13 +68,15 @@ for task in "$@"; do
     test)
         wanted+=($build $test libtest-nginx-perl)
         components+=(rustfmt clippy)
+        python=$root/build/venv
         ;;
     source) wanted+=($source) ;;
     valgrind) wanted+=($valgrind) ;;
     asan) wanted+=($asan) ;;
+    newest) wanted+=($newest) ;;
     bench) wanted+=($build $bench) ;;
     *)
-        echo "usage: $0 build|demo|test|source|valgrind|asan|bench …" >&2
+        echo "usage: $0 build|demo|test|source|valgrind|asan|newest|bench …" >&2
         exit 2
         ;;
     esac
@@ -124,3 +113,10 @@ for component in "${components[@]}"; do
     echo "installing with rustup: $component"
     rustup component add "$component"
 done
+
+# An HTTP/3 client for the suite, in a Python of its own.
+if [ -n "$python" ] && ! "$python/bin/python" -c 'import aioquic' 2>/dev/null; then
+    echo "installing with pip into build/venv: aioquic"
+    python3 -m venv --clear "$python"
+    "$python/bin/pip" install --quiet 'aioquic==1.*'
+fi

@@ -3,6 +3,9 @@
 #   debian   /usr/sbin/nginx, against the headers of nginx-dev
 #   source   a newer one, built from the tree that the crate nginx-src carries
 #   asan     the same, and the module with it, under AddressSanitizer
+#   newest   that of Debian's unstable suite, unpacked with its libraries
+#
+# NGINX_TREE=DIR builds source and asan from another tree of nginx's source.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 module_name=ngx_http_authgear_module
@@ -22,8 +25,12 @@ use_flavour() {
         export NGINX_SOURCE_DIR=$root/build/$flavour/nginx
         nginx=$NGINX_BUILD_DIR/nginx
         ;;
+    newest)
+        export NGINX_SOURCE_DIR=$root/build/newest/root/usr/share/nginx/src
+        nginx=$root/build/newest/root/usr/sbin/nginx
+        ;;
     *)
-        echo "no flavour of nginx is called '$flavour': debian, source, asan" >&2
+        echo "no flavour of nginx is called '$flavour': debian, source, asan, newest" >&2
         exit 2
         ;;
     esac

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs stress.pl against one flavour.
 #
-#   [MINUTES=3] [SEED=n] tools/stress.sh debian|source|asan
+#   [MINUTES=3] [SEED=n] tools/stress.sh debian|source|asan|newest
 set -euo pipefail
 . "$(dirname "$0")/nginx.sh"
 use_flavour "$1"

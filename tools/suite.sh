@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs the Test::Nginx suite, or the test files named, against one flavour.
 #
-#   tools/suite.sh debian|source|asan [--valgrind] [t/FILE.t …]
+#   tools/suite.sh debian|source|asan|newest [--valgrind] [t/FILE.t …]
 #
 # JOBS files run side by side, as many as there are cores unless it is set. The
 # logs of a file that failed are kept in build/failed-FLAVOUR/.
