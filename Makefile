@@ -26,7 +26,7 @@ NGINXES := $(addprefix nginx-,debian source asan newest)
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-valgrind test-asan \
-	stress bench bench-instructions bench-tools unit lint fmt doc check-so install clean $(MISSING) $(MODULES) $(NGINXES)
+	stress bench bench-instructions bench-tools unit lint minimum-rust fmt doc check-so install clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,8 +74,10 @@ check-so: module-$(NGINX) ## Check what the .so exports, links and contains
 	@tools/check-so.sh $(NGINX)
 
 lint: missing-test nginx-debian ## Check formatting and run clippy
-	cargo fmt --all --check
-	$(DEBIAN_ENV) cargo clippy --workspace --all-targets -- -D warnings
+	@tools/lint.sh
+
+minimum-rust: missing-build nginx-debian ## Compile with the oldest Rust that Cargo.toml states
+	@tools/minimum-rust.sh
 
 doc: missing-build nginx-debian ## Build the docs, warnings denied
 	$(DEBIAN_ENV) RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps

@@ -83,7 +83,7 @@ for task in "$@"; do
 done
 
 if ! command -v cargo >/dev/null; then
-    echo "cargo is not on the PATH: install Rust 1.85 or newer first" >&2
+    echo "cargo is not on the PATH: install Rust 1.88 or newer first" >&2
     exit 1
 fi
 

@@ -103,7 +103,7 @@ pub(super) struct Raw<'t, 'a> {
 impl<'t, 'a> Raw<'t, 'a> {
     pub(super) fn parse(texts: &'t mut span::Texts<&'a str>) -> Result<Raw<'t, 'a>, Reason> {
         let payload = Value::new(texts.source());
-        let mut values = [""; _];
+        let mut values = [""; KNOWN.len()];
         let object = json::strict_object(payload, |name, value| {
             if let Some(known) = Known::of_name(name) {
                 values[known as usize] = value.text;
