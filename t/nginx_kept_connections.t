@@ -11,8 +11,8 @@ use warnings;
 
 my $session = cookie(session => session(user => 'alice'));
 
-# The answer to a request on a kept connection, as "status user"; and whether it
-# begins with a status line and nothing is left behind it.
+# The answer to a request on a kept connection, as "status user". It must begin with
+# a status line, and nothing may be left behind it.
 sub clean {
     my ($client, $name, @request) = @_;
     $client->request(@request);

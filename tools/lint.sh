@@ -9,7 +9,7 @@ cd "$root"
 
 cargo fmt --all --check
 
-# Where the bindings of this nginx are.
+# The folder of this nginx's bindings.
 out=$(cargo check --quiet --package nginx-sys --message-format json |
     grep '"reason":"build-script-executed"' | grep 'nginx-sys' |
     grep -o '"out_dir":"[^"]*"' | cut -d '"' -f 4 | tail -n 1)

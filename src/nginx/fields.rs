@@ -107,7 +107,7 @@ extern "C" {
     #[link_name = "authgear_del_timer"]
     pub fn del_timer(event: *mut ngx_event_t);
 
-    /// Has the event's handler called by the event loop, unless that is already to happen.
+    /// Queues the event for the event loop, unless it is queued.
     ///
     /// # Safety
     ///
@@ -117,25 +117,25 @@ extern "C" {
 }
 
 impl Request {
-    /// Whether nginx has redirected the request internally, or it is a subrequest.
+    /// True after an internal redirect, and in a subrequest.
     pub fn is_internal(&self) -> bool {
         // SAFETY: the request is live.
         request::internal(unsafe { &*self.raw() })
     }
 
-    /// Whether a filter has replaced the response by an error page.
+    /// True once a filter has replaced the response by an error page.
     pub fn is_filter_finalized(&self) -> bool {
         // SAFETY: the request is live.
         request::filter_finalize(unsafe { &*self.raw() })
     }
 
-    /// Has the client send its next request on another connection.
+    /// Closes the connection behind the response, and says so in it.
     pub fn close_connection(&self) {
         // SAFETY: the request is live, and nothing else refers to it during the call.
         request::set_keepalive(unsafe { &mut *self.raw() }, false);
     }
 
-    /// Has nginx send the headers of the response alone; of a subrequest that is nothing at all.
+    /// Keeps nginx from sending the body; of a subrequest nothing is then sent at all.
     pub fn send_headers_alone(&self) {
         // SAFETY: the request is live, and nothing else refers to it during the call.
         request::set_header_only(unsafe { &mut *self.raw() }, true);

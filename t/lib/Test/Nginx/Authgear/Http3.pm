@@ -19,7 +19,7 @@ my $root = abs_path(dirname(__FILE__) . '/../../../../..');
 my @client = ("$root/build/venv/bin/python", "$root/t/lib/http3.py");
 my $json = JSON::PP->new->canonical;
 
-# Whether this nginx was built with HTTP/3.
+# True of an nginx that was built with HTTP/3.
 sub has_http3 { return `$ENV{TEST_NGINX_BINARY} -V 2>&1` =~ /--with-http_v3_module/ }
 
 # The directives by which a server speaks HTTP/3 on one of the file's ports.
