@@ -126,7 +126,8 @@ pub fn judge_session(
 /// What one location asks of a caller who is known, whichever way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requirements<'a> {
-    /// Any of them must be among the caller's roles; empty asks for none.
+    /// Any of them must be among the caller's roles (see [`Session::has_role`]); empty asks for
+    /// none.
     pub roles: &'a [Box<str>],
     /// All of them must be in the scope (RFC 6749, section 3.3); empty asks for none.
     pub scopes: &'a [Box<str>],
@@ -159,15 +160,13 @@ impl Requirements<'_> {
     /// The first that is not met. What is not known is not met: a client has neither roles nor a
     /// log-in, and the resolver tells no scope.
     pub fn check(&self, session: &Session, now: f64) -> Result<(), Unmet> {
-        let among = |list: Option<&str>, separator, wanted: &str| {
-            list.is_some_and(|list| list.split(separator).any(|one| one == wanted))
-        };
-        let roles = session.get(Field::UserRoles);
-        if !self.roles.is_empty() && !self.roles.iter().any(|role| among(roles, ',', role)) {
+        if !self.roles.is_empty() && !self.roles.iter().any(|role| session.has_role(role)) {
             return Err(Unmet::Role);
         }
         let scope = session.scope();
-        if !self.scopes.iter().all(|wanted| among(scope, ' ', wanted)) {
+        let is_granted =
+            |wanted: &str| scope.is_some_and(|scope| scope.split(' ').any(|own| own == wanted));
+        if !self.scopes.iter().all(|wanted| is_granted(wanted)) {
             return Err(Unmet::Scope);
         }
         if let Some(age) = self.auth_age {

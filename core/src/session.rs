@@ -212,6 +212,8 @@ impl<'a> Fields<'a> {
 pub struct Session<'a> {
     fields: Fields<'a>,
     token: Option<&'a TokenSession>,
+    /// The token's roles, one by one.
+    roles: &'a [Span],
 }
 
 impl<'a> Session<'a> {
@@ -220,6 +222,7 @@ impl<'a> Session<'a> {
         Session {
             fields,
             token: None,
+            roles: &[],
         }
     }
 
@@ -231,6 +234,20 @@ impl<'a> Session<'a> {
     /// One of them; see [`Fields::get`].
     pub fn get(&self, field: Field) -> Option<&'a str> {
         self.fields.get(field)
+    }
+
+    /// Whether the user has that role.
+    ///
+    /// A JWT lists roles one by one, and they are compared so: a role that holds a comma is one
+    /// role. The resolver says them in one header, joined by commas, so what stands between two
+    /// commas is a role there.
+    pub fn has_role(&self, role: &str) -> bool {
+        match self.token {
+            Some(token) => self.roles.iter().any(|&own| token.texts.get(own) == role),
+            None => self
+                .get(Field::UserRoles)
+                .is_some_and(|roles| roles.split(',').any(|own| own == role)),
+        }
     }
 
     /// `client_id`; only a JWT says it.
@@ -318,12 +335,17 @@ impl TokenSession {
         }
     }
 
-    /// What is known of the caller.
-    pub(crate) fn session(&self) -> Session<'_> {
+    /// What is known of the caller, whose token has those claims.
+    pub(crate) fn session<'a>(&'a self, claims: &'a Claimed) -> Session<'a> {
         let text = self.texts.more().get(self.start as usize..);
         Session {
             fields: Fields::new(text.unwrap_or_default().as_bytes(), self.ends),
             token: Some(self),
+            roles: if claims.is_client {
+                &[]
+            } else {
+                claims.roles()
+            },
         }
     }
 

@@ -356,6 +356,46 @@ fn any_role_is_enough() {
 }
 
 #[test]
+fn a_role_of_a_token_that_holds_a_comma_is_one_role() {
+    let token = user(r#","https://authgear.com/claims/user/roles":["x,admin","\u0061,b","c"]"#);
+    // The resolver joins roles by commas, so its header says no more.
+    let session = resolved(&[("X-Authgear-User-Roles", "x,admin,a,b,c")]);
+    for (wanted, of_token, of_session) in [
+        ("admin", false, true),
+        ("x", false, true),
+        ("b", false, true),
+        ("x,admin", true, false),
+        ("a,b", true, false),
+        ("c", true, true),
+        ("x,admin,a,b,c", false, false),
+        ("", false, false),
+    ] {
+        let roles = names(&[wanted]);
+        let requirements = Requirements {
+            roles: &roles,
+            ..Requirements::default()
+        };
+        let meets = |session: &Session| requirements.check(session, NOW).is_ok();
+        assert_eq!(meets(&token.session()), of_token, "{wanted}");
+        assert_eq!(meets(&session), of_session, "{wanted}");
+    }
+}
+
+#[test]
+fn a_client_has_no_role_whatever_its_token_claims() {
+    let client = with(&format!(
+        r#"{{"iss":"{ISSUER}","aud":["{ISSUER}"],"exp":1700000100,"sub":"client_id_x",
+            "https://authgear.com/claims/user/roles":["admin"]}}"#
+    ));
+    let roles = names(&["admin"]);
+    let requirements = Requirements {
+        roles: &roles,
+        ..Requirements::default()
+    };
+    assert_eq!(requirements.check(&client.session(), NOW), Err(Unmet::Role));
+}
+
+#[test]
 fn every_scope_is_needed() {
     let token = user(r#","scope":"openid write:all  read""#);
     for (wanted, meets) in [

@@ -1,10 +1,18 @@
 use super::*;
 
-fn of(payload: &str) -> TokenSession {
+struct Token(TokenSession, Claimed);
+
+impl Token {
+    fn session(&self) -> Session<'_> {
+        self.0.session(&self.1)
+    }
+}
+
+fn of(payload: &str) -> Token {
     let mut texts = Texts::new(payload);
     let claims = Claimed::parse(&mut texts).unwrap();
     let texts = Texts::with(payload.into(), texts.into_more());
-    TokenSession::new(&claims, texts)
+    Token(TokenSession::new(&claims, texts), claims)
 }
 
 fn texts<'a>(session: &Session<'a>) -> [Option<&'a str>; 8] {

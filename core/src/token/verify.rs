@@ -105,7 +105,7 @@ impl VerifiedToken {
 
     /// What the token says of the caller, rendered as the resolver would.
     pub fn session(&self) -> Session<'_> {
-        self.session.session()
+        self.session.session(&self.claims)
     }
 
     /// What the signature was checked with; [`SignedBy::is_backed_by`] says whether it still counts.
