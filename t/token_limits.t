@@ -248,6 +248,18 @@ sub extensions {
     );
 }
 
+# A token that says which key its sender must prove to have is no bearer token (RFC 7800), whatever it says.
+sub bound_to_a_key {
+    my $reason = 'unsupported';
+    verdicts(
+        (map { ["cnf is $_", claims(qq("cnf": $_)), $reason] } 'null', '{}', '""', '[]', 'false',
+            '{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}',
+            '{"x5t#S256":"bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}', '{"jwk":{"kty":"RSA"}}'),
+        ['cnf with an escape in its name', { raw_payload => payload('"c\\u006ef":1') }, $reason],
+        ['cnf in a custom claim, or in capitals', claims('"CNF": {}, "x": {"cnf": {}}'), 'ok'],
+    );
+}
+
 # What the header says of keys: an attacker's own, in each way there is to say so.
 sub keys_in_the_header {
     my $attacker = Crypt::PK::RSA->new;
@@ -462,6 +474,7 @@ sub every_limit {
     objects_only();
     duplicates();
     extensions();
+    bound_to_a_key();
     keys_in_the_header();
     claim_types();
     validity();

@@ -36,8 +36,8 @@ pub enum Reason {
     BadType,
     /// A claim is absent that must be there, or has the wrong type, or holds a control character.
     BadClaim,
-    /// A credential that cannot be judged here: a critical extension, JWE, or an opaque token
-    /// without a resolver.
+    /// A credential that cannot be judged here: a critical extension, JWE, a token that is bound to
+    /// a key, or an opaque token without a resolver.
     Unsupported,
     /// The resolver said no.
     SessionInvalid,

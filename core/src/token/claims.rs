@@ -197,12 +197,17 @@ impl Claimed {
     /// # Errors
     ///
     /// [`Reason::Malformed`] when it is not one JSON object with all names different, at most 64
-    /// deep; [`Reason::BadClaim`] when `exp` or `sub` is absent or `sub` empty, when a claim has
+    /// deep; [`Reason::Unsupported`] when `cnf` is there, whatever its value (RFC 7800, section 3.1):
+    /// who sends the token would have to prove that a key is at hand, and nobody asks for that
+    /// here; [`Reason::BadClaim`] when `exp` or `sub` is absent or `sub` empty, when a claim has
     /// the wrong type (`null` is one), when a time is out of range, and when a claim with a
     /// variable of its own holds a control character.
     #[inline(never)]
     pub(crate) fn parse(texts: &mut span::Texts<&str>) -> Result<Claimed, Reason> {
         let mut raw = Raw::parse(texts)?;
+        if raw.is_present(Known::Cnf) {
+            return Err(Reason::Unsupported);
+        }
         let sub = raw.text(Known::Sub)?.filter(|sub| !sub.is_empty());
         let sub = sub.ok_or(Reason::BadClaim)?;
         Ok(Claimed {

@@ -63,7 +63,8 @@ impl SignedBy {
 /// [`Reason::UnknownKey`] when the set has no key for it, or [`Reason::UnsupportedAlgorithm`] when
 /// it has keys of that `kid` but for other algorithms only; [`Reason::BadSignature`];
 /// [`Reason::Malformed`] when the payload is not one JSON object in UTF-8 with all names different,
-/// at most 64 deep; [`Reason::BadClaim`] when a known claim is absent that must be there (`exp`,
+/// at most 64 deep; [`Reason::Unsupported`] when it has a `cnf`, which binds the token to a key, so
+/// that it is no bearer token (RFC 7800, section 3.1); [`Reason::BadClaim`] when a known claim is absent that must be there (`exp`,
 /// `sub`), has the wrong type or range, or holds a control character and has a variable of its own.
 pub fn verify(
     token: UnverifiedToken<'_>,

@@ -41,6 +41,26 @@ fn payloads_and_their_reasons() {
         (br#"{"exp":1}"#, Some(Reason::BadClaim)),
         (br#"{"exp":1,"sub":"u","nbf":null}"#, Some(Reason::BadClaim)),
         (br#"{"exp":1,"sub":"u\n"}"#, Some(Reason::BadClaim)),
+        // A token that is bound to a key, whatever it says of the key, and whatever else is wrong.
+        (
+            br#"{"exp":1,"sub":"u","cnf":{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}}"#,
+            Some(Reason::Unsupported),
+        ),
+        (
+            br#"{"exp":1,"sub":"u","c\u006ef":{}}"#,
+            Some(Reason::Unsupported),
+        ),
+        (
+            br#"{"cnf":null,"exp":1,"sub":"u"}"#,
+            Some(Reason::Unsupported),
+        ),
+        (
+            br#"{"exp":1,"sub":"u","cnf":""}"#,
+            Some(Reason::Unsupported),
+        ),
+        (br#"{"cnf":[],"exp":"1"}"#, Some(Reason::Unsupported)),
+        (br#"{"exp":1,"cnf":1,"cnf":1}"#, Some(Reason::Malformed)),
+        (br#"{"exp":1,"sub":"u","Cnf":{},"x":{"cnf":{}}}"#, None),
     ] {
         let text = String::from_utf8_lossy(payload);
         assert_eq!(

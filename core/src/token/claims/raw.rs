@@ -30,10 +30,11 @@ pub(crate) enum Known {
     IsVerified,
     CanReauthenticate,
     Roles,
+    Cnf,
 }
 
 /// Each of them, and its name.
-pub(crate) const KNOWN: [(Known, &str); 15] = [
+pub(crate) const KNOWN: [(Known, &str); 16] = [
     (Known::Iss, "iss"),
     (Known::Aud, "aud"),
     (Known::Exp, "exp"),
@@ -58,6 +59,7 @@ pub(crate) const KNOWN: [(Known, &str); 15] = [
         "https://authgear.com/claims/user/can_reauthenticate",
     ),
     (Known::Roles, "https://authgear.com/claims/user/roles"),
+    (Known::Cnf, "cnf"),
 ];
 
 /// The keys of the names in [`KNOWN`].
@@ -133,6 +135,11 @@ impl<'t, 'a> Raw<'t, 'a> {
         };
         let text = json::string(value).and_then(|text| self.kept(claim, text));
         text.map(Some).ok_or(Reason::BadClaim)
+    }
+
+    /// Whether the claim is there, whatever its value.
+    pub(super) fn is_present(&self, claim: Known) -> bool {
+        !self.values[claim as usize].is_empty()
     }
 
     pub(super) fn text_of(&self, span: Span) -> &str {
