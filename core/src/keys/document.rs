@@ -4,7 +4,6 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::jwk::{Jwk, KeyId, SkippedKey};
-use super::verifier::Verifier;
 use crate::algorithm::Algorithm;
 use crate::reason::Reason;
 
@@ -106,6 +105,13 @@ impl KeySet {
         self.keys.len()
     }
 
+    /// About how many bytes the set takes in memory once each key has been used for each of its
+    /// algorithms, for a store that is bounded by memory. A key is made ready for an algorithm only
+    /// when a token asks for it, so it may be much less.
+    pub fn size(&self) -> usize {
+        size_of::<KeySet>() + self.keys.iter().map(Jwk::size).sum::<usize>()
+    }
+
     /// Whether that very key is in the set, with the same `kid`, material and algorithms.
     pub fn contains(&self, id: &KeyId) -> bool {
         self.keys.iter().any(|key| key.id() == id)
@@ -126,11 +132,11 @@ impl KeySet {
         &'a self,
         kid: Option<&'a str>,
         algorithm: Algorithm,
-    ) -> impl Iterator<Item = (&'a KeyId, &'a Verifier)> {
+    ) -> impl Iterator<Item = &'a Jwk> {
         self.keys
             .iter()
             .filter(move |key| kid.is_none() || key.kid() == kid)
-            .filter_map(move |key| Some((key.id(), key.verifier(algorithm)?)))
+            .filter(move |key| key.fits(algorithm))
     }
 
     /// Which key made the signature over the message, in the order of the document.
@@ -153,8 +159,8 @@ impl KeySet {
             return Err(Reason::UnsupportedAlgorithm);
         }
         fitting
-            .find(|(_, verifier)| verifier.is_signed(message, signature))
-            .map(|(id, _)| *id)
+            .find(|key| key.is_signed(algorithm, message, signature))
+            .map(|key| *key.id())
             .ok_or(Reason::BadSignature)
     }
 }

@@ -1,6 +1,7 @@
 //! One key of a key set (RFC 7517, section 4; RFC 7518, section 6; RFC 8037, section 2).
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use aws_lc_rs::digest::{self, SHA256};
 use jsonwebtoken::jwk::{KeyOperations, PublicKeyUse};
@@ -33,14 +34,23 @@ impl fmt::Debug for KeyId {
 
 /// A usable public key.
 ///
-/// The key is kept ready for each algorithm that it may be used for. `jsonwebtoken::decode` would
-/// build the key anew for each token, and does not enforce `crit`, so tokens are verified without
-/// it.
+/// The key is made ready for an algorithm when a token first asks for it, and kept so: of a set
+/// that names no `alg`, most algorithms are never asked for. `jsonwebtoken::decode` would build the
+/// key anew for each token, and does not enforce `crit`, so tokens are verified without it.
 #[derive(Debug)]
 pub(super) struct Jwk {
     id: KeyId,
     kid: Option<Box<str>>,
-    verifiers: Vec<(Algorithm, Verifier)>,
+    material: Material,
+    verifiers: Box<[Prepared]>,
+}
+
+/// An algorithm that a key may be used for, and the key ready for it once that is needed; `None` in
+/// it when the crypto library refuses the key.
+#[derive(Debug)]
+struct Prepared {
+    algorithm: Algorithm,
+    verifier: OnceLock<Option<Verifier>>,
 }
 
 /// An entry of a key set that cannot be used, and why. Displays as the end of a log line.
@@ -84,8 +94,6 @@ pub(super) enum Unusable {
     Exponent,
     #[error("not a point of the curve")]
     Point,
-    #[error("refused by the crypto library")]
-    Refused,
 }
 
 /// The parameters that matter. `x5c`, `x5u` and a private part are never looked at.
@@ -150,15 +158,26 @@ impl Jwk {
             let named = Algorithm::from_name(name).filter(|named| algorithms.contains(named));
             algorithms = vec![named.ok_or_else(|| Unusable::Algorithm(name.clone()))?];
         }
-        let verifiers = algorithms
-            .iter()
-            .map(|&algorithm| Ok((algorithm, Verifier::new(&material, algorithm)?)))
-            .collect::<Result<Vec<_>, Unusable>>()?;
-        Ok(Jwk {
-            id: identity(entry.kid.as_deref(), &algorithms, &material),
+        let id = identity(entry.kid.as_deref(), &algorithms, &material);
+        let prepared = |algorithm| Prepared {
+            algorithm,
+            verifier: OnceLock::new(),
+        };
+        let key = Jwk {
+            id,
             kid: entry.kid.clone(),
-            verifiers,
-        })
+            verifiers: algorithms.into_iter().map(prepared).collect(),
+            material,
+        };
+        // Whether a point is one of the curve is known only when the key is made ready. Such a key
+        // has one algorithm, and RSA's numbers have been checked already.
+        match key.material {
+            Material::Rsa { .. } => Ok(key),
+            Material::Ec { .. } | Material::Ed25519 { .. } => {
+                let is_point = key.verifiers.iter().all(|one| key.ready(one).is_some());
+                is_point.then_some(key).ok_or(Unusable::Point)
+            }
+        }
     }
 
     pub(super) fn id(&self) -> &KeyId {
@@ -169,12 +188,34 @@ impl Jwk {
         self.kid.as_deref()
     }
 
-    /// The key, ready, if it may be used for that algorithm.
-    pub(super) fn verifier(&self, algorithm: Algorithm) -> Option<&Verifier> {
+    /// Whether it may be used for that algorithm.
+    pub(super) fn fits(&self, algorithm: Algorithm) -> bool {
+        self.prepared(algorithm).is_some()
+    }
+
+    /// Whether the key made the signature over the message with that algorithm.
+    pub(super) fn is_signed(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        self.prepared(algorithm)
+            .and_then(|prepared| self.ready(prepared))
+            .is_some_and(|verifier| verifier.is_signed(message, signature))
+    }
+
+    /// About how many bytes it takes once it is ready for all of its algorithms.
+    pub(super) fn size(&self) -> usize {
+        let own = self.kid.as_ref().map_or(0, |kid| kid.len()) + self.material.size();
+        let ready = size_of::<Prepared>() + Verifier::heap_size(&self.material);
+        size_of::<Jwk>() + own + self.verifiers.len() * ready
+    }
+
+    fn prepared(&self, algorithm: Algorithm) -> Option<&Prepared> {
         self.verifiers
             .iter()
-            .find(|(own, _)| *own == algorithm)
-            .map(|(_, verifier)| verifier)
+            .find(|prepared| prepared.algorithm == algorithm)
+    }
+
+    fn ready<'a>(&self, prepared: &'a Prepared) -> Option<&'a Verifier> {
+        let make = || Verifier::new(&self.material, prepared.algorithm);
+        prepared.verifier.get_or_init(make).as_ref()
     }
 }
 
@@ -205,4 +246,51 @@ fn identity(kid: Option<&str>, algorithms: &[Algorithm], material: &Material) ->
     let mut id = [0; 32];
     id.copy_from_slice(context.finish().as_ref());
     KeyId(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The algorithms that the key is ready for.
+    fn ready(key: &Jwk) -> Vec<Algorithm> {
+        let ready = key
+            .verifiers
+            .iter()
+            .filter(|one| one.verifier.get().is_some());
+        ready.map(|one| one.algorithm).collect()
+    }
+
+    fn rsa(bytes: usize) -> Jwk {
+        let modulus = base64_simd::URL_SAFE_NO_PAD.encode_to_string(vec![0xff; bytes]);
+        Jwk::parse(&format!(r#"{{"kty":"RSA","n":"{modulus}","e":"AQAB"}}"#), 0).unwrap()
+    }
+
+    #[test]
+    fn an_rsa_key_is_made_ready_only_for_the_algorithms_that_tokens_ask_for() {
+        let key = rsa(1024);
+        assert_eq!(ready(&key), []);
+        assert!(key.fits(Algorithm::Ps512) && !key.fits(Algorithm::Es256));
+        assert_eq!(ready(&key), []);
+        for algorithm in [Algorithm::Rs256, Algorithm::Es256, Algorithm::Rs256] {
+            assert!(!key.is_signed(algorithm, b"", &[1; 1024]));
+            assert_eq!(ready(&key), [Algorithm::Rs256]);
+        }
+    }
+
+    #[test]
+    fn the_size_counts_every_algorithm_that_a_token_could_ask_for() {
+        let (small, large) = (rsa(256).size(), rsa(1024).size());
+        assert!(small > 6 * 1024 && large > 6 * 4 * 1024, "{small} {large}");
+        let bound =
+            r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+        assert!(Jwk::parse(bound, 0).unwrap().size() < 2048);
+    }
+
+    #[test]
+    fn a_key_of_one_algorithm_is_made_ready_at_once() {
+        let key =
+            r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+        assert_eq!(ready(&Jwk::parse(key, 0).unwrap()), [Algorithm::EdDsa]);
+    }
 }

@@ -7,6 +7,7 @@ use super::jwk::{Entry, Unusable};
 use crate::algorithm::Algorithm;
 
 /// A public key's own bytes, held to our limits.
+#[derive(Debug)]
 pub(super) enum Material {
     /// Big-endian, without leading zeros.
     Rsa { n: Vec<u8>, e: Vec<u8> },
@@ -94,6 +95,11 @@ impl Material {
             Material::Ec { algorithm, .. } => vec![*algorithm],
             Material::Ed25519 { .. } => vec![Algorithm::EdDsa],
         }
+    }
+
+    /// How many bytes it takes on the heap.
+    pub(super) fn size(&self) -> usize {
+        self.parts().iter().map(|part| part.len()).sum()
     }
 
     /// The bytes that make this key and no other.

@@ -3,10 +3,15 @@
 use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents};
 
-use super::jwk::Unusable;
 use super::material::Material;
 use super::pkcs1::Pkcs1Key;
 use crate::algorithm::Algorithm;
+
+/// What aws-lc keeps of an RSA key takes so many times the modulus, and so many bytes more.
+const RSA_NUMBERS: usize = 9;
+const RSA_OVERHEAD: usize = 1024;
+/// What aws-lc keeps of a point.
+const EC_SIZE: usize = 1024;
 
 /// A public key, ready for one algorithm: what can be done before a signature is seen is done.
 #[derive(Debug)]
@@ -21,17 +26,25 @@ pub(super) enum Verifier {
 }
 
 impl Verifier {
-    /// A key for one of its [`Material::algorithms`].
-    pub(super) fn new(material: &Material, algorithm: Algorithm) -> Result<Verifier, Unusable> {
+    /// A key for one of its [`Material::algorithms`]; `None` when the crypto library refuses it.
+    pub(super) fn new(material: &Material, algorithm: Algorithm) -> Option<Verifier> {
         match material {
             Material::Rsa { n, e } => Pkcs1Key::new(n, e, algorithm)
                 .map(Verifier::Pkcs1)
-                .or_else(|| Verifier::pss(n, e, algorithm))
-                .ok_or(Unusable::Refused),
-            Material::Ec { point, .. } => Verifier::ecdsa(point, algorithm).ok_or(Unusable::Point),
+                .or_else(|| Verifier::pss(n, e, algorithm)),
+            Material::Ec { point, .. } => Verifier::ecdsa(point, algorithm),
             Material::Ed25519 { point } => ParsedPublicKey::new(&signature::ED25519, point)
                 .map(Verifier::Message)
-                .map_err(|_| Unusable::Point),
+                .ok(),
+        }
+    }
+
+    /// About how many bytes a key takes beside the verifier itself once it has been used for one
+    /// algorithm. Measured with aws-lc, whose numbers are not seen from here.
+    pub(super) fn heap_size(material: &Material) -> usize {
+        match material {
+            Material::Rsa { n, .. } => RSA_OVERHEAD + RSA_NUMBERS * n.len(),
+            Material::Ec { .. } | Material::Ed25519 { .. } => EC_SIZE,
         }
     }
 
