@@ -2,9 +2,10 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use authgear_core::keys::fetch::{fetch, KeysFrom, Source};
+use authgear_core::keys::fetch::{fetch, Certificates, KeysFrom, Source};
 use authgear_core::keys::Url;
 use authgear_core::Algorithm;
 use support::server::{answer, ok, Server};
@@ -30,7 +31,7 @@ fn a_proxy_in_the_environment_is_not_used() {
         endpoint: None,
         internal: None,
         timeout: Duration::from_secs(10),
-        ca: None,
+        certificates: Arc::new(Certificates::system()),
     };
     fetch(&source).unwrap();
     assert_eq!(server.requests().len(), 1);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use authgear_core::credential::CookieNames;
 use authgear_core::fingerprint::fingerprint;
-use authgear_core::keys::fetch::{KeysFrom, Source};
+use authgear_core::keys::fetch::{Certificates, KeysFrom, Source};
 use authgear_core::keys::freshness::Timing;
 use authgear_core::keys::{KeySet, Origin, Url};
 use authgear_core::policy::Rules;
@@ -70,7 +70,7 @@ struct Template {
     jwks_uri: Option<Url>,
     jwks_file: Option<Rc<KeySet>>,
     timeout: Duration,
-    ca: Option<Arc<Vec<u8>>>,
+    certificates: Arc<Certificates>,
     state: Option<Arc<Path>>,
     timing: Timing,
 }
@@ -202,7 +202,7 @@ impl Template {
                     endpoint,
                     internal: self.internal.clone(),
                     timeout: self.timeout,
-                    ca: self.ca.clone(),
+                    certificates: Arc::clone(&self.certificates),
                 };
                 Keys::Remote(Remote {
                     id: source.id(),

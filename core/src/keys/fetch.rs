@@ -4,6 +4,7 @@
 //! plain data.
 
 mod ca;
+mod certificates;
 mod error;
 mod http;
 mod lookup;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use ca::{check_ca, CaError};
+pub use certificates::Certificates;
 pub use error::FetchError;
 
 use crate::fingerprint::fingerprint;
@@ -41,8 +43,8 @@ pub struct Source {
     /// For the whole fetch, from the first name look-up to the last byte. More than a day is taken
     /// for a day.
     pub timeout: Duration,
-    /// The only CA certificates to trust, in PEM; the system's if `None`.
-    pub ca: Option<Arc<Vec<u8>>>,
+    /// The certificates for TLS. Sources that share them share the TLS client made of them.
+    pub certificates: Arc<Certificates>,
 }
 
 impl Source {
@@ -60,7 +62,7 @@ impl Source {
             place.as_bytes(),
             text(&self.endpoint).as_bytes(),
             text(&self.internal).as_bytes(),
-            self.ca.as_ref().map_or(&[], |ca| ca.as_slice()),
+            self.certificates.trusted().unwrap_or_default(),
         ])
     }
 }
@@ -111,8 +113,7 @@ struct Discovery {
 /// [`FetchError`], whose text begins with the stage that failed and names the URL without its
 /// query.
 pub fn fetch(source: &Source) -> Result<Fetched, FetchError> {
-    let ca = source.ca.as_ref().map(|ca| ca.as_slice());
-    let client = Client::new(ca, source.timeout)?;
+    let client = Client::new(&source.certificates, source.timeout)?;
     let (url, endpoint) = match &source.keys {
         KeysFrom::Discovery(endpoint) => (
             discover(&client, endpoint, source.internal.as_ref())?,
@@ -181,10 +182,7 @@ impl Route {
                 public_host: Some(url.origin().host().into()),
                 url: Url::at(internal, url.path_and_query()),
             },
-            _ => Route {
-                url,
-                public_host: None,
-            },
+            _ => Route { url, public: None },
         }
     }
 }

@@ -9,9 +9,10 @@ mod sources;
 mod tls;
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
-use authgear_core::keys::fetch::{fetch, FetchError, Fetched, KeysFrom, Source};
+use authgear_core::keys::fetch::{fetch, Certificates, FetchError, Fetched, KeysFrom, Source};
 use authgear_core::keys::{Origin, Url};
 use authgear_core::Algorithm;
 use serde_json::json;
@@ -34,7 +35,7 @@ fn source(keys: KeysFrom) -> Source {
         endpoint: None,
         internal: None,
         timeout: Duration::from_secs(10),
-        ca: None,
+        certificates: Arc::new(Certificates::system()),
     }
 }
 

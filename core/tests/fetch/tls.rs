@@ -1,16 +1,20 @@
 //! Certificates.
 
-use std::sync::Arc;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::{mpsc, Arc};
+use std::thread;
 
-use authgear_core::keys::fetch::{check_ca, fetch, CaError, FetchError, Source};
+use authgear_core::keys::fetch::{check_ca, fetch, CaError, Certificates, FetchError, Source};
 use authgear_core::keys::Origin;
+use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
 
 use crate::support::server::{header, ok, Authority, Server};
 use crate::{jwks, text, uri};
 
 fn secure(ca: &str, url: &str) -> Source {
     Source {
-        ca: Some(Arc::new(ca.as_bytes().to_vec())),
+        certificates: Arc::new(Certificates::trusting(ca.as_bytes().to_vec())),
         ..uri(url)
     }
 }
@@ -77,6 +81,53 @@ fn the_internal_endpoints_certificate_is_its_own() {
     };
     fetch(&source).unwrap();
     assert_eq!(header(&server.requests()[0], "Host"), Some("a.example"));
+}
+
+/// A server that notes how each handshake went, and answers each request with a key set.
+fn noting_handshakes(config: Arc<ServerConfig>) -> (u16, mpsc::Receiver<HandshakeKind>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let connection = ServerConnection::new(config.clone()).unwrap();
+            let mut stream = StreamOwned::new(connection, stream.unwrap());
+            let mut head = [0; 4096];
+            if stream.read(&mut head).is_err() {
+                continue;
+            }
+            let _ = sender.send(stream.conn.handshake_kind().unwrap());
+            ok(&mut stream, jwks());
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
+    });
+    (port, receiver)
+}
+
+/// Only a client that is the same remembers a session, so it is told by that.
+#[test]
+fn sources_that_share_their_certificates_share_one_client() {
+    let ca = Authority::new();
+    let (port, handshakes) = noting_handshakes(ca.server(&["localhost"]));
+    let url = |path: &str| format!("https://localhost:{port}/{path}");
+    let one = secure(&ca.pem, &url("one"));
+    let tenant = Source {
+        certificates: Arc::clone(&one.certificates),
+        ..uri(&url("tenant"))
+    };
+    let another = secure(&ca.pem, &url("one"));
+    for (source, kind) in [
+        (&one, HandshakeKind::Full),
+        (&one, HandshakeKind::Resumed),
+        (&tenant, HandshakeKind::Resumed),
+        (&one.clone(), HandshakeKind::Resumed),
+        (&another, HandshakeKind::Full),
+    ] {
+        fetch(source).unwrap();
+        assert_eq!(handshakes.recv().unwrap(), kind);
+    }
+    assert_eq!(one.id(), another.id(), "the same configuration");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authgear_core::credential::CookieNames;
-use authgear_core::keys::fetch::check_ca;
+use authgear_core::keys::fetch::{check_ca, Certificates};
 use authgear_core::keys::freshness::Timing;
 use authgear_core::keys::{KeySet, Origin, Url};
 use authgear_core::policy::{Rules, TokenKind};
@@ -395,7 +395,10 @@ impl Block {
             jwks_uri: self.jwks_uri,
             jwks_file: self.jwks_file.map(Rc::new),
             timeout: Duration::from_millis(self.fetch_timeout.unwrap_or(5_000)),
-            ca: self.ssl_trusted_certificate.map(Arc::new),
+            certificates: Arc::new(match self.ssl_trusted_certificate {
+                Some(pem) => Certificates::trusting(pem),
+                None => Certificates::system(),
+            }),
             state: self.state_path.flatten().map(Arc::from),
             timing: Timing {
                 refresh: self.jwks_refresh.unwrap_or(10 * 60 * 1000),

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ureq::http::{header, Response};
-use ureq::tls::{RootCerts, TlsConfig};
-use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::transport::{
+    ConnectionDetails, Connector, RustlsConnector, TcpConnector, Transport,
+};
 use ureq::{Agent, Body, Error};
 
-use super::ca::certificates;
 use super::lookup::LookUp;
 use super::stage::{plain_text, Stage, StageError, Staged};
-use super::{FetchError, Route};
+use super::{Certificates, FetchError, Route};
 use crate::text::{printable, Quoted};
 
 /// The longest response header, from status line to empty line, in bytes.
@@ -22,7 +23,71 @@ const MAX_HEADER: usize = 16 * 1024;
 /// can say.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// An HTTP client for one fetch.
+/// A client for any number of fetches, that trusts these CA certificates or else the system's.
+pub(super) fn agent(trusted: Option<Vec<Certificate<'static>>>) -> Agent {
+    let roots = match trusted {
+        Some(certificates) => RootCerts::Specific(Arc::new(certificates)),
+        None => RootCerts::PlatformVerifier,
+    };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = TlsConfig::builder()
+        .root_certs(roots)
+        .unversioned_rustls_crypto_provider(provider)
+        .build();
+    let config = Agent::config_builder()
+        .tls_config(tls)
+        .proxy(None)
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .max_response_header_size(MAX_HEADER)
+        .input_buffer_size(2 * MAX_HEADER)
+        .output_buffer_size(MAX_HEADER)
+        // A server that closes between two requests must not fail the second.
+        .max_idle_connections(0)
+        .user_agent(concat!(
+            "ngx_http_authgear_module/",
+            env!("CARGO_PKG_VERSION")
+        ))
+        .accept("application/json")
+        .build();
+    let tls = OneTlsConfig(RustlsConnector::default());
+    let connector =
+        ().chain(Staged(Stage::Connect, TcpConnector::default()))
+            .chain(Staged(Stage::Tls, tls));
+    Agent::with_parts(config, connector, LookUp)
+}
+
+/// Makes rustls' configuration once. ureq makes it anew for every request that has settings of its
+/// own, such as a deadline.
+#[derive(Debug)]
+struct OneTlsConfig(RustlsConnector);
+
+impl<In: Transport> Connector<In> for OneTlsConfig {
+    type Out = <RustlsConnector as Connector<In>>::Out;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, Error> {
+        let details = ConnectionDetails {
+            uri: details.uri,
+            addrs: details.addrs.clone(),
+            config: details.config,
+            // The TLS settings are never a request's own here.
+            request_level: false,
+            resolver: details.resolver,
+            now: details.now,
+            timeout: details.timeout,
+            current_time: Arc::clone(&details.current_time),
+            run_connector: Arc::clone(&details.run_connector),
+            register_shutdown: Arc::clone(&details.register_shutdown),
+        };
+        self.0.connect(&details, chained)
+    }
+}
+
+/// The requests of one fetch.
 pub(super) struct Client {
     agent: Agent,
     deadline: Instant,
@@ -31,39 +96,13 @@ pub(super) struct Client {
 
 impl Client {
     /// A client whose requests must all be answered before `timeout` has passed since now.
-    pub(super) fn new(ca: Option<&[u8]>, timeout: Duration) -> Result<Client, FetchError> {
+    pub(super) fn new(
+        certificates: &Certificates,
+        timeout: Duration,
+    ) -> Result<Client, FetchError> {
         let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
-        let roots = match ca {
-            Some(pem) => RootCerts::Specific(Arc::new(certificates(pem)?)),
-            None => RootCerts::PlatformVerifier,
-        };
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = TlsConfig::builder()
-            .root_certs(roots)
-            .unversioned_rustls_crypto_provider(provider)
-            .build();
-        let config = Agent::config_builder()
-            .tls_config(tls)
-            .proxy(None)
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .max_response_header_size(MAX_HEADER)
-            .input_buffer_size(2 * MAX_HEADER)
-            .output_buffer_size(MAX_HEADER)
-            // A server that closes between two requests must not fail the second.
-            .max_idle_connections(0)
-            .user_agent(concat!(
-                "ngx_http_authgear_module/",
-                env!("CARGO_PKG_VERSION")
-            ))
-            .accept("application/json")
-            .build();
-        let connector =
-            ().chain(Staged(Stage::Connect, TcpConnector::default()))
-                .chain(Staged(Stage::Tls, RustlsConnector::default()));
-        let agent = Agent::with_parts(config, connector, LookUp);
         Ok(Client {
-            agent,
+            agent: certificates.client()?,
             deadline,
             timeout,
         })
