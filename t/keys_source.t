@@ -69,7 +69,7 @@ my %project = (
     http => ["endpoint $by_address;", $by_address],
     https => ["endpoint $https; ssl_trusted_certificate $ca;", $https],
     internal => ["endpoint $internal; internal_endpoint $http;", $internal],
-    linked => ["endpoint $linked; internal_endpoint $http;", $linked],
+    linked => ["endpoint $linked; internal_endpoint $http; ssl_trusted_certificate $ca;", $linked],
     uri => ["endpoint https://uri.example.com; jwks_uri $for_uri/oauth2/jwks;", 'https://uri.example.com'],
     'uri-query' => ["endpoint https://query.example.com; jwks_uri $for_uri/oauth2/jwks?a=b;",
         'https://query.example.com'],
@@ -93,7 +93,11 @@ my %unusable = (
         qr{keys of \Q$https/oauth2/jwks\E: TLS: }],
     'foreign-issuer' => [undef, qr{discovery: .*issuer}],
     'foreign-slash' => [undef, qr{discovery: .*issuer}],
-    'exposed-keys' => [undef, qr{discovery: .*http}],
+    'exposed-keys' => [undef, qr{discovery: .*http://192\.0\.2\.1/oauth2/jwks is plain http, and the endpoint is https}],
+    'loopback-4' => [undef, qr{discovery: .*http://127\.0\.0\.1:$http_port/oauth2/jwks is plain http, and the endpoint}],
+    'loopback-6' => [undef, qr{discovery: .*http://\[::1\]/oauth2/jwks is plain http, and the endpoint is https}],
+    'loopback-name' => [undef, qr{discovery: .*http://localhost:$http_port/oauth2/jwks is plain http, and the endpoint}],
+    'own-http' => [undef, qr{discovery: .*http://own-http\.example\.com/oauth2/jwks is plain http, and the endpoint}],
     'moved-discovery' => [undef, qr{redirect: .*status 302 .*not followed}],
     'moved-keys' => [undef, qr{redirect: .*status 301 .*not followed}],
     'moved-public' => ["endpoint https://moved-public.example.com; jwks_uri $second->{http}/oauth2/moved;",
@@ -128,10 +132,13 @@ sub faults {
         my ($name, $issuer, $uri) = @_;
         $set->($name, discovery => mode => 'body', body => qq({"issuer":"$issuer","jwks_uri":"$uri"}));
     };
-    $document->('linked', $linked, "$by_address/oauth2/jwks");
+    $document->('linked', $linked, "$https/oauth2/jwks");
     $document->('foreign-issuer', 'https://foreign.example.com', 'https://foreign-issuer.example.com/oauth2/jwks');
     $document->('foreign-slash', 'https://foreign-slash.example.com/a', "$by_address/oauth2/jwks");
     $document->('exposed-keys', 'https://exposed-keys.example.com', 'http://192.0.2.1/oauth2/jwks');
+    $document->(@$_[0], "https://$_->[0].example.com", "$_->[1]/oauth2/jwks")
+        for ['loopback-4', $by_address], ['loopback-6', 'http://[::1]'], ['loopback-name', $by_name],
+        ['own-http', 'http://own-http.example.com'];
     $set->('moved-discovery', discovery => mode => 'redirect',
         location => "$second->{http}/.well-known/openid-configuration");
     $set->('moved-keys', jwks => mode => 'redirect', status => 301, location => "$second->{http}/oauth2/jwks");
@@ -171,10 +178,10 @@ sub sources {
 sub requests_counted {
     is_deeply(counted($by_name), [0, 0], 'jwks_file: no network at all');
     is_deeply(counted($for_uri, $second), [0, 3], 'jwks_uri: the key set alone is fetched, once a project');
-    is_deeply(counted($https), [1, 1], 'https: discovery, then the key set, from the public origin');
+    is_deeply(counted($https), [1, 2], 'https: discovery, then the key set, from the public origin;'
+            . ' a jwks_uri off the endpoint is fetched where it says');
     is_deeply(counted($overridden), [1, 1], 'issuer and audience leave discovery alone');
-    is_deeply(counted($by_address), [1, 2],
-        'http on loopback: discovery and the key set; a jwks_uri off the endpoint is fetched where it says');
+    is_deeply(counted($by_address), [1, 1], 'http on loopback: discovery and the key set');
     is_deeply(counted($linked), [1, 0], 'and not at the internal endpoint');
 
     my $public = $internal =~ s{^https://}{}r;
@@ -185,7 +192,7 @@ sub requests_counted {
     is_deeply($counts->{jwks_requests}, $request,
         'internal_endpoint: the key set under the endpoint is fetched here too, with both');
     is_deeply([map { $_->{x_forwarded_proto} } @{ of_tenant($by_address, 'GET', '/-/counts')->{jwks_requests} }],
-        [undef, undef], 'without internal_endpoint there is no X-Forwarded-Proto');
+        [undef], 'without internal_endpoint there is no X-Forwarded-Proto');
 }
 
 sub unusable {
@@ -204,7 +211,7 @@ sub unusable {
     }
     is_deeply(counted($for_uri, $second), [0, 3], 'redirects are never followed');
     is(counted("https://$_.example.com")->[1], 0, "$_: the fetch ends before its key set")
-        for qw(foreign-issuer foreign-slash exposed-keys moved-discovery);
+        for qw(foreign-issuer foreign-slash exposed-keys loopback-4 loopback-6 loopback-name own-http moved-discovery);
 }
 
 sub file_is_read_at_start {

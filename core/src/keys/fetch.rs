@@ -159,6 +159,13 @@ fn discover(
     }
     let url = Url::parse(&discovery.jwks_uri)
         .map_err(|error| refuse(&format!("the jwks_uri {error}")))?;
+    let is_https = |origin: &Origin| origin.scheme() == "https";
+    // On loopback too: there another user's process may listen.
+    if is_https(endpoint) && !is_https(url.origin()) {
+        return Err(refuse(&format!(
+            "the jwks_uri {url} is plain http, and the endpoint is https"
+        )));
+    }
     if url.origin().is_exposed() {
         return Err(refuse(&format!(
             "the jwks_uri {url} is plain http off loopback"

@@ -1,9 +1,11 @@
 //! Where keys are fetched: by discovery or by their URI, from the public endpoint or the internal one.
 
-use authgear_core::keys::fetch::{fetch, Source};
+use std::sync::Arc;
+
+use authgear_core::keys::fetch::{fetch, Certificates, Source};
 use authgear_core::keys::Origin;
 
-use crate::support::server::{answer, header, ok, path, Server};
+use crate::support::server::{answer, header, ok, path, Authority, Server};
 use crate::{discovery, endpoint, jwks, text, uri, DISCOVERY};
 
 #[test]
@@ -93,8 +95,10 @@ fn the_internal_endpoint_stands_in_for_the_public_one() {
 #[test]
 fn what_lies_elsewhere_is_fetched_where_it_lies() {
     let body = jwks();
-    let elsewhere = Server::http(move |_, out| ok(out, &body));
-    let keys = elsewhere.origin() + "/jwks";
+    let ca = Authority::new();
+    let elsewhere = Server::https(ca.server(&["localhost"]), move |_, out| ok(out, &body));
+    let keys = format!("https://localhost:{}/jwks", elsewhere.port);
+    let certificates = Arc::new(Certificates::trusting(ca.pem.into_bytes()));
     let internal = Server::http({
         let keys = keys.clone();
         move |_, out| ok(out, discovery("https://myapp.authgear.cloud", &keys))
@@ -102,17 +106,20 @@ fn what_lies_elsewhere_is_fetched_where_it_lies() {
     let internal_origin = Some(Origin::parse_internal(&internal.origin()).unwrap());
     fetch(&Source {
         internal: internal_origin.clone(),
+        certificates: Arc::clone(&certificates),
         ..endpoint("https://myapp.authgear.cloud")
     })
     .unwrap();
     fetch(&Source {
         internal: internal_origin.clone(),
+        certificates: Arc::clone(&certificates),
         endpoint: Some(Origin::parse("https://myapp.authgear.cloud").unwrap()),
         ..uri(&keys)
     })
     .unwrap();
     fetch(&Source {
         internal: internal_origin,
+        certificates,
         ..uri(&keys)
     })
     .unwrap();
@@ -120,7 +127,7 @@ fn what_lies_elsewhere_is_fetched_where_it_lies() {
     for request in elsewhere.requests() {
         assert_eq!(
             header(&request, "Host"),
-            Some(&*format!("127.0.0.1:{}", elsewhere.port))
+            Some(&*format!("localhost:{}", elsewhere.port))
         );
         assert_eq!(header(&request, "X-Forwarded-Proto"), None);
     }
@@ -169,17 +176,18 @@ fn discovery_must_be_the_endpoints_own() {
             format!("the issuer \"{issuer}\" is not https://a.example")
         );
     }
-    assert_eq!(
-        refused(&discovery("https://a.example", "http://a.example/jwks?x")),
-        "the jwks_uri http://a.example/jwks is plain http off loopback"
-    );
-    assert_eq!(
-        refused(&discovery(
-            "https://a.example",
-            "http://169.254.169.254/latest"
-        )),
-        "the jwks_uri http://169.254.169.254/latest is plain http off loopback"
-    );
+    for uri in [
+        "http://a.example/jwks",
+        "http://169.254.169.254/latest",
+        "http://127.0.0.1:8080/jwks",
+        "http://[::1]/jwks",
+        "http://localhost/jwks",
+    ] {
+        assert_eq!(
+            refused(&discovery("https://a.example", &format!("{uri}?x"))),
+            format!("the jwks_uri {uri} is plain http, and the endpoint is https")
+        );
+    }
     assert_eq!(
         refused(&discovery("https://a.example", "/jwks")),
         "the jwks_uri begins with neither https:// nor http://, write https:// before the host"
@@ -192,6 +200,28 @@ fn discovery_must_be_the_endpoints_own() {
         refused(&discovery("https://a.example", "file:///etc/passwd")),
         "the jwks_uri begins with neither https:// nor http://, write https:// before the host"
     );
+}
+
+#[test]
+fn discovery_on_loopback_may_name_http_on_loopback_alone() {
+    let body = jwks();
+    let elsewhere = Server::http(move |_, out| ok(out, &body)).origin();
+    let asked = |jwks_uri: String| {
+        let server = Server::http(move |request, out| {
+            let origin = format!("http://{}", header(request, "Host").unwrap());
+            ok(out, discovery(&origin, &jwks_uri))
+        });
+        fetch(&endpoint(&server.origin()))
+    };
+    asked(elsewhere + "/jwks").unwrap();
+    for uri in ["http://a.example/jwks", "http://169.254.169.254/latest"] {
+        assert_eq!(
+            text(asked(uri.to_owned())),
+            format!(
+                "discovery: http://HOST{DISCOVERY}: the jwks_uri {uri} is plain http off loopback"
+            )
+        );
+    }
 }
 
 #[test]
