@@ -59,6 +59,8 @@ my $by_name = tenant("http://localhost:$http_port");
 my $by_address = tenant($http);
 my $for_uri = tenant($second->{http}, $second);
 my $internal = tenant('https://internal.example.com');
+# A developer's endpoint: http, and a server behind another address.
+my $internal_http = tenant('http://localhost:3100');
 my $linked = tenant('https://linked.example.com');
 my $overridden = tenant('https://overridden.example.com');
 my $slow = tenant('https://slow.example.com');
@@ -69,6 +71,7 @@ my %project = (
     http => ["endpoint $by_address;", $by_address],
     https => ["endpoint $https; ssl_trusted_certificate $ca;", $https],
     internal => ["endpoint $internal; internal_endpoint $http;", $internal],
+    'internal-http' => ["endpoint $internal_http; internal_endpoint $http;", $internal_http],
     linked => ["endpoint $linked; internal_endpoint $http; ssl_trusted_certificate $ca;", $linked],
     uri => ["endpoint https://uri.example.com; jwks_uri $for_uri/oauth2/jwks;", 'https://uri.example.com'],
     'uri-query' => ["endpoint https://query.example.com; jwks_uri $for_uri/oauth2/jwks?a=b;",
@@ -191,6 +194,10 @@ sub requests_counted {
         'internal_endpoint: discovery carries the public Host and X-Forwarded-Proto');
     is_deeply($counts->{jwks_requests}, $request,
         'internal_endpoint: the key set under the endpoint is fetched here too, with both');
+    $counts = of_tenant($internal_http, 'GET', '/-/counts');
+    $request = [{ host => 'localhost:3100', x_forwarded_proto => 'http' }];
+    is_deeply([@$counts{qw(discovery_requests jwks_requests)}], [$request, $request],
+        'internal_endpoint of an http endpoint: http, with which alone its server answers');
     is_deeply([map { $_->{x_forwarded_proto} } @{ of_tenant($by_address, 'GET', '/-/counts')->{jwks_requests} }],
         [undef], 'without internal_endpoint there is no X-Forwarded-Proto');
 }

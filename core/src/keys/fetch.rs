@@ -37,8 +37,8 @@ pub struct Source {
     /// instead.
     pub endpoint: Option<Origin>,
     /// Where the endpoint is reached from here. What lies under the endpoint's origin is fetched
-    /// there, with the public `Host` and `X-Forwarded-Proto: https`, without which Authgear's
-    /// server redirects.
+    /// there, with the public `Host`, and the public scheme as `X-Forwarded-Proto`: with another
+    /// scheme Authgear's server redirects to its public origin.
     pub internal: Option<Origin>,
     /// For the whole fetch, from the first name look-up to the last byte. More than a day is taken
     /// for a day.
@@ -178,15 +178,15 @@ fn discover(
 struct Route {
     /// Where the request goes.
     url: Url,
-    /// The public host, when the request goes to the internal origin instead.
-    public_host: Option<String>,
+    /// The public origin, when the request goes to the internal one instead.
+    public: Option<Origin>,
 }
 
 impl Route {
     fn new(url: Url, endpoint: Option<&Origin>, internal: Option<&Origin>) -> Route {
         match internal {
             Some(internal) if Some(url.origin()) == endpoint => Route {
-                public_host: Some(url.origin().host().into()),
+                public: Some(url.origin().clone()),
                 url: Url::at(internal, url.path_and_query()),
             },
             _ => Route { url, public: None },

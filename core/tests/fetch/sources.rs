@@ -93,6 +93,27 @@ fn the_internal_endpoint_stands_in_for_the_public_one() {
 }
 
 #[test]
+fn the_internal_endpoint_is_told_the_scheme_of_the_public_one() {
+    let body = jwks();
+    let public = "http://localhost:3100";
+    let server = Server::http(move |request, out| match path(request) {
+        DISCOVERY => ok(out, discovery(public, &format!("{public}/oauth2/jwks"))),
+        _ => ok(out, &body),
+    });
+    fetch(&Source {
+        internal: Some(Origin::parse_internal(&server.origin()).unwrap()),
+        ..endpoint(public)
+    })
+    .unwrap();
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    for request in requests {
+        assert_eq!(header(&request, "Host"), Some("localhost:3100"));
+        assert_eq!(header(&request, "X-Forwarded-Proto"), Some("http"));
+    }
+}
+
+#[test]
 fn what_lies_elsewhere_is_fetched_where_it_lies() {
     let body = jwks();
     let ca = Authority::new();

@@ -114,10 +114,10 @@ impl Client {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let url = format!("{}{}", route.url.origin(), route.url.path_and_query());
         let mut request = self.agent.get(url).header(header::CONNECTION, "close");
-        if let Some(host) = &route.public_host {
+        if let Some(public) = &route.public {
             request = request
-                .header(header::HOST, host)
-                .header("X-Forwarded-Proto", "https");
+                .header(header::HOST, public.host())
+                .header("X-Forwarded-Proto", public.scheme());
         }
         let request = request.config().timeout_global(Some(left)).build();
         let response = request.call().map_err(failed)?;
