@@ -127,7 +127,7 @@ fn spawn(remote: Arc<Remote>, lease: Lease, has_keys: bool) -> io::Result<()> {
                 news,
             ));
         };
-        let ran = catch_unwind(AssertUnwindSafe(|| run(&remote, lease, has_keys, &tell)));
+        let ran = catch_unwind(AssertUnwindSafe(|| run(&remote, has_keys, &tell)));
         if ran.is_err() {
             tell(News::Fetched(Err(FetchError::Panicked)));
         }
@@ -147,7 +147,7 @@ fn spawn(remote: Arc<Remote>, lease: Lease, has_keys: bool) -> io::Result<()> {
 }
 
 /// What the thread does.
-fn run(remote: &Remote, lease: Lease, has_keys: bool, tell: &dyn Fn(News)) {
+fn run(remote: &Remote, has_keys: bool, tell: &dyn Fn(News)) {
     if let Some(folder) = remote.state.as_deref().filter(|_| !has_keys) {
         if let Some(saved) = saved::load(folder, &remote.id, SystemTime::now()).transpose() {
             tell(News::Saved(saved));
@@ -160,9 +160,7 @@ fn run(remote: &Remote, lease: Lease, has_keys: bool, tell: &dyn Fn(News)) {
     };
     tell(News::Fetched(fetched));
     if let Some((folder, document)) = document {
-        tell(News::Kept(saved::save(
-            folder, &remote.id, &document, lease.0,
-        )));
+        tell(News::Kept(saved::save(folder, &remote.id, &document)));
     }
 }
 

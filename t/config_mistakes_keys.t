@@ -252,6 +252,42 @@ authgear_project a {
 --- emerg
 authgear: "state_path" has an empty parameter; name a folder, or write "state_path off;" in nginx.conf:3
 
+=== state_path: a folder in which all may write, sticky or not
+authgear_project a {
+    endpoint https://a.example;
+    state_path sticky-folder;
+}
+--- emerg
+authgear: "state_path" "sticky-folder" cannot be used: others than its owner may write to it (mode 1777); name a folder in which nobody else may write ("chmod go-w") in nginx.conf:3
+
+=== state_path: a folder in which a group may write
+authgear_project a {
+    endpoint https://a.example;
+
+    state_path group-folder;
+}
+--- emerg
+authgear: "state_path" "group-folder" cannot be used: others than its owner may write to it (mode 0770); name a folder in which nobody else may write ("chmod go-w") in nginx.conf:4
+
+=== state_path: no folder
+authgear_project a {
+    endpoint https://a.example;
+    state_path jwks.json;
+}
+--- emerg
+authgear: "state_path" "jwks.json" cannot be used: it is no folder; name a folder in which nobody else may write ("chmod go-w") in nginx.conf:3
+
+=== state_path: folders in which nobody else may write
+authgear_project a {
+    endpoint https://a.example;
+    state_path private-folder;
+}
+authgear_project b {
+    endpoint https://b.example;
+    state_path shown-folder;
+}
+--- fine
+
 === state_path: a variable
 authgear_project a {
     endpoint https://$host;

@@ -1,13 +1,19 @@
 //! The last good key set of a source as a file, so that a cold start survives an unreachable endpoint.
 //!
-//! Blocking, and meant for the thread that fetches. Plain files in a folder that belongs to the
-//! workers' user alone: whoever can write there can name keys.
+//! Blocking, and meant for the thread that fetches. Plain files in a folder in which nobody but its
+//! owner may write, and which the process' user or root owns: whoever can write there can name keys.
+//! That is checked at each use, and nothing is opened that is no regular file of such an owner, so
+//! neither a link nor a FIFO does harm.
 
-use std::fs::{self, File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use rustix::fs::{self as unix, AtFlags, Dir, FileType, Mode, OFlags, Stat};
 
 use super::{DocumentError, KeySet, MAX_DOCUMENT};
 
@@ -25,12 +31,12 @@ pub struct Saved {
 /// Why a saved key set cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The file cannot be read.
+    /// The file cannot be read, or may not be trusted.
     #[error("cannot read \"{path}\": {cause}", path = .path.display())]
     Read {
-        /// The file.
+        /// The file, or the folder.
         path: PathBuf,
-        /// What the system says.
+        /// What the system says, or what is wrong with it.
         cause: io::Error,
     },
     /// It holds no usable key set.
@@ -43,22 +49,38 @@ pub enum LoadError {
     },
 }
 
+/// Says what is wrong with a folder that is there, for a check of the configuration. Its owner is
+/// not looked at, since nginx gives it to its workers' user; and where nothing can be found out, it
+/// is nginx that will say why.
+///
+/// # Errors
+///
+/// It is no folder, or group or others may write in it.
+pub fn check_folder(folder: &Path) -> io::Result<()> {
+    match unix::stat(folder) {
+        Ok(stat) => only_its_owner_writes(&stat, FileType::Directory),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Reads what [`save`] wrote for the source `id`; `Ok(None)` when it never did.
 ///
 /// # Errors
 ///
-/// When there is a file, but no usable key set in it.
+/// When there is a file, but no usable key set in it, or when somebody else may have written it.
 pub fn load(folder: &Path, id: &[u8; 32], now: SystemTime) -> Result<Option<Saved>, LoadError> {
-    let path = file(folder, id);
-    let read = || -> io::Result<(Vec<u8>, SystemTime)> {
-        let file = File::open(&path)?;
-        let saved_at = file.metadata()?.modified()?;
-        let mut document = Vec::new();
-        file.take(MAX_DOCUMENT as u64 + 1)
-            .read_to_end(&mut document)?;
-        Ok((document, saved_at))
+    let name = name(id);
+    let opened = match Folder::open(folder) {
+        Ok(opened) => opened,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => {
+            let path = folder.into();
+            return Err(LoadError::Read { path, cause });
+        }
     };
-    let (document, saved_at) = match read() {
+    opened.remove_strays(&name);
+    let path = folder.join(&name);
+    let (document, saved_at) = match opened.read(&name) {
         Ok(read) => read,
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(cause) => return Err(LoadError::Read { path, cause }),
@@ -75,136 +97,152 @@ pub fn load(folder: &Path, id: &[u8; 32], now: SystemTime) -> Result<Option<Save
 }
 
 /// Replaces what is saved for the source `id`, at once and whole: a reader finds the old document or
-/// the new one. `unique` tells this writer from every other of its time.
+/// the new one.
 ///
 /// # Errors
 ///
-/// What the system says; the old document is still there then.
-pub fn save(folder: &Path, id: &[u8; 32], document: &[u8], unique: u64) -> io::Result<()> {
-    let path = file(folder, id);
-    let draft = path.with_extension(format!("{unique:x}.tmp"));
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft)?;
-        file.write_all(document)?;
-        file.sync_data()?;
-        fs::rename(&draft, &path)
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(&draft);
-    })?;
-    remove_strays(folder, &path);
+/// What the system says, or what is wrong with the folder; the old document is still there then.
+pub fn save(folder: &Path, id: &[u8; 32], document: &[u8]) -> io::Result<()> {
+    let name = name(id);
+    let opened = Folder::open(folder)?;
+    opened.remove_strays(&name);
+    opened.write(&name, document)
+}
+
+/// How old a draft is whose writer was killed: a quarter of a megabyte is written long before.
+const STRAY: Duration = Duration::from_secs(60);
+
+/// A folder that may be trusted. All that is done in it is done in that very folder, wherever its
+/// path leads meanwhile.
+struct Folder {
+    folder: OwnedFd,
+    owner: u32,
+}
+
+impl Folder {
+    fn open(path: &Path) -> io::Result<Folder> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = unix::open(path, flags, Mode::empty())?;
+        let stat = unix::fstat(&folder)?;
+        only_its_owner_writes(&stat, FileType::Directory)?;
+        let (own, owner) = (rustix::process::geteuid().as_raw(), stat.st_uid);
+        // nginx gives the folder to its workers' user. Where root does their work, that user's
+        // folder is good enough.
+        if own != 0 {
+            belongs_to(&stat, own)?;
+        }
+        Ok(Folder { folder, owner })
+    }
+
+    /// The content, cut off behind the longest document there may be, and when it was written.
+    fn read(&self, name: &str) -> io::Result<(Vec<u8>, SystemTime)> {
+        // To open a FIFO waits for its other end, but for this flag.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match unix::openat(&self.folder, name, flags | OFlags::NOCTTY, Mode::empty()) {
+            Err(rustix::io::Errno::LOOP) => return Err(refused("it is a symbolic link")),
+            opened => opened?,
+        };
+        let stat = unix::fstat(&file)?;
+        only_its_owner_writes(&stat, FileType::RegularFile)?;
+        belongs_to(&stat, self.owner)?;
+        let file = File::from(file);
+        let saved_at = file.metadata()?.modified()?;
+        let mut document = Vec::new();
+        file.take(MAX_DOCUMENT as u64 + 1)
+            .read_to_end(&mut document)?;
+        Ok((document, saved_at))
+    }
+
+    fn write(&self, name: &str, document: &[u8]) -> io::Result<()> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        // Nobody else has a draft of that name, and what is there by accident is left alone.
+        let draft = format!("{name}.{:016x}.tmp", u64::from_ne_bytes(random));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = unix::openat(&self.folder, &*draft, flags | OFlags::CLOEXEC, mode)?;
+        let write = || -> io::Result<()> {
+            let mut file = File::from(file);
+            file.write_all(document)?;
+            file.sync_data()?;
+            Ok(unix::renameat(&self.folder, &*draft, &self.folder, name)?)
+        };
+        write().inspect_err(|_| {
+            let _ = unix::unlinkat(&self.folder, &*draft, AtFlags::empty());
+        })
+    }
+
+    /// Removes drafts of this file that their writers left behind. One that cannot be removed does
+    /// no harm, so nothing is said of it.
+    fn remove_strays(&self, name: &str) {
+        let Ok(entries) = Dir::read_from(&self.folder) else {
+            return;
+        };
+        let stem = name.trim_end_matches(ENDING);
+        for entry in entries.flatten() {
+            let entry = entry.file_name();
+            let bytes = entry.to_bytes();
+            if bytes.starts_with(stem.as_bytes())
+                && bytes.ends_with(b".tmp")
+                && self.is_stray(OsStr::from_bytes(bytes))
+            {
+                let _ = unix::unlinkat(&self.folder, entry, AtFlags::empty());
+            }
+        }
+    }
+
+    /// Looks at a link itself, and opens nothing.
+    fn is_stray(&self, draft: &OsStr) -> bool {
+        let Ok(stat) = unix::statat(&self.folder, draft, AtFlags::SYMLINK_NOFOLLOW) else {
+            return false;
+        };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(0, |now| now.as_secs());
+        let written = u64::try_from(stat.st_mtime).unwrap_or_default();
+        // A time far ahead is no younger draft: the clock was set back.
+        now.abs_diff(written) > STRAY.as_secs()
+    }
+}
+
+/// Refuses what is of another type, or what group or others may write to.
+fn only_its_owner_writes(stat: &Stat, wanted: FileType) -> io::Result<()> {
+    if FileType::from_raw_mode(stat.st_mode) != wanted {
+        return Err(refused(match wanted {
+            FileType::Directory => "it is no folder",
+            _ => "it is no regular file",
+        }));
+    }
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    if mode.intersects(Mode::WGRP | Mode::WOTH) {
+        return Err(refused(&format!(
+            "others than its owner may write to it (mode {:04o})",
+            stat.st_mode & 0o7777
+        )));
+    }
     Ok(())
 }
 
-/// How old a draft is whose writer was killed: no fetch, and so no writer, lives as long.
-const STRAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Removes drafts of this file that their writers left behind. One that cannot be removed does no
-/// harm, so nothing is said of it.
-fn remove_strays(folder: &Path, path: &Path) {
-    let Some(stem) = path.file_stem() else { return };
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let draft = entry.path();
-        let is_draft = draft.extension().is_some_and(|end| end == "tmp")
-            && Path::new(draft.file_stem().unwrap_or_default()).file_stem() == Some(stem);
-        let is_old = || {
-            let written = entry.metadata().and_then(|data| data.modified()).ok()?;
-            Some(written.elapsed().ok()? > STRAY)
-        };
-        if is_draft && is_old().unwrap_or(false) {
-            let _ = fs::remove_file(draft);
-        }
+/// Refuses what is neither that user's nor root's, who may do anything anyway.
+fn belongs_to(stat: &Stat, user: u32) -> io::Result<()> {
+    match stat.st_uid {
+        0 => Ok(()),
+        owner if owner == user => Ok(()),
+        owner => Err(refused(&format!(
+            "it belongs to the user {owner}, not to {user}"
+        ))),
     }
 }
 
-fn file(folder: &Path, id: &[u8; 32]) -> PathBuf {
+fn refused(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
+}
+
+const ENDING: &str = ".json";
+
+fn name(id: &[u8; 32]) -> String {
     let name: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-    folder.join(name + ".json")
+    name + ENDING
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    const ID: [u8; 32] = [0xab; 32];
-    const SET: &[u8] = br#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
-
-    fn folder(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("authgear-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir(&folder).unwrap();
-        folder
-    }
-
-    #[test]
-    fn what_is_saved_is_loaded_with_its_age() {
-        let folder = folder("saved");
-        assert!(load(&folder, &ID, SystemTime::now()).unwrap().is_none());
-        save(&folder, &ID, b"older", 1).unwrap();
-        save(&folder, &ID, SET, 2).unwrap();
-        let later = SystemTime::now() + Duration::from_secs(3600);
-        let saved = load(&folder, &ID, later).unwrap().unwrap();
-        assert_eq!(saved.document, SET);
-        assert!(saved.keys.has_kid("a"));
-        assert!(saved.age >= Duration::from_secs(3599));
-        let names: Vec<_> = fs::read_dir(&folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
-        assert_eq!(names, [file(&folder, &ID)], "no draft is left behind");
-        let mode = fs::metadata(&names[0]).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn the_draft_of_a_writer_that_was_killed_is_removed_by_a_later_one() {
-        let folder = folder("stray");
-        let draft = |id: &[u8; 32], unique: u64| {
-            let draft = file(&folder, id).with_extension(format!("{unique:x}.tmp"));
-            fs::write(&draft, b"half").unwrap();
-            draft
-        };
-        let old = |draft: PathBuf| {
-            let file = OpenOptions::new().write(true).open(&draft).unwrap();
-            file.set_modified(SystemTime::now() - STRAY - Duration::from_secs(60))
-                .unwrap();
-            draft
-        };
-        let (stray, current) = (old(draft(&ID, 1)), draft(&ID, 2));
-        let of_another = old(draft(&[0xcd; 32], 1));
-        save(&folder, &ID, SET, 3).unwrap();
-        assert!(!stray.exists());
-        assert!(current.exists() && of_another.exists());
-        assert_eq!(fs::read(file(&folder, &ID)).unwrap(), SET);
-        fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn a_damaged_file_is_told_and_not_used() {
-        let folder = folder("damaged");
-        for content in [
-            &b""[..],
-            b"{\"keys\":[",
-            b"{\"keys\":[]}",
-            &[b' '; MAX_DOCUMENT + 1],
-        ] {
-            fs::write(file(&folder, &ID), content).unwrap();
-            let error = load(&folder, &ID, SystemTime::now()).unwrap_err();
-            assert!(matches!(error, LoadError::Parse { .. }), "{error}");
-        }
-        fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn a_folder_that_cannot_be_written_is_an_error() {
-        assert!(save(Path::new("/nonexistent/authgear"), &ID, SET, 1).is_err());
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use authgear_core::credential::CookieNames;
 use authgear_core::keys::fetch::{check_ca, Certificates};
 use authgear_core::keys::freshness::Timing;
-use authgear_core::keys::{KeySet, Origin, Url};
+use authgear_core::keys::{saved, KeySet, Origin, Url};
 use authgear_core::policy::{Rules, TokenKind};
 use authgear_core::recheck::Recheck;
 use authgear_core::{Algorithm, AlgorithmSet};
@@ -129,7 +129,7 @@ const DIRECTIVES: [(&str, usize, Set); 21] = [
                     "has an empty parameter; name a folder, or write \"state_path off;\"".into(),
                 )
             }
-            path => Some(cf.add_private_folder(plain(path)?)?),
+            path => Some(private_folder(cf, plain(path)?)?),
         };
         set(&mut b.state_path, path)
     }),
@@ -248,6 +248,20 @@ fn certificates(cf: &Conf, path: &str) -> Result<Vec<u8>, Mistake> {
         Ok(_) => Ok(content),
         Err(error) => Err(format!("\"{path}\": {error}").into()),
     }
+}
+
+/// The folder of `state_path`, which nginx makes at start. One that is there already must not be
+/// one in which others can put keys.
+fn private_folder(cf: &Conf, path: &str) -> Result<PathBuf, Mistake> {
+    let folder = cf.add_private_folder(path)?;
+    saved::check_folder(&folder).map_err(|error| {
+        format!(
+            "\"{}\" cannot be used: {error}; name a folder in which nobody else may write \
+             (\"chmod go-w\")",
+            folder.display()
+        )
+    })?;
+    Ok(folder)
 }
 
 /// Reads the block of the project `name`.

@@ -46,6 +46,8 @@ my %files = (
     'server.conf' => "\nserver {\n    authgear_verify nosuch;\n}\n",
 );
 
+my %folders = ('sticky-folder' => 01777, 'group-folder' => 0770, 'private-folder' => 0700, 'shown-folder' => 0755);
+
 sub check_cases {
     my ($data) = @_;
     write_files();
@@ -74,6 +76,10 @@ sub write_files {
         open my $out, '>', "$directory/$name" or die "cannot write $directory/$name: $!\n";
         print {$out} $content;
         close $out;
+    }
+    while (my ($name, $mode) = each %folders) {
+        make_path("$directory/$name");
+        chmod $mode, "$directory/$name" or die "cannot change $directory/$name: $!\n";
     }
     return;
 }
