@@ -21,7 +21,7 @@ my $standin = start_standin('--origin', 'https://auth.example.com', '--state-dir
 my @tokens = map { "Authorization: Bearer $_" } mint($standin, 3 * $requests);
 my $backend = start_nginx('backend', bare => 1);
 my $profile = getcwd() . "/$directory/profile";
-my $nginx = start_nginx('rows', values => { AUTHGEAR => $standin->{http}, BACKEND => $backend->{listen} },
+my $nginx = start_nginx('rows', values => { AUTHGEAR => $standin->{http}, RESOLVER => $standin->{resolver}, BACKEND => $backend->{listen} },
     under => ['valgrind', '-q', '--tool=callgrind', '--instr-atstart=no', "--callgrind-out-file=$profile"]);
 my %lines = (
     seen => [@tokens[0 .. $requests - 1]],

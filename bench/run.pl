@@ -33,7 +33,7 @@ make_path($directory, 'build/bench/state');
 my $standin = start_standin('--origin', 'https://auth.example.com', '--tenants', '--state-dir', 'build/bench/state');
 my @tokens = map { "Authorization: Bearer $_" } mint($standin, $seen + $rounds * $unseen);
 my $backend = start_nginx('backend', bare => 1);
-my %values = (AUTHGEAR => $standin->{http}, BACKEND => $backend->{listen});
+my %values = (AUTHGEAR => $standin->{http}, RESOLVER => $standin->{resolver}, BACKEND => $backend->{listen});
 my %server = (
     rows => start_nginx('rows', values => \%values),
     plain => start_nginx('plain', bare => 1, values => \%values),

@@ -2,21 +2,21 @@
 # letter for letter, and the client's own never arrive.
 
 use Test::Nginx::Socket 'no_plan';
-use Test::Nginx::Authgear;
+use Test::Nginx::Authgear args => ['--amr'];
 use Test::Nginx::Authgear::Client;
 
 use strict;
 use warnings;
 
-my ($origin_port) = standin()->{http} =~ /:(\d+)$/;
+my ($resolver_port) = standin()->{resolver} =~ /:(\d+)$/;
 ($ENV{TEST_NGINX_RECORDER}, my $take) = recorder();
 
 # What the stand-in's resolver answers to the same token, as sorted lines. A
 # header without a value says as much as none.
 sub resolver {
     my ($token) = @_;
-    my $answer = ask('GET /_resolver/resolve', { port => $origin_port },
-        "Host: 127.0.0.1:$origin_port", "Authorization: Bearer $token");
+    my $answer = ask('GET /_resolver/resolve', { port => $resolver_port },
+        "Host: $ENV{TEST_NGINX_AUTHGEAR_HOST}", "Authorization: Bearer $token");
     return [
         sort map { lc($_->[0]) . ": $_->[1]" }
             grep { $_->[0] =~ /^x-authgear-/i and length $_->[1] } @{ $answer->{headers} }

@@ -2,7 +2,7 @@
 # metadata. And preflights, which are not refused.
 
 use Test::Nginx::Socket 'no_plan';
-use Test::Nginx::Authgear;
+use Test::Nginx::Authgear args => ['--amr'];
 use Test::Nginx::Authgear::Callers;
 use Test::Nginx::Authgear::Client;
 use Test::Nginx::Authgear::Resolver;

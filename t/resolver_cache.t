@@ -12,7 +12,7 @@ use Test::Nginx::Authgear::Server;
 use Time::HiRes qw(sleep);
 
 my $resolver = 'resolve_request /_authgear/resolve;';
-my $endpoint = 'endpoint ' . resolver_origin() . ';';
+my $endpoint = 'endpoint ' . standin()->{origin} . ';';
 my $nginx;
 
 sub start { $nginx = start_resolving(@_) }
@@ -186,7 +186,7 @@ subtest 'another project, another prefix' => sub {
             location /prefixed { authgear_verify prefixed; empty_gif; }
             location = /_other/resolve { internal; proxy_method HEAD; proxy_pass_request_body off;
                 proxy_set_header Content-Length ''; proxy_set_header Host $other_host;
-                proxy_pass $other->{http}/_resolver/resolve; }");
+                proxy_pass $other->{resolver}/_resolver/resolve; }");
     my $value = session(user => 'alice');
     my $cookie = cookie(session => $value);
     is(outcome($cookie), '200 ok alice resolver asked 1', 'one project');
@@ -216,7 +216,7 @@ subtest 'another tenant, though all have one issuer' => sub {
         server => 'add_header X-Source $authgear_source always;
             location = /_tenant/resolve { internal; proxy_method HEAD; proxy_pass_request_body off;
                 proxy_set_header Content-Length ""; proxy_set_header X-Forwarded-Proto https;
-                proxy_set_header Host $tenant.example.com; proxy_pass $TEST_NGINX_AUTHGEAR/_resolver/resolve; }',
+                proxy_set_header Host $tenant.example.com; proxy_pass $TEST_NGINX_RESOLVER_ORIGIN/_resolver/resolve; }',
         # A subrequest has no arguments of its own.
         location => 'set $tenant $arg_t;',
     );
@@ -249,7 +249,10 @@ subtest 'a yes is asked for again after its time' => sub {
     control('POST', '/-/users/alice/disable');
     soon { outcome($cookie) =~ /^401 session_invalid/ } 'a disabled user is out';
     control('POST', '/-/users/alice/enable');
-    soon { outcome($cookie) =~ /^200 ok alice/ } 'and in again once enabled';
+    is(outcome(cookie(session => session(user => 'alice'))), '200 ok alice resolver asked 1',
+        'and in again with a new login once enabled');
+    sleep 1.1;
+    is(outcome($cookie), "$no asked 1", 'the old session has ended for good');
     stop();
 };
 
@@ -257,7 +260,7 @@ subtest 'a no is kept for a second at most' => sub {
     start('resolve_cache 10m;');
     control('POST', '/-/users', { id => 'late' });
     my $cookie = cookie(session => session(user => 'late'));
-    control('POST', '/-/users/late/disable');
+    control('POST', '/-/users/late/disable', { keep_sessions => \1 });
     is(outcome($cookie), "$no asked 1", 'a no');
     control('POST', '/-/users/late/enable');
     sleep 1.1;

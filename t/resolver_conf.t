@@ -3,7 +3,7 @@
 
 use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear tls => 1,
-    args => [qw(--origin https://auth.example.com --name auth.example.com)];
+    args => [qw(--origin https://auth.example.com --name auth.example.com --amr)];
 use Test::Nginx::Authgear::Client;
 use Test::Nginx::Authgear::Resolver;
 
@@ -158,7 +158,7 @@ sub login {
 $ENV{TEST_NGINX_COOKIES} = example('cookies.conf');
 $ENV{TEST_NGINX_WRONG_CA} = example('cookies.conf', standin()->{other_ca});
 $ENV{TEST_NGINX_LOGIN} = example('login.conf');
-my ($front, $plain) = ('127.0.0.1:' . port(2), standin()->{http});
+my ($front, $plain) = ('127.0.0.1:' . port(2), standin()->{resolver});
 $ENV{TEST_NGINX_KEPT_ALIVE} = example('cookies.conf', undef, 'https://auth.example.com' => 'http://auth.example.com')
     =~ s/server 127\.0\.0\.1:$tls_port;/server $front;/r . <<"END";
 log_format connection \$connection;

@@ -11,7 +11,7 @@ use Time::HiRes qw(time);
 use strict;
 use warnings;
 
-my ($host) = resolver_origin() =~ m{//(.*)};
+my ($host) = standin()->{origin} =~ m{//(.*)};
 
 my $users = 0;
 
@@ -182,7 +182,7 @@ sub other_schemes {
 
 sub clients {
     my %of = credentials();
-    my $m2m = token(kind => 'm2m', client_id => 'robot', audience => [resolver_origin()]);
+    my $m2m = token(kind => 'm2m', client_id => 'robot', audience => [standin()->{origin}]);
     is(outcome('GET /any', authorization($m2m)), '200 ok - jwt asked 0', "a client's token stays here");
     is(outcome('GET /any', authorization($m2m), cookie(session => $of{session})), '200 ok - jwt_cache asked 0',
         'beside a session, too');
@@ -420,7 +420,7 @@ my $careless = "location = /_careless/resolve { internal; proxy_method HEAD; pro
     proxy_pass @{[resolver_origin()]}/_resolver/resolve; }";
 
 my $resolver = 'resolve_request /_authgear/resolve;';
-my $endpoint = 'endpoint ' . resolver_origin() . ';';
+my $endpoint = 'endpoint ' . standin()->{origin} . ';';
 my $others = "authgear_project any { $endpoint token_type any; $resolver }
     authgear_project quick { $endpoint resolve_request /_quick/resolve; }
     authgear_project careless { $endpoint resolve_request /_careless/resolve; }";

@@ -3,7 +3,7 @@
 # are shown.
 
 use Test::Nginx::Socket 'no_plan';
-use Test::Nginx::Authgear;
+use Test::Nginx::Authgear args => ['--amr'];
 use Test::Nginx::Authgear::Client qw(:DEFAULT challenges);
 use Test::Nginx::Authgear::Documented;
 use Test::Nginx::Authgear::Resolver;
@@ -15,10 +15,10 @@ use File::Temp qw(tempdir);
 
 my $directory = tempdir(CLEANUP => 1);
 chmod 0755, $directory;
-my $origin = resolver_origin();
+my $origin = standin()->{origin};
 my ($host) = $origin =~ m{//(.*)};
 # Another Authgear, whose project has a cookie prefix.
-my $prefixed = start_standin('--cookie-prefix', 'my_');
+my $prefixed = start_standin('--cookie-prefix', 'my_', '--amr');
 my $clear = 'session=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Secure; SameSite=Lax';
 
 # The same request to two locations, or to all that are named.
@@ -66,14 +66,17 @@ sub same_users {
 sub who_is_let_in {
     my $no = ['session-valid: false'];
     both('nobody', { documented => [], observe => [], optional => [], required => 401 });
+    both('a dead session', { documented => $no, observe => $no, optional => 401, required => 401 },
+        cookie(session => 'dead'));
+    # The resolver says nothing of these, as if there was no credential.
     for my $case (
-        ['a dead session', cookie(session => 'dead')],
+        ['a made-up app session', cookie(app_session => 'dead')],
         ['a made-up token', 'Authorization: Bearer made-up'],
         ['an expired JWT', bearer(expires_in => -1)],
         ['a JWT of somebody else', bearer(key => 'stranger')],
     ) {
         my ($name, $header) = @$case;
-        both($name, { documented => $no, observe => $no, optional => 401, required => 401 }, $header);
+        both($name, { documented => [], observe => $no, optional => 401, required => 401 }, $header);
     }
     my $user = user(id => 'disabled');
     my $session = cookie(session => session(user => 'disabled'));
@@ -273,7 +276,7 @@ sub no_verdict {
 sub machines {
     my $token = bearer(kind => 'm2m', client_id => 'robot', audience => [$origin]);
     both("a client's token is not known to the resolver",
-        { documented => ['session-valid: false'], any => ['session-valid: true'], required => 401 }, $token);
+        { documented => [], any => ['session-valid: true'], required => 401 }, $token);
 }
 
 # --- configuration
@@ -302,16 +305,16 @@ $ENV{TEST_NGINX_PROJECTS} = join "\n",
     map {"proxy_cache_path $directory/$_ keys_zone=$_:1m;"} values %cache;
 $ENV{TEST_NGINX_LOCATIONS} = join '',
     "include $ENV{TEST_NGINX_RESOLVER};\n",
-    documented('= /documented', '/_auth'), asks('/_auth', $origin),
-    (map { (documented("= /documented-cached-$_", "/_auth_$_"), asks("/_auth_$_", $origin, cache_of($cache{$_}))) } keys %cache),
+    documented('= /documented', '/_auth'), asks('/_auth'),
+    (map { (documented("= /documented-cached-$_", "/_auth_$_"), asks("/_auth_$_", undef, cache_of($cache{$_}))) } keys %cache),
     verified('/required', 'myapp'), verified('/optional', 'myapp optional'), verified('/observe', 'myapp observe'),
     verified('/required-cached', 'cached'), verified('/optional-cached', 'cached optional'), verified('/any', 'any');
 
 $ENV{TEST_NGINX_PREFIXED_PROJECT} = "variables_hash_max_size 2048; proxy_cache_path $directory/prefixed keys_zone=prefixed:1m;
     authgear_project prefixed { endpoint $prefixed->{http}; cookie_prefix my_; resolve_request /_resolve; resolve_cache 10m; }";
 $ENV{TEST_NGINX_PREFIXED} = join '',
-    documented('= /documented-cached', '/_auth'), asks('/_auth', $prefixed->{http}, cache_of('prefixed')),
-    verified('/required-cached', 'prefixed'), asks('/_resolve', $prefixed->{http});
+    documented('= /documented-cached', '/_auth'), asks('/_auth', $prefixed, cache_of('prefixed')),
+    verified('/required-cached', 'prefixed'), asks('/_resolve', $prefixed);
 
 run_tests();
 

@@ -2,7 +2,7 @@
 # each step.
 
 use Test::Nginx::Socket 'no_plan';
-use Test::Nginx::Authgear;
+use Test::Nginx::Authgear args => ['--amr'];
 use Test::Nginx::Authgear::Client;
 use Test::Nginx::Authgear::Documented;
 use Test::Nginx::Authgear::Resolver;
@@ -10,7 +10,7 @@ use Test::Nginx::Authgear::Resolver;
 use strict;
 use warnings;
 
-my $origin = resolver_origin();
+my $origin = standin()->{origin};
 my ($host) = $origin =~ m{//(.*)};
 my @plain = (amr => ['pwd'], auth_time => 5);
 
@@ -39,7 +39,7 @@ sub visits {
 sub move_documented {
     my $plan = 'user-plan: gold';
     visits('before',
-        nobody => [[$plan]], dead => [[@$no, $plan]], expired => [[@$no, $plan]],
+        nobody => [[$plan]], dead => [[@$no, $plan]], expired => [[$plan]],
         map { $_ => [[sort @{ without_roles($greta) }, $plan]] } @logged_in);
 }
 
@@ -47,7 +47,8 @@ sub move_documented {
 my @watched = (nobody => [[], 'no_credential'], dead => [$no, 'session_invalid'], expired => [$no, 'expired'],
     map { $_ => [$greta, 'ok'] } @logged_in);
 
-sub move_watch { visits('watched beside auth_request', @watched) }
+# The documented set-up's headers go first, and the resolver says nothing of a bad token.
+sub move_watch { visits('watched beside auth_request', @watched, expired => [[], 'expired']) }
 
 sub move_alone { visits('auth_request removed', @watched) }
 
@@ -62,7 +63,7 @@ sub move_optional { visits('optional', nobody => [[], 'no_credential'], @refused
 sub observe_conf {
     my %expected = (
         jwt => [['session-valid: true', 'user-id: greta'], 'resolver=greta module=greta reason=ok'],
-        expired => [$no, 'resolver= module= reason=expired'],
+        expired => [[], 'resolver= module= reason=expired'],
         nobody => [[], 'resolver= module= reason=no_credential'],
     );
     my $count = 0;
@@ -80,7 +81,7 @@ sub observe_conf {
 my $to_echo = 'proxy_pass ' . echo_origin() . ';';
 my $project = "endpoint $origin; resolve_request /_authgear/resolve;";
 my $module = "include $ENV{TEST_NGINX_RESOLVER}; add_header X-Reason \$authgear_reason always;";
-my $auth = asks('/_auth', $origin);
+my $auth = asks('/_auth');
 $ENV{TEST_NGINX_MOVING} = "variables_hash_max_size 2048; authgear_project myapp { $project }";
 $ENV{TEST_NGINX_MOVE_DOCUMENTED} = documented('/api/', '/_auth') . $auth;
 $ENV{TEST_NGINX_MOVE_WATCH} = $module . documented('/api/', '/_auth', 'authgear_verify myapp observe;') . $auth;
@@ -91,7 +92,7 @@ $ENV{TEST_NGINX_OBSERVE_CONF} = shipped(
     'observe.conf',
     'endpoint https://myapp.authgear.cloud;' => "endpoint $origin;",
     'Host myapp.authgear.cloud;' => "Host $host;",
-    'server 127.0.0.1:3001;' => "server $host;",
+    'server 127.0.0.1:3001;' => 'server ' . (resolver_origin() =~ s{^http://}{}r) . ';',
     'server 127.0.0.1:9000;' => 'server ' . (echo_origin() =~ s{^http://}{}r) . ';',
     'listen 8080;' => 'listen 127.0.0.1:' . port(1) . ';',
     '/var/log/nginx/' => 'logs/',

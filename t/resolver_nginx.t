@@ -2,7 +2,7 @@
 # shows of JWTs, of cookie sessions and opaque tokens.
 
 use Test::Nginx::Socket 'no_plan';
-use Test::Nginx::Authgear;
+use Test::Nginx::Authgear args => ['--amr'];
 use Test::Nginx::Authgear::Client qw(:DEFAULT verdict challenges);
 use Test::Nginx::Authgear::Neighbours;
 use Test::Nginx::Authgear::Resolver;

@@ -27,7 +27,11 @@ sub told { return Test::Nginx::Authgear::Resolver::told(@_) =~ s/ jwt_cache\z/ j
 
 sub outcome { return told($nginx->ask(@_)) }
 
+# Ends the user's sessions for good.
 sub disable { return control('POST', "/-/users/$_[0]/disable") }
+
+# As at the end of a time in which the account is valid: the resolver says no while the sessions are still there.
+sub suspend { return control('POST', "/-/users/$_[0]/disable", { keep_sessions => \1 }) }
 
 sub enable { return control('POST', "/-/users/$_[0]/enable") }
 
@@ -159,20 +163,28 @@ subtest 'the resolver is asked again after each interval, and not before' => sub
     stop();
 };
 
-subtest 'a disabled user is out, an enabled one in again' => sub {
+subtest 'a suspended user is out, and in again with the same token; a disabled one is out for good' => sub {
     start('recheck 1s;', workers => 2);
     my %to = $nginx->connection_to_each;
     my ($user, $token) = someone();
     is(outcome(token => $token), "200 ok $user jwt", 'let in');
-    disable($user);
+    suspend($user);
     soon { outcome(token => $token) eq $no } 'out, though the token is valid';
     is(outcome(token => $token, on => $to{$_}), $no, 'in each worker') for sort keys %to;
     my $answer = $nginx->ask(token => $token);
     like($answer->{headers}, qr/^WWW-Authenticate: Bearer realm="myapp", error="invalid_token"/m, 'with a challenge');
     enable($user);
     soon { outcome(token => $token) eq "200 ok $user jwt" } 'in again';
+    disable($user);
+    soon { outcome(token => $token) eq $no } 'out again';
+    enable($user);
+    my $new = token(user => $user);
+    is(outcome(token => $new), "200 ok $user jwt", 'in with a token of a new login');
+    my $before = asked();
+    soon { outcome(token => $token); asked() >= $before + 2 } 'the old one is asked about again';
+    is(outcome(token => $token), $no, 'and has ended for good');
     control('POST', "/-/users/$user/delete");
-    soon { outcome(token => $token) eq $no } 'a deleted user is out';
+    soon { outcome(token => $new) eq $no } 'a deleted user is out';
     stop();
 };
 
@@ -193,7 +205,7 @@ subtest 'a no stays a no until the resolver says otherwise' => sub {
     my ($user, $token) = someone();
     my $early = sub { return $nginx->ask(path => '/early', token => $token)->{headers} =~ /^X-Early: <(.*)>/m ? $1 : '?' };
     is($early->(), $user, 'before the access phase the user is known');
-    disable($user);
+    suspend($user);
     soon { outcome(token => $token) eq $no } 'refused';
     is($early->(), '', 'a refused user is not');
     for my $fault (['status', status => 500], ['close'], ['garbage']) {
@@ -256,7 +268,7 @@ subtest 'strict: a token that comes back after two intervals waits' => sub {
     start('recheck 1s strict;');
     my ($user, $token) = someone();
     is(outcome(token => $token), "200 ok $user jwt", 'confirmed');
-    disable($user);
+    suspend($user);
     sleep 2.2;
     is(outcome(token => $token), $no, 'no request passes after the pause');
     enable($user);
@@ -340,7 +352,7 @@ subtest 'a token that stands ends with its exp' => sub {
 
 subtest "a client's token is never sent to the resolver" => sub {
     for my $strict ('', ' strict') {
-        start("recheck 1s$strict; token_type any; audience api " . resolver_origin() . ';');
+        start("recheck 1s$strict; token_type any; audience api " . standin()->{origin} . ';');
         my $m2m = token(kind => 'm2m', client_id => 'robot', audience => ['api']);
         my $session = session(user => 'alice');
         is(outcome(token => $m2m), '200 ok - jwt', "let in$strict");
@@ -390,8 +402,12 @@ subtest "a token beside another user's cookie" => sub {
             ($user, $token) = someone();
             @both = (token => $token, headers => cookie($name => session(user => $other, kind => $kind)));
             is(outcome(@both), "200 ok $user jwt", 'another user');
+            suspend($user);
+            soon { outcome(@both) eq $no } 'who is suspended is out, with the cookie too';
+            enable($user);
+            soon { outcome(@both) eq "200 ok $user jwt" } 'and in again';
             disable($user);
-            soon { outcome(@both) eq $no } 'who is disabled is out, with the cookie too';
+            soon { outcome(@both) eq "200 ok $other resolver" } 'a disabled user has no session, so the cookie counts';
             stop();
         }
     }

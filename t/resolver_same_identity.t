@@ -2,7 +2,7 @@
 # credential.
 
 use Test::Nginx::Socket 'no_plan';
-use Test::Nginx::Authgear;
+use Test::Nginx::Authgear args => ['--amr'];
 use Test::Nginx::Authgear::Client;
 use Test::Nginx::Authgear::Resolver;
 
@@ -109,7 +109,7 @@ location = $path {
 }
 END
 } ['/required', 'myapp'], ['/optional', 'myapp optional'], ['/observe', 'myapp observe'], ['/cached', 'cached'];
-my $project = 'endpoint ' . resolver_origin() . '; resolve_request /_authgear/resolve;';
+my $project = 'endpoint ' . standin()->{origin} . '; resolve_request /_authgear/resolve;';
 $ENV{TEST_NGINX_PROJECTS} = "authgear_project myapp { $project }
     authgear_project cached { $project resolve_cache 60s; }
     log_format identity '" . join(' ', map {"\$authgear_$_"} @identity) . "';";

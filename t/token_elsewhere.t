@@ -178,7 +178,8 @@ location = /opaque-query {
 }
 location = /resolve-header {
     internal;
-    proxy_pass $TEST_NGINX_AUTHGEAR/_resolver/resolve;
+    proxy_pass $TEST_NGINX_RESOLVER_ORIGIN/_resolver/resolve;
+    proxy_set_header Host $TEST_NGINX_AUTHGEAR_HOST;
     proxy_pass_request_headers off;
     proxy_set_header Authorization $handed_on;
     proxy_set_header Content-Length "";
@@ -187,7 +188,8 @@ location = /resolve-header {
 }
 location = /resolve-query {
     internal;
-    proxy_pass $TEST_NGINX_AUTHGEAR/_resolver/resolve;
+    proxy_pass $TEST_NGINX_RESOLVER_ORIGIN/_resolver/resolve;
+    proxy_set_header Host $TEST_NGINX_AUTHGEAR_HOST;
     proxy_pass_request_headers off;
     proxy_set_header Authorization "Bearer $token";
     proxy_set_header Content-Length "";

@@ -41,6 +41,10 @@ pub fn router(standin: Arc<Standin>) -> Router {
         .route("/-/keys/pem", get(keys::pem))
         .route("/-/fault/{endpoint}", put(state::set_fault))
         .route("/-/fault", axum::routing::delete(state::clear_faults))
+        .route(
+            "/-/resolver",
+            put(state::set_resolver).delete(state::reset_resolver),
+        )
         .route("/-/counts", get(state::counts))
         .route("/-/counts/reset", post(state::reset_counts))
         .route("/-/gone", post(state::gone))

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::public;
+use crate::public::{self, Port};
 use crate::standin::Standin;
 
 const BACKLOG: u32 = 1024;
@@ -74,7 +74,7 @@ impl Gate {
     }
 }
 
-/// Serves the public endpoints on a listener, with or without TLS.
+/// Serves what a port has to serve; on the ingress' listener over TLS.
 ///
 /// # Errors
 ///
@@ -82,6 +82,7 @@ impl Gate {
 pub async fn run(
     standin: Arc<Standin>,
     mut listener: TcpListener,
+    port: Port,
     tls: Option<TlsAcceptor>,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
@@ -93,7 +94,7 @@ pub async fn run(
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        connections.spawn(connection(Arc::clone(&standin), stream, tls.clone()));
+                        connections.spawn(connection(Arc::clone(&standin), stream, port, tls.clone()));
                     }
                     // Out of descriptors, or gone already.
                     Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
@@ -145,24 +146,29 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     bind(address)?.listen(BACKLOG)
 }
 
-async fn connection(standin: Arc<Standin>, stream: TcpStream, tls: Option<TlsAcceptor>) {
+async fn connection(
+    standin: Arc<Standin>,
+    stream: TcpStream,
+    port: Port,
+    tls: Option<TlsAcceptor>,
+) {
     let _ = stream.set_nodelay(true);
     match tls {
-        None => http(standin, stream, false).await,
+        None => http(standin, stream, port).await,
         Some(acceptor) => {
             if let Ok(stream) = acceptor.accept(stream).await {
-                http(standin, stream, true).await;
+                http(standin, stream, port).await;
             }
         }
     }
 }
 
 /// A connection's end, right or wrong, is the client's affair.
-async fn http<S>(standin: Arc<Standin>, stream: S, secure: bool)
+async fn http<S>(standin: Arc<Standin>, stream: S, port: Port)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| public::answer(Arc::clone(&standin), request, secure));
+    let service = service_fn(move |request| public::answer(Arc::clone(&standin), request, port));
     let mut builder = http1::Builder::new();
     let _ = builder
         // An idle connection is kept for as long as the client wants it.

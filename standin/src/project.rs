@@ -25,7 +25,7 @@ pub struct User {
     pub can_reauthenticate: bool,
     /// Effective roles.
     pub roles: Vec<String>,
-    /// A disabled user's sessions and tokens are invalid.
+    /// A disabled user's sessions and tokens are invalid while there are any.
     pub disabled: bool,
 }
 
@@ -201,9 +201,22 @@ impl Project {
         self.users.get_mut(id)
     }
 
-    /// Deletes a user; false when there is none.
+    /// Deletes a user, with all that was issued to one; false when there is none.
     pub fn delete_user(&mut self, id: &str) -> bool {
+        self.end_sessions(id);
         self.users.remove(id).is_some()
+    }
+
+    /// Ends all sessions and grants of a user, for good.
+    pub fn end_sessions(&mut self, user: &str) {
+        self.sessions.retain(|_, grant| grant.user != user);
+        self.opaque.retain(|_, grant| grant.user != user);
+        let (ended, issued) = std::mem::take(&mut self.issued)
+            .into_iter()
+            .partition(|(_, grant)| grant.user == user);
+        let ended: HashMap<String, Grant> = ended;
+        self.issued = issued;
+        self.revoked.extend(ended.into_keys());
     }
 
     /// Opens a session under this cookie value.
@@ -251,6 +264,7 @@ impl Project {
 
     /// Makes the JWT of this `jti` invalid for the resolver.
     pub fn revoke(&mut self, jti: String) {
+        self.issued.remove(&jti);
         self.revoked.insert(jti);
     }
 

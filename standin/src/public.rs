@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http_body_util::combinators::BoxBody;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, SET_COOKIE};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{json, Value};
@@ -18,6 +18,7 @@ use crate::origin::Origin;
 use crate::project::{SeenFetch, SeenResolve};
 use crate::resolver;
 use crate::standin::{Met, Standin};
+use crate::util::random_token;
 
 /// The body of every answer.
 pub type Body = BoxBody<Bytes, Infallible>;
@@ -27,7 +28,18 @@ pub type Body = BoxBody<Bytes, Infallible>;
 #[error("the connection is closed on purpose")]
 pub struct Closed;
 
-/// Answers one public request; `tls` says whether it came over TLS.
+/// A listener, and what is behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// The server's main port: all but the resolver, over plain HTTP.
+    Main,
+    /// The resolver's own port, over plain HTTP.
+    Resolver,
+    /// An ingress over TLS, which sends `/_resolver/` to the resolver and all else to the main port.
+    Ingress,
+}
+
+/// Answers one public request that came to this port.
 ///
 /// # Errors
 ///
@@ -35,15 +47,21 @@ pub struct Closed;
 pub async fn answer(
     standin: Arc<Standin>,
     request: Request<Incoming>,
-    tls: bool,
+    port: Port,
 ) -> Result<Response<Body>, Closed> {
     let (request, _) = request.into_parts();
-    let Some(endpoint) = endpoint(request.uri.path()) else {
+    let Some(endpoint) = endpoint(request.uri.path(), port) else {
         return Ok(refuse(StatusCode::NOT_FOUND));
     };
-    let secure = tls || text(&request.headers, "x-forwarded-proto") == Some("https");
+    let forwarded = text(&request.headers, "x-forwarded-proto");
+    let secure = port == Port::Ingress || forwarded == Some("https");
     let host = text(&request.headers, "host").unwrap_or_default();
-    let Some(met) = standin.by_host(host, secure) else {
+    let met = match port {
+        // Of the project it knows the origin, and of the request the host alone.
+        Port::Resolver => standin.by_name(Some(host)),
+        Port::Main | Port::Ingress => standin.by_host(host, secure),
+    };
+    let Some(met) = met else {
         return Ok(refuse(StatusCode::NOT_FOUND));
     };
     count(&met, endpoint, &request);
@@ -56,11 +74,13 @@ pub async fn answer(
     }
 }
 
-fn endpoint(path: &str) -> Option<Endpoint> {
+fn endpoint(path: &str, port: Port) -> Option<Endpoint> {
+    let (main, resolver) = (port != Port::Resolver, port != Port::Main);
     match path {
-        "/.well-known/openid-configuration" => Some(Endpoint::Discovery),
-        "/oauth2/jwks" => Some(Endpoint::Jwks),
-        "/_resolver/resolve" | "/resolve" => Some(Endpoint::Resolver),
+        "/.well-known/openid-configuration" if main => Some(Endpoint::Discovery),
+        "/oauth2/jwks" if main => Some(Endpoint::Jwks),
+        "/_resolver/resolve" if resolver => Some(Endpoint::Resolver),
+        "/resolve" if port == Port::Resolver => Some(Endpoint::Resolver),
         _ => None,
     }
 }
@@ -105,7 +125,8 @@ fn right(
     request: &Parts,
     secure: bool,
 ) -> Response<Body> {
-    if met.origin.secure && !secure {
+    // Of the resolver's port the scheme is nobody's affair.
+    if endpoint != Endpoint::Resolver && met.origin.secure != secure {
         let location = format!("{}{}", met.origin, request.uri);
         return headers(StatusCode::TEMPORARY_REDIRECT, [("location", location)]);
     }
@@ -113,13 +134,26 @@ fn right(
         return refuse(StatusCode::METHOD_NOT_ALLOWED);
     }
     match endpoint {
-        Endpoint::Discovery => json_text(discovery(&met.origin).to_string().into()),
-        Endpoint::Jwks => jwks(met),
+        Endpoint::Discovery => with_nonce(json_text(discovery(&met.origin).to_string().into())),
+        Endpoint::Jwks => with_nonce(jwks(met)),
         Endpoint::Resolver => {
-            let outcome = resolver::resolve(met, &standin.settings, &request.headers);
-            headers(StatusCode::OK, outcome.headers(&standin.settings, secure))
+            let (prefix, behaviour) = (&standin.settings.cookie_prefix, *standin.resolver());
+            let outcome = resolver::resolve(met, prefix, behaviour, &request.headers);
+            headers(StatusCode::OK, outcome.headers(prefix, behaviour, secure))
         }
     }
+}
+
+/// The server sets this cookie on every answer of its main port.
+fn with_nonce(mut response: Response<Body>) -> Response<Body> {
+    let cookie = format!(
+        "csp_nonce={}; Path=/; HttpOnly; SameSite=Lax",
+        random_token()
+    );
+    if let Ok(cookie) = cookie.parse() {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    response
 }
 
 fn jwks(met: &Met) -> Response<Body> {

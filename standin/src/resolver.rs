@@ -5,15 +5,15 @@
 use hyper::header::{HeaderMap, AUTHORIZATION, COOKIE};
 
 use crate::project::{Grant, SessionKind, User};
-use crate::standin::{Met, Settings};
+use crate::standin::{Behaviour, Met};
 use crate::util::now;
 use crate::verify;
 
 /// The resolver's verdict.
 pub enum Outcome {
-    /// The request carries nothing to judge.
+    /// The request carries nothing to judge, or nothing of which a word is said.
     NoCredential,
-    /// It does, and none of it is valid.
+    /// It carries a bad `session` cookie, or a session of a user who may not use it.
     Invalid {
         /// Whether a `session` cookie is among it, which is to be cleared.
         session_cookie: bool,
@@ -24,7 +24,12 @@ pub enum Outcome {
 
 impl Outcome {
     /// The headers that say so; `secure` says whether the browser came by TLS.
-    pub fn headers(&self, settings: &Settings, secure: bool) -> Vec<(&'static str, String)> {
+    pub fn headers(
+        &self,
+        cookie_prefix: &str,
+        behaviour: Behaviour,
+        secure: bool,
+    ) -> Vec<(&'static str, String)> {
         let valid = "x-authgear-session-valid";
         match self {
             Self::NoCredential => Vec::new(),
@@ -34,10 +39,11 @@ impl Outcome {
             Self::Invalid {
                 session_cookie: true,
             } => {
-                let clear = clearing_cookie(&settings.cookie_prefix, secure);
+                let clear = clearing_cookie(cookie_prefix, secure);
                 vec![(valid, "false".to_owned()), ("set-cookie", clear)]
             }
             Self::Valid(user, grant) => {
+                let amr = if behaviour.amr { &*grant.amr } else { &[] };
                 let mut headers = vec![
                     (valid, "true".to_owned()),
                     ("x-authgear-user-id", user.id.clone()),
@@ -48,7 +54,7 @@ impl Outcome {
                         user.can_reauthenticate.to_string(),
                     ),
                     // Sent even when there is none, as the server does.
-                    ("x-authgear-session-amr", grant.amr.join(" ")),
+                    ("x-authgear-session-amr", amr.join(" ")),
                 ];
                 if !user.roles.is_empty() {
                     headers.push(("x-authgear-user-roles", user.roles.join(",")));
@@ -70,14 +76,20 @@ fn clearing_cookie(prefix: &str, secure: bool) -> String {
 }
 
 /// Judges the credentials of a request.
-pub fn resolve(met: &Met, settings: &Settings, headers: &HeaderMap) -> Outcome {
-    let cookie = |name: &str| cookie(headers, &format!("{}{name}", settings.cookie_prefix));
+pub fn resolve(
+    met: &Met,
+    cookie_prefix: &str,
+    behaviour: Behaviour,
+    headers: &HeaderMap,
+) -> Outcome {
+    let cookie = |name: &str| cookie(headers, &format!("{cookie_prefix}{name}"));
     let (bearer, app_session) = (bearer(headers), cookie("app_session"));
     let (app_token, session) = (cookie("app_access_token"), cookie("session"));
     let mut project = met.lock();
     let mut token = |token: &String| {
         if token.starts_with("eyJ") {
-            return verify::access_token(&mut project, &met.origin, token, now());
+            let foreign = behaviour.foreign_tokens;
+            return verify::access_token(&mut project, &met.origin, token, foreign, now());
         }
         project.opaque(token).cloned()
     };
@@ -93,14 +105,13 @@ pub fn resolve(met: &Met, settings: &Settings, headers: &HeaderMap) -> Outcome {
     let session_cookie = session.is_some();
     let invalid = Outcome::Invalid { session_cookie };
     match grant {
-        // The first session found decides: one of a dead user does not fall through.
+        // The first session found decides: one of a disabled user does not fall through.
         Some(grant) => match project.user(&grant.user) {
             Some(user) if !user.disabled => Outcome::Valid(user.clone(), grant),
             _ => invalid,
         },
         None if session_cookie => invalid,
-        None if settings.silent_invalid_tokens => Outcome::NoCredential,
-        None if bearer.or(app_session).or(app_token).is_some() => invalid,
+        // Of a token or an app's session with nothing behind it the server says nothing.
         None => Outcome::NoCredential,
     }
 }
@@ -111,19 +122,24 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
 }
 
-/// The first cookie of this name.
+/// The first cookie of this name, as Go's `net/http` reads it (`readCookies`): blanks around a pair
+/// and a name are dropped, those around a value are part of it, one pair of quotes is dropped, and
+/// a cookie with a byte that no value may hold is passed over.
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let blank = |letter: char| matches!(letter, ' ' | '\t');
     let lines = headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|line| line.to_str().ok());
-    let mut cookies = lines.flat_map(|line| line.split(';')).filter_map(|pair| {
-        let (found, value) = pair.trim().split_once('=')?;
-        (found == name).then_some(value)
+    let mut values = lines.flat_map(|line| line.split(';')).filter_map(|pair| {
+        let pair = pair.trim_matches(blank);
+        let (found, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let quoted = value
+            .strip_prefix('"')
+            .and_then(|value| value.strip_suffix('"'));
+        let value = quoted.unwrap_or(value);
+        let fits = |byte: u8| matches!(byte, 0x20..0x7f) && !matches!(byte, b'"' | b'\\');
+        (found.trim_matches(blank) == name && value.bytes().all(fits)).then_some(value)
     });
-    let value = cookies.next()?;
-    let quoted = value
-        .strip_prefix('"')
-        .and_then(|value| value.strip_suffix('"'));
-    Some(quoted.unwrap_or(value).to_owned())
+    values.next().map(str::to_owned)
 }

@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use crate::keys::KeyStore;
 use crate::listener::{self, Gate};
 use crate::origin::Origin;
-use crate::standin::{Settings, Standin};
+use crate::public::Port;
+use crate::standin::{Behaviour, Settings, Standin};
 use crate::{control, tls};
 
 /// Where and as whom to serve.
@@ -21,9 +22,13 @@ pub struct Options {
     /// Address of the public endpoints over plain HTTP
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// Address of the public endpoints over TLS; no TLS without it
+    /// Address of an ingress over TLS, in front of the public endpoints and the resolver; no TLS
+    /// without it
     #[arg(long, value_name = "ADDR")]
     pub tls_listen: Option<SocketAddr>,
+    /// Address of the resolver
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub resolver_listen: SocketAddr,
     /// Address of the control API
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub control: SocketAddr,
@@ -43,10 +48,12 @@ pub struct Options {
     /// Serve a project of its own for every other Host
     #[arg(long)]
     pub tenants: bool,
-    /// Answer an invalid token without a session cookie as if there was no credential, as
-    /// today's server code does
+    /// Let the resolver say the amr of a session; the server of 2026-08 sends it empty
     #[arg(long)]
-    pub silent_invalid_tokens: bool,
+    pub amr: bool,
+    /// Let the resolver take a token that was signed elsewhere with the project's key at its word
+    #[arg(long)]
+    pub foreign_tokens: bool,
 }
 
 /// Why the stand-in does not start.
@@ -74,6 +81,7 @@ pub struct Announcement {
     pub ca: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub other_ca: Option<String>,
+    pub resolver: String,
     pub control: String,
     pub origin: String,
 }
@@ -118,12 +126,14 @@ pub async fn start(options: Options) -> Result<Running, Error> {
     let store = KeyStore::open(folder.join("keys")).map_err(Error::State)?;
 
     let (http, http_address) = listen(options.listen)?;
+    let (resolver, resolver_address) = listen(options.resolver_listen)?;
     let (control, control_address) = listen(options.control)?;
     let mut announcement = Announcement {
         http: format!("http://{http_address}"),
         https: None,
         ca: None,
         other_ca: None,
+        resolver: format!("http://{resolver_address}"),
         control: format!("http://{control_address}"),
         origin: format!("http://{http_address}"),
     };
@@ -151,18 +161,19 @@ pub async fn start(options: Options) -> Result<Running, Error> {
         cookie_prefix: options.cookie_prefix,
         tenants: options.tenants,
         tls: tls.is_some(),
-        silent_invalid_tokens: options.silent_invalid_tokens,
+        resolver: Behaviour {
+            amr: options.amr,
+            foreign_tokens: options.foreign_tokens,
+        },
     };
-    let gate = Gate::new(1 + usize::from(tls.is_some()));
+    let gate = Gate::new(2 + usize::from(tls.is_some()));
     let standin = Arc::new(Standin::new(settings, store, gate));
     let mut tasks = JoinSet::new();
-    tasks.spawn(listener::run(Arc::clone(&standin), http, None));
+    let run = |listener, port, tls| listener::run(Arc::clone(&standin), listener, port, tls);
+    tasks.spawn(run(http, Port::Main, None));
+    tasks.spawn(run(resolver, Port::Resolver, None));
     if let Some((listener, acceptor)) = tls {
-        tasks.spawn(listener::run(
-            Arc::clone(&standin),
-            listener,
-            Some(acceptor),
-        ));
+        tasks.spawn(run(listener, Port::Ingress, Some(acceptor)));
     }
     tasks.spawn(async move { axum::serve(control, control::router(standin)).await });
     Ok(Running {

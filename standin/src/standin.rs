@@ -20,9 +20,18 @@ pub struct Settings {
     pub tenants: bool,
     /// Whether there is a TLS listener.
     pub tls: bool,
-    /// Answer an invalid token beside no `session` cookie with no header at all, as today's
-    /// server code does, and not with `false`.
-    pub silent_invalid_tokens: bool,
+    /// How the resolver behaves at first.
+    pub resolver: Behaviour,
+}
+
+/// Where servers' resolvers differ.
+#[derive(Clone, Copy, Debug)]
+pub struct Behaviour {
+    /// Say the `amr` of a session. The server of 2026-08 always sends it empty.
+    pub amr: bool,
+    /// Take a JWT whose `jti` names no grant at its word when the project's key signed it. No
+    /// server does.
+    pub foreign_tokens: bool,
 }
 
 /// Everything that requests share.
@@ -33,6 +42,7 @@ pub struct Standin {
     pub gate: Arc<Gate>,
     store: Arc<KeyStore>,
     faults: Mutex<Faults>,
+    resolver: Mutex<Behaviour>,
     projects: Mutex<HashMap<String, Arc<Mutex<Project>>>>,
     schemes: Mutex<HashMap<String, bool>>,
 }
@@ -56,6 +66,7 @@ impl Standin {
     /// A stand-in whose projects have no keys and no users yet.
     pub fn new(settings: Settings, store: KeyStore, gate: Arc<Gate>) -> Self {
         Self {
+            resolver: Mutex::new(settings.resolver),
             settings,
             gate,
             store: Arc::new(store),
@@ -68,6 +79,11 @@ impl Standin {
     /// The faults in force.
     pub fn faults(&self) -> MutexGuard<'_, Faults> {
         lock(&self.faults)
+    }
+
+    /// How the resolver behaves now.
+    pub fn resolver(&self) -> MutexGuard<'_, Behaviour> {
+        lock(&self.resolver)
     }
 
     /// The project a public request means, by its `Host`; `secure` says whether it came by TLS,

@@ -76,6 +76,8 @@ async fn gone_is_refused_until_it_is_back() {
     assert!(TcpStream::connect(port).await.is_err());
     kept.readable().await.unwrap();
     assert_eq!(kept.try_read(&mut [0]).unwrap_or(0), 0);
+    let resolver = server.at.resolver.strip_prefix("http://").unwrap();
+    assert!(TcpStream::connect(resolver).await.is_err());
     server.control("POST /-/back", "").await;
     assert_eq!(server.get(JWKS, &[]).await.unwrap().status(), 200);
 
@@ -107,6 +109,34 @@ async fn plain_http_is_sent_to_the_public_origin() {
 }
 
 #[tokio::test]
+async fn a_scheme_that_is_not_the_origins_is_sent_to_the_public_origin() {
+    let server = Server::start("").await;
+    let https = ["X-Forwarded-Proto: https".to_owned()];
+    for path in [JWKS, "/.well-known/openid-configuration"] {
+        assert_eq!(server.get(path, &[]).await.unwrap().status(), 200);
+        let answer = server.get(path, &https).await.unwrap();
+        assert_eq!(answer.status(), 307);
+        let location = format!("{}{path}", server.at.origin);
+        assert_eq!(answer.headers()["location"], *location);
+    }
+}
+
+#[tokio::test]
+async fn documents_come_with_a_cookie_that_concerns_nobody() {
+    let server = Server::start("").await;
+    for path in [JWKS, "/.well-known/openid-configuration"] {
+        let answer = server.get(path, &[]).await.unwrap();
+        let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+        assert!(cookie.starts_with("csp_nonce="), "{cookie}");
+    }
+    assert!(!server
+        .ask("/resolve", &[])
+        .await
+        .headers()
+        .contains_key("set-cookie"));
+}
+
+#[tokio::test]
 async fn every_host_is_a_project_of_its_own() {
     let server = Server::start("--tenants").await;
     let headers = |host: &str, token: &str| {
@@ -120,8 +150,8 @@ async fn every_host_is_a_project_of_its_own() {
         .control("POST /-/token?project=a.example", r#"{"user":"u"}"#)
         .await;
     assert_eq!(server.resolve(&headers("a.example", &token)).await, "u");
-    assert_eq!(server.resolve(&headers("b.example", &token)).await, "false");
-    assert_eq!(server.resolve(&[bearer(&token)]).await, "false");
+    assert_eq!(server.resolve(&headers("b.example", &token)).await, "-");
+    assert_eq!(server.resolve(&[bearer(&token)]).await, "-");
 
     let well_known = "/.well-known/openid-configuration";
     let answer = server
@@ -141,10 +171,7 @@ async fn every_host_is_a_project_of_its_own() {
         .control("PUT /-/fault/resolver?project=b.example", fault)
         .await;
     assert_eq!(server.resolve(&headers("a.example", &token)).await, "u");
-    let failed = server
-        .get("/resolve", &headers("b.example", ""))
-        .await
-        .unwrap();
+    let failed = server.ask("/resolve", &headers("b.example", "")).await;
     assert_eq!(failed.status(), 500);
 }
 

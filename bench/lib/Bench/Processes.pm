@@ -126,6 +126,8 @@ sub worker {
 sub start_standin {
     my @options = @_;
     my $output = "$directory/standin";
+    # The resolver has not issued the tokens that an earlier run made.
+    push @options, '--foreign-tokens';
     my $pid = start($output, on_core($ENV{BENCH_STANDIN}, 'serve', @options));
     my $line = wait_for(sub {
         open my $in, '<', $output or return;
@@ -136,7 +138,7 @@ sub start_standin {
         system 'cat', $output;
         die "the stand-in did not start\n";
     }
-    my %at = $line =~ m{"(http|control)":"http://([^"]+)"}g;
+    my %at = $line =~ m{"(http|control|resolver)":"http://([^"]+)"}g;
     return { %at, pid => $pid };
 }
 

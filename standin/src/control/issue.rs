@@ -30,10 +30,22 @@ pub(super) async fn get_user(
         .ok_or_else(|| Refusal::missing("user"))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Disable {
+    #[serde(default)]
+    keep_sessions: bool,
+}
+
 pub(super) async fn disable_user(
     target: Target,
     Path(id): Path<String>,
+    body: Bytes,
 ) -> Result<Json<User>, Refusal> {
+    let Disable { keep_sessions } = read(&body)?;
+    if !keep_sessions {
+        target.0.lock().end_sessions(&id);
+    }
     set_disabled(target, &id, true)
 }
 

@@ -48,6 +48,32 @@ pub(super) async fn clear_faults(
     Ok(StatusCode::NO_CONTENT)
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    amr: Option<bool>,
+    foreign_tokens: Option<bool>,
+}
+
+pub(super) async fn set_resolver(
+    State(standin): State<Arc<Standin>>,
+    body: Bytes,
+) -> Result<StatusCode, Refusal> {
+    let Change {
+        amr,
+        foreign_tokens,
+    } = read(&body)?;
+    let mut resolver = standin.resolver();
+    resolver.amr = amr.unwrap_or(resolver.amr);
+    resolver.foreign_tokens = foreign_tokens.unwrap_or(resolver.foreign_tokens);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn reset_resolver(State(standin): State<Arc<Standin>>) -> StatusCode {
+    *standin.resolver() = standin.settings.resolver;
+    StatusCode::NO_CONTENT
+}
+
 pub(super) async fn counts(Target(met): Target) -> Json<Counts> {
     Json(met.lock().counts.clone())
 }

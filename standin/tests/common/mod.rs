@@ -50,19 +50,22 @@ impl Server {
 
     /// Asks a public endpoint over plain HTTP; headers are `Name: value` lines.
     pub async fn get(&self, path: &str, headers: &[String]) -> Option<Response<Bytes>> {
-        let mut request = Request::get(path);
-        for header in headers {
-            let (name, value) = header.split_once(": ").unwrap();
-            request = request.header(name, value);
+        get(&self.at.http, path, headers).await
+    }
+
+    /// Asks the resolver's port, for the default project unless a header says another `Host`.
+    pub async fn ask(&self, path: &str, headers: &[String]) -> Response<Bytes> {
+        let mut headers = headers.to_vec();
+        if !headers.iter().any(|header| header.starts_with("Host: ")) {
+            let host = self.at.origin.split("//").nth(1).unwrap();
+            headers.push(format!("Host: {host}"));
         }
-        exchange(&self.at.http, request.body(String::new()).unwrap())
-            .await
-            .ok()
+        get(&self.at.resolver, path, &headers).await.unwrap()
     }
 
     /// Asks the resolver and says what it answers: `-` for no verdict, `false`, or the user id.
     pub async fn resolve(&self, headers: &[String]) -> String {
-        let answer = self.get("/_resolver/resolve", headers).await.unwrap();
+        let answer = self.ask("/_resolver/resolve", headers).await;
         assert_eq!(answer.status(), 200);
         assert!(answer.body().is_empty());
         let header = |name| Some(answer.headers().get(name)?.to_str().unwrap().to_owned());
@@ -72,6 +75,16 @@ impl Server {
             None => "-".to_owned(),
         }
     }
+}
+
+async fn get(base: &str, path: &str, headers: &[String]) -> Option<Response<Bytes>> {
+    let mut request = Request::get(path);
+    for header in headers {
+        let (name, value) = header.split_once(": ").unwrap();
+        request = request.header(name, value);
+    }
+    let request = request.body(String::new()).unwrap();
+    exchange(base, request).await.ok()
 }
 
 pub fn bearer(token: &str) -> String {

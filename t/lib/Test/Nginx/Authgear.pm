@@ -55,6 +55,8 @@ sub import {
         $echo = start('echo', '--listen', '127.0.0.1:0');
 
         $ENV{TEST_NGINX_AUTHGEAR} = $standin->{http};
+        $ENV{TEST_NGINX_RESOLVER_ORIGIN} = $standin->{resolver};
+        ($ENV{TEST_NGINX_AUTHGEAR_HOST}) = $standin->{origin} =~ m{//(.*)};
         $ENV{TEST_NGINX_AUTHGEAR_HTTPS} = $standin->{https} if $standin->{https};
         $ENV{TEST_NGINX_AUTHGEAR_CA} = $standin->{ca} if $standin->{ca};
         $ENV{TEST_NGINX_AUTHGEAR_OTHER_CA} = $standin->{other_ca} if $standin->{other_ca};
@@ -243,6 +245,7 @@ sub prepare_block {
         heal();
         control('POST', '/-/back');
         control('DELETE', '/-/keys/raw');
+        control('DELETE', '/-/resolver');
         reset_counts();
         for my $line (lines($block->control)) {
             my ($method, $path, $body) = split ' ', $line, 3;

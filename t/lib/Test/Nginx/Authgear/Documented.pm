@@ -60,12 +60,13 @@ sub documented {
     return "location $path { auth_request $auth;\n$copied\n$more $to_echo }\n";
 }
 
-# A location that asks a server's resolver.
+# A location that asks the resolver of a stand-in, the file's own or what start_standin returned.
 sub asks {
     my ($path, $server, $more) = @_;
-    my ($name) = $server =~ m{//(.*)};
+    $server //= standin();
+    my ($name) = $server->{origin} =~ m{//(.*)};
     $more //= '';
-    return "location = $path { internal; proxy_pass $server/_resolver/resolve; proxy_set_header Host $name;
+    return "location = $path { internal; proxy_pass $server->{resolver}/_resolver/resolve; proxy_set_header Host $name;
         proxy_pass_request_body off; proxy_set_header Content-Length ''; $more }\n";
 }
 

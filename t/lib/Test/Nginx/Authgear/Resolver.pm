@@ -1,9 +1,9 @@
 package Test::Nginx::Authgear::Resolver;
 
 # The resolver's location for test files: nginx-conf/authgear_resolver.conf as it
-# is shipped, but for where the resolver is. `include $TEST_NGINX_RESOLVER;` in a
-# config section makes it, and the project says `resolve_request
-# /_authgear/resolve;`.
+# is shipped, but for where the resolver is: on a port of its own, as a self-hosted
+# server's. `include $TEST_NGINX_RESOLVER;` in a config section makes it, and the
+# project says `resolve_request /_authgear/resolve;`.
 
 use strict;
 use warnings;
@@ -23,13 +23,17 @@ my $directory = $ENV{AUTHGEAR_TEST_DIR} || tempdir(CLEANUP => 1);
 if (Test::Nginx::Authgear::standin()) {
     $ENV{TEST_NGINX_RESOLVER} = "$directory/resolver.conf";
     open my $out, '>', $ENV{TEST_NGINX_RESOLVER} or die "cannot write: $!\n";
-    print {$out} shipped('authgear_resolver.conf',
+    my $text = shipped('authgear_resolver.conf',
         'https://auth.example.com' => resolver_origin(),
         '/etc/ssl/certs/ca-certificates.crt' => certificates());
+    # The project is told by the endpoint's host, which is not the resolver's address.
+    $text =~ s/(proxy_set_header Host) \$proxy_host;/$1 $ENV{TEST_NGINX_AUTHGEAR_HOST};/;
+    print {$out} $text;
     close $out;
 }
 
-sub resolver_origin { return Test::Nginx::Authgear::standin()->{http} }
+# The resolver's own address, which is not the endpoint's.
+sub resolver_origin { return Test::Nginx::Authgear::standin()->{resolver} }
 
 # A file that nginx can take for CA certificates.
 sub certificates {

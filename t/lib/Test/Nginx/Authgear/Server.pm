@@ -146,10 +146,10 @@ sub soon (&$;$) {
 # The document that the stand-in serves as the default project's key set; other
 # tenants can be given it, which spares making keys for each.
 sub key_set {
-    my ($host) = standin()->{origin} =~ m{^https?://(.*)};
+    my ($scheme, $host) = standin()->{origin} =~ m{^(https?)://(.*)};
     my $socket = IO::Socket::INET->new(PeerAddr => standin()->{http} =~ m{^http://(.*)})
         or die "cannot connect to the stand-in: $@\n";
-    print {$socket} "GET /oauth2/jwks HTTP/1.1\r\nHost: $host\r\nX-Forwarded-Proto: https\r\n",
+    print {$socket} "GET /oauth2/jwks HTTP/1.1\r\nHost: $host\r\nX-Forwarded-Proto: $scheme\r\n",
         "Connection: close\r\n\r\n";
     local $/;
     my ($document) = <$socket> =~ /^HTTP\/1\.1 200 .*?\r\n\r\n(.*)/s
