@@ -19,7 +19,7 @@ use crate::jwt::{self, find, verdict};
 use crate::keystore::Id;
 use crate::nginx::{Failed, Request};
 use crate::policy::{self, Unmet};
-use crate::verdicts::Digest;
+use crate::verdicts::Key;
 use crate::{resolver, upstream, worker};
 
 /// Before the access phase: whoever will grant access, the client's own `X-Authgear-*` are gone.
@@ -85,7 +85,7 @@ fn advance(
 ) -> Result<ngx_int_t, Failed> {
     match step {
         Step::WaitForKeys(source) => Ok(worker::wait_for_keys(r, context, source)),
-        Step::WaitForVerdict(digest) => Ok(worker::wait_for_verdict(r, context, digest)),
+        Step::WaitForVerdict(key) => Ok(worker::wait_for_verdict(r, context, key)),
         Step::AskResolver => {
             resolver::ask(r, context, project)?;
             Ok(NGX_AGAIN as ngx_int_t)
@@ -173,7 +173,7 @@ pub enum Step {
     /// The verdict needs keys of that source, which are being fetched.
     WaitForKeys(Id),
     /// Another request is asking the resolver the same.
-    WaitForVerdict(Digest),
+    WaitForVerdict(Key),
     /// Only the resolver can say.
     AskResolver,
     /// It has been asked and has not answered.

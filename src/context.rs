@@ -15,7 +15,7 @@ use crate::conf::LocationConf;
 use crate::nginx::{bytes, guard, Failed, Pool, Request};
 use crate::policy::Unmet;
 use crate::resolver::Asked;
-use crate::verdicts::Digest;
+use crate::verdicts::Key;
 use crate::worker::WaiterId;
 
 /// Where a request stands.
@@ -148,8 +148,10 @@ pub struct Context {
     pub own_token: RefCell<Option<Rc<VerifiedToken>>>,
     /// A token that stands if the resolver confirms it.
     pub unconfirmed: RefCell<Option<(Rc<VerifiedToken>, From)>>,
-    /// The right to ask the resolver that this request holds.
-    pub lease: Cell<Option<Digest>>,
+    /// What this request asks the resolver, and the lease under which it does.
+    pub lease: Cell<Option<(Key, Option<u64>)>>,
+    /// Until when the request waits for a slot in which its keys are fetched.
+    pub queued_until: Cell<Option<u64>>,
     /// When the request began to wait for another's answer.
     pub waiting_since: Cell<Option<u64>>,
     /// The location whose rules gave an early verdict, if the outcome is one.
@@ -171,6 +173,7 @@ impl Context {
             own_token: RefCell::default(),
             unconfirmed: RefCell::default(),
             lease: Cell::new(None),
+            queued_until: Cell::new(None),
             waiting_since: Cell::new(None),
             early_for: Cell::new(None),
             asking: Cell::new(false),
@@ -184,9 +187,10 @@ impl Context {
         if let Stage::Waiting(waiter) = self.stage.replace(Stage::New) {
             crate::worker::forget(waiter);
         }
-        if let Some(digest) = self.lease.take() {
-            crate::resolver::give_up(&digest);
+        if let Some((key, Some(lease))) = self.lease.take() {
+            crate::resolver::give_up(&key, lease);
         }
+        self.queued_until.set(None);
         self.waiting_since.set(None);
         if self.early_for.get().is_some() {
             self.settle(Outcome::Unknown);

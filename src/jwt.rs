@@ -10,7 +10,7 @@ use nginx_sys::NGX_LOG_ERR;
 use ngx::ngx_log_error;
 
 use crate::access::Step;
-use crate::conf::{Keys, Project, Tenant};
+use crate::conf::{Keys, Project, Remote, Tenant};
 use crate::context::{Context, From, Outcome};
 use crate::credential::{Credential, Sent};
 use crate::memory::load_ahead;
@@ -105,6 +105,7 @@ pub fn verdict(
             let keys = match worker::ask(remote, Need::Keys) {
                 Answer::Keys(keys) => keys,
                 Answer::Wait => return Step::WaitForKeys(remote.id),
+                Answer::Queue => return queue(context, remote),
                 Answer::Unavailable(seconds) => return Step::Done(unavailable(seconds)),
                 Answer::Unknown => return Step::Done(Outcome::Refused(Reason::UnknownKey)),
             };
@@ -114,6 +115,7 @@ pub fn verdict(
                 // Authgear may have rotated its keys since the last fetch.
                 return match worker::ask(remote, Need::NewKey) {
                     Answer::Wait => Step::WaitForKeys(remote.id),
+                    Answer::Queue => queue(context, remote),
                     Answer::Unavailable(seconds) => Step::Done(unavailable(seconds)),
                     Answer::Keys(_) | Answer::Unknown => {
                         Step::Done(Outcome::Refused(Reason::UnknownKey))
@@ -156,6 +158,14 @@ fn remembered(
         false => From::Cache,
     };
     Some((token, from))
+}
+
+/// The keys are to be fetched, but so are those of many others.
+fn queue(context: &Context, remote: &Remote) -> Step {
+    match worker::may_queue(context, remote) {
+        true => Step::WaitForKeys(remote.id),
+        false => Step::Done(unavailable(1)),
+    }
 }
 
 fn unavailable(seconds: u64) -> Outcome {

@@ -6,49 +6,35 @@
 //! new number from the zone's generation, so that a worker whose copies carry the newest number
 //! needs neither the mutex nor the entries.
 
-use core::mem;
-use core::ptr::{self, NonNull};
-use std::collections::hash_map::DefaultHasher;
+use std::collections::hash_map::{DefaultHasher, RandomState};
 use std::hash::Hasher;
-use std::num::NonZeroUsize;
 use std::rc::Rc;
 
-use authgear_core::fingerprint::BuildDigestHasher;
 use authgear_core::keys::freshness::{advise, back_off, Advice, Need, Record};
+use authgear_core::keys::slots::Standing;
 use authgear_core::keys::KeySet;
 use lru::LruCache;
 
 use crate::conf::Remote;
 
+mod copy;
+mod entry;
+mod locked;
 mod zone;
 
-use zone::Entry;
-pub use zone::{init_zone, Id, SharedZone};
+use copy::Copy;
+use entry::Entry;
+pub use entry::Id;
+pub use zone::{init_zone, SharedZone};
 
-/// Parsed key sets that one worker keeps.
-const PARSED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// Sources that one worker knows.
+const MOST_COPIES: usize = 1024;
+/// Bytes of parsed key sets that one worker keeps.
+const MOST_BYTES: usize = 16 << 20;
 /// How often a worker tells the zone that it uses an entry, in milliseconds.
 const TOUCH: u64 = 1000;
 /// What a lease lasts beyond the fetch's own time limit, in milliseconds.
 const LEASE_MARGIN: u64 = 1000;
-
-impl Entry {
-    /// What a worker with that copy knows: as long as nothing was published, its own keys count;
-    /// of a document that the zone has no room for, only those who fetched it have the keys.
-    fn record_for(&self, copy: &Copy) -> Record {
-        let fetched_at = if self.published == 0 {
-            copy.record.fetched_at
-        } else if self.published == copy.document || !self.document.is_null() {
-            self.record.fetched_at
-        } else {
-            None
-        };
-        Record {
-            fetched_at,
-            ..self.record
-        }
-    }
-}
 
 /// The right to fetch one source's keys, until its deadline. No two have the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,25 +51,13 @@ pub enum Change {
     Recovered,
 }
 
-/// This worker's copy of one entry.
-struct Copy {
-    keys: Option<Rc<KeySet>>,
-    record: Record,
-    /// The zone's generation when the copy was made.
-    seen: u64,
-    /// The entry's generation at that time.
-    generation: u64,
-    /// Digest of the document that `keys` were parsed from.
-    document: u64,
-    touched: u64,
-    /// Whether a lease is this worker's own, since the zone had no room for an entry.
-    alone: bool,
-}
-
 /// The key sets as this worker sees them.
 pub struct KeyStore {
     zone: SharedZone,
-    copies: LruCache<Id, Copy, BuildDigestHasher>,
+    /// Under a hash with a secret of its own: tenants' names come from clients.
+    copies: LruCache<Id, Copy, RandomState>,
+    /// What the copies' keys take.
+    bytes: usize,
 }
 
 /// What [`KeyStore::look_up`] found.
@@ -99,7 +73,8 @@ impl KeyStore {
     pub fn new(zone: SharedZone) -> Self {
         Self {
             zone,
-            copies: LruCache::with_hasher(PARSED, BuildDigestHasher::default()),
+            copies: LruCache::unbounded_with_hasher(RandomState::new()),
+            bytes: 0,
         }
     }
 
@@ -116,19 +91,32 @@ impl KeyStore {
     fn copy(&mut self, id: &Id, now: u64) -> &mut Copy {
         let seen = self.zone.generation();
         let zone = self.zone;
-        let copy = self.copies.get_or_insert_mut(*id, || Copy {
-            keys: None,
-            record: Record::default(),
-            seen: 0,
-            generation: 0,
-            document: 0,
-            touched: 0,
-            alone: false,
-        });
+        let copy = self.copies.get_or_insert_mut(*id, Copy::default);
         if copy.seen != seen || now.saturating_sub(copy.touched) >= TOUCH {
+            let before = copy.size;
             copy.synchronise(zone, id, seen, now);
+            self.bytes = self.bytes + copy.size - before;
+            self.make_room();
         }
-        copy
+        self.copies.get_or_insert_mut(*id, Copy::default)
+    }
+
+    /// Forgets the least recently used copies, but never the last one.
+    fn make_room(&mut self) {
+        while self.copies.len() > 1 && (self.copies.len() > MOST_COPIES || self.bytes > MOST_BYTES)
+        {
+            let oldest = self.copies.pop_lru();
+            self.bytes -= oldest.map_or(0, |(_, copy)| copy.size);
+        }
+    }
+
+    /// What a fetch of the source is to those of others.
+    pub fn standing(&mut self, id: &Id, now: u64) -> Standing {
+        let copy = self.copy(id, now);
+        Standing {
+            had_keys: copy.had_keys,
+            fails: copy.record.failures > 0,
+        }
     }
 
     /// Takes the lease for a fetch, unless the entry, read under the mutex, advises otherwise.
@@ -138,13 +126,13 @@ impl KeyStore {
         self.copy(&remote.id, now);
         let copy = self.copies.get_mut(&remote.id)?;
         let mut locked = self.zone.lock();
-        let number = locked.zone().leases + 1;
+        let number = locked.zone().leases.increment();
         let entry = locked.find_or_insert(&remote.id, now);
         copy.alone = entry.is_none();
         if let Some(entry) = &entry {
             copy.record = Record {
                 fetched_at: copy.record.fetched_at,
-                ..entry.record
+                ..entry.record()
             };
         }
         let view = match &entry {
@@ -157,10 +145,8 @@ impl KeyStore {
         }
         copy.record.lease_until = deadline;
         if let Some(entry) = entry {
-            entry.record.lease_until = deadline;
-            entry.lease = number;
+            entry.set_lease(number, deadline);
         }
-        locked.zone().leases = number;
         Some(Lease(number))
     }
 
@@ -181,45 +167,52 @@ impl KeyStore {
             attempted_at: Some(now),
             ..Record::default()
         };
-        let is_late = |entry: &mut Entry| entry.lease > lease.0;
+        let is_late = |entry: &Entry| entry.lease.get() > lease.0;
         if locked.find_or_insert(id, now).is_some_and(is_late) {
             return Published::TooLate;
         }
-        let mut block = locked.document(document, id, now).or_else(|| {
+        let block = locked.document(document, id, now).or_else(|| {
             // The old document and the new one do not fit at the same time.
             locked.discard(id);
             locked.document(document, id, now)
         });
         let mut change = Change::Same;
+        // First the old document goes and last the new one comes: a worker that is killed between
+        // leaves a source without keys, which is fetched again, and no old keys that seem new.
         locked.discard(id);
-        if let Some(entry) = locked.find(id) {
-            entry.document = block.map_or(ptr::null_mut(), NonNull::as_ptr);
-            entry.published = digest(document);
-            entry.record = record;
-            entry.generation = generation;
-            if mem::take(&mut entry.failure) != 0 {
+        let entry = locked.find(id);
+        let is_stored = entry.is_some() && block.is_some();
+        if let Some(entry) = entry {
+            entry.published.set(digest(document));
+            entry.generation.set(generation);
+            entry.set_record(&record);
+            if entry.failure.get() != 0 {
+                entry.failure.set(0);
                 change = Change::Recovered;
             }
-        } else if let Some(block) = block.take() {
-            // SAFETY: nothing points to it.
-            unsafe { locked.free(block.as_ptr()) };
+        }
+        if let Some(block) = block {
+            locked.attach(id, block);
         }
         drop(locked);
-        self.copies.put(
-            *id,
-            Copy {
-                keys: Some(Rc::new(keys)),
-                record,
-                seen: generation,
-                generation,
-                document: digest(document),
-                touched: now,
-                alone: false,
-            },
-        );
-        match block {
-            Some(_) => Published::Stored(change),
-            None => Published::NoRoom(change),
+        let size = keys.size();
+        let copy = Copy {
+            keys: Some(Rc::new(keys)),
+            size,
+            had_keys: true,
+            record,
+            seen: generation,
+            generation,
+            document: digest(document),
+            touched: now,
+            alone: false,
+        };
+        let old = self.copies.put(*id, copy);
+        self.bytes = self.bytes + size - old.map_or(0, |old| old.size);
+        self.make_room();
+        match is_stored {
+            true => Published::Stored(change),
+            false => Published::NoRoom(change),
         }
     }
 
@@ -228,7 +221,7 @@ impl KeyStore {
     pub fn offer(&mut self, id: &Id, lease: Lease, document: &[u8], age: u64, now: u64) {
         let mut locked = self.zone.lock();
         let generation = locked.next_generation();
-        let wanted = |entry: &mut Entry| entry.published == 0 && entry.lease == lease.0;
+        let wanted = |entry: &Entry| entry.published.get() == 0 && entry.lease.get() == lease.0;
         if !locked.find(id).is_some_and(wanted) {
             return;
         }
@@ -236,11 +229,11 @@ impl KeyStore {
             return;
         };
         if let Some(entry) = locked.find(id) {
-            entry.document = block.as_ptr();
-            entry.published = digest(document);
-            entry.record.fetched_at = Some(now.saturating_sub(age));
-            entry.generation = generation;
+            entry.published.set(digest(document));
+            entry.generation.set(generation);
+            entry.set_fetched_at(now.saturating_sub(age));
         }
+        locked.attach(id, block);
     }
 
     /// Records that the fetch under `lease` failed. `failure` is a digest of how, not 0; `jitter`
@@ -261,7 +254,7 @@ impl KeyStore {
         let mut locked = self.zone.lock();
         let generation = locked.next_generation();
         let entry = locked.find_or_insert(&remote.id, now);
-        if entry.as_ref().is_some_and(|entry| entry.lease > lease.0) {
+        if entry.is_some_and(|entry| entry.lease.get() > lease.0) {
             return Change::Same;
         }
         let mut record = match &entry {
@@ -276,15 +269,17 @@ impl KeyStore {
         record.next_try = now + back_off(record.failures, &remote.timing, usable, jitter);
         match entry {
             Some(entry) => {
-                entry.record = Record {
-                    fetched_at: entry.record.fetched_at,
-                    ..record
-                };
-                entry.generation = generation;
-                match mem::replace(&mut entry.failure, failure) == failure {
+                let change = match entry.failure.get() == failure {
                     true => Change::Same,
                     false => Change::Failing,
-                }
+                };
+                entry.failure.set(failure);
+                entry.generation.set(generation);
+                entry.set_record(&Record {
+                    fetched_at: entry.record().fetched_at,
+                    ..record
+                });
+                change
             }
             None => {
                 copy.record = record;
@@ -297,7 +292,11 @@ impl KeyStore {
     /// whether that is news.
     pub fn complain(&mut self, id: &Id, complaint: u64) -> bool {
         match self.zone.lock().find(id) {
-            Some(entry) => mem::replace(&mut entry.complaint, complaint) != complaint,
+            Some(entry) => {
+                let is_news = entry.complaint.get() != complaint;
+                entry.complaint.set(complaint);
+                is_news
+            }
             None => true,
         }
     }
@@ -305,6 +304,11 @@ impl KeyStore {
     /// The number of the source's last change, for [`KeyStore::has_news`].
     pub fn last_change(&mut self, id: &Id, now: u64) -> u64 {
         self.copy(id, now).generation
+    }
+
+    /// Whether somebody is fetching a source's keys.
+    pub fn is_fetched(&mut self, id: &Id, now: u64) -> bool {
+        now < self.copy(id, now).record.lease_until
     }
 
     /// Whether a source has changed since its last change was `since`, or is not being fetched by
@@ -331,44 +335,4 @@ pub enum Published {
     NoRoom(Change),
     /// Another fetch has begun since; its document counts.
     TooLate,
-}
-
-impl Copy {
-    /// Reads the entry if it changed, and tells it that it is used.
-    fn synchronise(&mut self, zone: SharedZone, id: &Id, seen: u64, now: u64) {
-        let mut locked = zone.lock();
-        self.seen = seen;
-        self.touched = now;
-        let Some(entry) = locked.find(id) else {
-            // Evicted, or never there: what this worker has parsed is as good as before, and its
-            // age is known. Nobody else is fetching for it.
-            if !self.alone {
-                self.record.lease_until = 0;
-            }
-            return;
-        };
-        entry.used = now;
-        self.alone = false;
-        self.record.lease_until = entry.record.lease_until;
-        if self.generation == entry.generation {
-            return;
-        }
-        let is_newer = entry.published != 0 && entry.published != self.document;
-        let fresh = entry.document().filter(|_| is_newer).map(<[u8]>::to_vec);
-        self.record = entry.record_for(self);
-        self.generation = entry.generation;
-        let published = entry.published;
-        drop(locked);
-        if is_newer {
-            // What is in the zone was parsed before it was published. What is not in it cannot
-            // be had here, and the keys that it replaces do not count any more.
-            self.keys = fresh
-                .and_then(|bytes| KeySet::parse(&bytes).ok())
-                .map(|(keys, _)| Rc::new(keys));
-            self.document = published;
-        }
-        if self.keys.is_none() {
-            self.record.fetched_at = None;
-        }
-    }
 }

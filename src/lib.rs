@@ -20,6 +20,7 @@ use crate::nginx::{guard, Conf, Request};
 
 mod access;
 mod challenge;
+mod clock;
 mod conf;
 mod context;
 mod credential;

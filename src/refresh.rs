@@ -16,6 +16,7 @@ use std::{io, thread};
 use authgear_core::keys::fetch::{self, FetchError, Fetched};
 use authgear_core::keys::freshness::{Advice, Need};
 use authgear_core::keys::saved::{self, LoadError, Saved};
+use authgear_core::keys::slots::{Slots, Standing};
 use authgear_core::keys::KeySet;
 use nginx_sys::{ngx_random, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN};
 use ngx::log::ngx_cycle_log;
@@ -33,6 +34,8 @@ pub enum Answer {
     Keys(Rc<KeySet>),
     /// Somebody is fetching.
     Wait,
+    /// It is time to fetch, but too many others are being fetched.
+    Queue,
     /// No keys before so many seconds have passed.
     Unavailable(u64),
     /// The token's `kid` is in no set that may be had now.
@@ -47,78 +50,80 @@ enum News {
     Fetched(Result<Fetched, FetchError>),
     /// The set has been saved, or why not.
     Kept(io::Result<()>),
-    /// The thread has nothing more to do.
-    Over,
+    /// The thread has nothing more to do, and gives its slot back.
+    Over(Standing),
 }
 
 /// What is on its way from the threads to the event loop.
 static NEWS: Mutex<Vec<(Arc<Remote>, Lease, News)>> = Mutex::new(Vec::new());
 
+/// Whether a fetch was started.
+#[derive(PartialEq, Eq)]
+enum Start {
+    Started,
+    /// Every slot that it may have is taken.
+    NoSlot,
+    /// Somebody else has the lease, or it cannot be had.
+    No,
+}
+
 /// Answers a request for the keys of `remote`; starts a fetch when it is time, nobody else does
-/// and `may_fetch` allows it. Says how many fetches were started, 0 or 1.
+/// and there is a slot for it.
 pub fn ask(
     store: &mut KeyStore,
     remote: &Remote,
     need: Need,
-    may_fetch: bool,
+    slots: &mut Slots,
     now: u64,
-) -> (Answer, usize) {
-    let mut started = 0;
+) -> Answer {
     // A lease that another worker took first changes the advice, once.
     for _ in 0..2 {
         let found = store.look_up(remote, need, now);
         match (found.advice, found.keys) {
-            (Advice::Use, Some(keys)) => return (Answer::Keys(keys), started),
+            (Advice::Use, Some(keys)) => return Answer::Keys(keys),
             (Advice::UseAndFetch, Some(keys)) => {
-                started += usize::from(may_fetch && start(store, remote, need, now));
-                return (Answer::Keys(keys), started);
+                start(store, remote, need, slots, now);
+                return Answer::Keys(keys);
             }
-            (Advice::FetchAndWait, _) if !may_fetch => return (Answer::Unavailable(1), started),
-            (Advice::FetchAndWait, _) => {
-                if start(store, remote, need, now) {
-                    return (Answer::Wait, 1);
-                }
-            }
+            (Advice::FetchAndWait, _) => match start(store, remote, need, slots, now) {
+                Start::Started => return Answer::Wait,
+                Start::NoSlot => return Answer::Queue,
+                Start::No => {}
+            },
             (Advice::Unavailable { retry_after }, _) => {
-                return (
-                    Answer::Unavailable(retry_after.div_ceil(1000).max(1)),
-                    started,
-                );
+                return Answer::Unavailable(retry_after.div_ceil(1000).max(1));
             }
-            (Advice::Unknown, _) => return (Answer::Unknown, started),
-            (Advice::Wait, _) => return (Answer::Wait, started),
+            (Advice::Unknown, _) => return Answer::Unknown,
+            (Advice::Wait, _) => return Answer::Wait,
             // Only a set that is at hand is advised to be used.
-            (Advice::Use | Advice::UseAndFetch, None) => {
-                return (Answer::Unavailable(1), started);
-            }
+            (Advice::Use | Advice::UseAndFetch, None) => return Answer::Unavailable(1),
         }
     }
-    (Answer::Wait, started)
+    Answer::Wait
 }
 
-/// Starts a fetch if the lease can be had; says whether one was started.
-fn start(store: &mut KeyStore, remote: &Remote, need: Need, now: u64) -> bool {
+/// Starts a fetch if there is a slot and the lease can be had.
+fn start(store: &mut KeyStore, remote: &Remote, need: Need, slots: &mut Slots, now: u64) -> Start {
+    let standing = store.standing(&remote.id, now);
+    if !slots.take(standing) {
+        return Start::NoSlot;
+    }
     let Some(lease) = store.try_lease(remote, need, now) else {
-        return false;
+        slots.give_back(standing);
+        return Start::No;
     };
     let has_keys = store.look_up(remote, need, now).keys.is_some();
-    match spawn(Arc::new(remote.clone()), lease, has_keys) {
-        Ok(()) => true,
-        Err(error) => {
-            failed(
-                store,
-                remote,
-                lease,
-                &format_args!("cannot start a thread: {error}"),
-                now,
-            );
-            false
-        }
+    if let Err(error) = spawn(Arc::new(remote.clone()), lease, standing, has_keys) {
+        slots.give_back(standing);
+        let error = format_args!("cannot start a thread: {error}");
+        failed(store, remote, lease, &error, now);
+        return Start::No;
     }
+    Start::Started
 }
 
 /// Runs one fetch on a thread that no signal interrupts: nginx's handlers belong to its own.
-fn spawn(remote: Arc<Remote>, lease: Lease, has_keys: bool) -> io::Result<()> {
+fn spawn(remote: Arc<Remote>, lease: Lease, standing: Standing, has_keys: bool) -> io::Result<()> {
     let run = move || {
         let tell = |news| {
             NEWS.lock().unwrap_or_else(PoisonError::into_inner).push((
@@ -131,7 +136,7 @@ fn spawn(remote: Arc<Remote>, lease: Lease, has_keys: bool) -> io::Result<()> {
         if ran.is_err() {
             tell(News::Fetched(Err(FetchError::Panicked)));
         }
-        tell(News::Over);
+        tell(News::Over(standing));
     };
     // SAFETY: both sets are initialised before they are read; the mask is this thread's own and
     // is put back before anything else runs.
@@ -164,10 +169,9 @@ fn run(remote: &Remote, has_keys: bool, tell: &dyn Fn(News)) {
     }
 }
 
-/// Takes in what the threads have brought; says how many have ended.
-pub fn collect(store: &mut KeyStore, now: u64) -> usize {
+/// Takes in what the threads have brought, and the slots of those that have ended.
+pub fn collect(store: &mut KeyStore, slots: &mut Slots, now: u64) {
     let log = ngx_cycle_log().as_ptr();
-    let mut ended = 0;
     for (remote, lease, news) in
         mem::take(&mut *NEWS.lock().unwrap_or_else(PoisonError::into_inner))
     {
@@ -196,10 +200,9 @@ pub fn collect(store: &mut KeyStore, now: u64) -> usize {
                     );
                 }
             }
-            News::Over => ended += 1,
+            News::Over(standing) => slots.give_back(standing),
         }
     }
-    ended
 }
 
 fn succeeded(store: &mut KeyStore, remote: &Remote, lease: Lease, fetched: Fetched, now: u64) {

@@ -19,7 +19,7 @@ use crate::conf::Project;
 use crate::context::{Context, From, Outcome, Resolved};
 use crate::credential::{configured_token, Ambiguous, Sent};
 use crate::nginx::{Failed, Request};
-use crate::verdicts::{Digest, Table, Verdict};
+use crate::verdicts::{self, Key, Lease, Table, Verdict};
 use crate::worker;
 
 mod subrequest;
@@ -34,18 +34,30 @@ const LEASE: u64 = 10_000;
 /// The longest that a no is kept, in milliseconds.
 const KEEP_NO: u64 = 1_000;
 
+/// A question about a token.
+#[derive(Debug, Clone, Copy)]
+pub struct Question {
+    key: Key,
+    lease: Option<u64>,
+    project: usize,
+    /// When the token is refused for its age, in the table's clock.
+    expires_at: u64,
+    /// How long an answer counts, in milliseconds.
+    interval: u64,
+}
+
 /// Finds what the resolver says of the request's credentials: it was said to another request with
 /// the same ones, or is being said, or is to be asked.
 pub fn resolve(r: &Request, context: &Context, project: &Project, sent: &Sent<'_>) -> Step {
     let Some(keep) = project.resolve_cache else {
         return Step::AskResolver;
     };
-    let Some(digest) = credentials_digest(r, project, sent) else {
+    let Some(key) = credentials_key(r, project, sent) else {
         return Step::Done(unavailable());
     };
     let waiting_since = context.waiting_since.get();
     let step = worker::with_verdicts(|table, now| {
-        let known = table.look_up(&digest, now);
+        let known = table.look_up(&key, now);
         match known.verdict {
             Some((Verdict::Yes(fields), at)) if now.saturating_sub(at) < keep => {
                 return Step::Done(match Resolved::keep(r.pool(), &fields) {
@@ -65,26 +77,27 @@ pub fn resolve(r: &Request, context: &Context, project: &Project, sent: &Sent<'_
             }
             _ => {}
         }
-        lease(table, context, digest, now)
+        lease(table, context, key, now)
     });
     step.unwrap_or(Step::Done(unavailable()))
 }
 
 /// Takes the right to ask and asks, or waits for whoever has it.
-fn lease(table: &mut Table, context: &Context, digest: Digest, now: u64) -> Step {
-    if table.try_lease(&digest, now + LEASE, now) {
-        context.lease.set(Some(digest));
-        Step::AskResolver
-    } else {
-        Step::WaitForVerdict(digest)
-    }
+fn lease(table: &mut Table, context: &Context, key: Key, now: u64) -> Step {
+    let lease = match table.try_lease(&key, now + LEASE, now) {
+        Lease::Taken(number) => Some(number),
+        Lease::Unshared => None,
+        Lease::Busy => return Step::WaitForVerdict(key),
+    };
+    context.lease.set(Some((key, lease)));
+    Step::AskResolver
 }
 
 /// What the resolver is known to have said of the request's credentials.
 pub fn cached(r: &Request, project: &Project, sent: &Sent<'_>) -> Option<Resolved> {
     let keep = project.resolve_cache?;
-    let digest = credentials_digest(r, project, sent)?;
-    worker::with_verdicts(|table, now| match table.look_up(&digest, now).verdict {
+    let key = credentials_key(r, project, sent)?;
+    worker::with_verdicts(|table, now| match table.look_up(&key, now).verdict {
         Some((Verdict::Yes(fields), at)) if now.saturating_sub(at) < keep => {
             Resolved::keep(r.pool(), &fields).ok()
         }
@@ -95,9 +108,9 @@ pub fn cached(r: &Request, project: &Project, sent: &Sent<'_>) -> Option<Resolve
 /// Whether the resolver has said no to a token that verifies.
 pub fn denied(r: &Request, project: &Project, token: &VerifiedToken) -> bool {
     let denied = project.recheck.and_then(|_| {
-        let digest = token_digest(r, project, token)?;
+        let key = token_key(r, project, token)?;
         worker::with_verdicts(|table, now| {
-            matches!(table.look_up(&digest, now).verdict, Some((Verdict::No, _)))
+            matches!(table.look_up(&key, now).verdict, Some((Verdict::Denied, _)))
         })
     });
     denied.unwrap_or(false)
@@ -113,30 +126,37 @@ pub fn confirm(
     from: From,
 ) -> Step {
     let stands = |token| Step::Done(Outcome::Verified(token, from));
-    let Some(digest) = token_digest(r, project, &token) else {
+    let Some(key) = token_key(r, project, &token) else {
         return stands(token);
     };
     // Set when the resolver is to be asked meanwhile: whether it has failed of late.
     let mut in_background = None;
     let next = worker::with_verdicts(|table, now| {
-        let known = table.look_up(&digest, now);
+        let known = table.look_up(&key, now);
+        let recheck = Recheck {
+            strict: recheck.strict || known.is_crowded,
+            ..recheck
+        };
         let last = known.verdict.and_then(|(verdict, at)| {
             let said = match verdict {
                 Verdict::Confirmed => Said::Yes,
-                Verdict::No => Said::No,
+                Verdict::Denied => Said::No,
                 Verdict::Failed => Said::Nothing,
-                Verdict::Yes(_) | Verdict::TooLarge => return None,
+                Verdict::Yes(_) | Verdict::TooLarge | Verdict::No => return None,
             };
             Some((said, now.saturating_sub(at)))
         });
         match recheck.next(last, known.is_asked) {
             Next::Stands => stands(Rc::clone(&token)),
             Next::Refused => Step::Done(Outcome::Refused(Reason::SessionInvalid)),
-            Next::Ask => lease(table, context, digest, now),
+            Next::Ask => lease(table, context, key, now),
             Next::AskInBackground => {
-                if table.try_lease(&digest, now + LEASE, now) {
-                    in_background = Some(table.is_failing(project.index));
-                }
+                let lease = match table.try_lease(&key, now + LEASE, now) {
+                    Lease::Taken(number) => Some(number),
+                    Lease::Unshared => None,
+                    Lease::Busy => return stands(Rc::clone(&token)),
+                };
+                in_background = Some((lease, table.is_failing(project.index)));
                 stands(Rc::clone(&token))
             }
         }
@@ -144,9 +164,12 @@ pub fn confirm(
     let step = next.unwrap_or_else(|| stands(Rc::clone(&token)));
     if let Step::AskResolver = step {
         *context.unconfirmed.borrow_mut() = Some((token, from));
-    } else if let Some(is_failing) = in_background {
-        if ask_in_background(r, project, digest, &token).is_err() {
-            give_up(&digest);
+    } else if let Some((lease, is_failing)) = in_background {
+        let question = question(r, project, (key, lease), &token);
+        if ask_in_background(r, project, question, &token).is_err() {
+            if let Some(lease) = lease {
+                give_up(&key, lease);
+            }
         }
         if is_failing {
             // In HTTP/1.1 nginx takes the connection's next request when the subrequest has
@@ -158,8 +181,25 @@ pub fn confirm(
 }
 
 /// Gives the right to ask back: whoever had it has left.
-pub fn give_up(digest: &Digest) {
-    worker::with_verdicts(|table, _| table.release(digest));
+pub fn give_up(key: &Key, lease: u64) {
+    worker::with_verdicts(|table, _| table.release(key, lease));
+}
+
+fn question(
+    r: &Request,
+    project: &Project,
+    (key, lease): (Key, Option<u64>),
+    token: &VerifiedToken,
+) -> Question {
+    let left = (token.claims().exp() + project.rules.leeway - r.now()) * 1000.0;
+    Question {
+        key,
+        lease,
+        project: project.index,
+        // A second more, since the clocks are read at different times.
+        expires_at: worker::now().saturating_add(left.max(0.0) as u64 + 1000),
+        interval: project.recheck.map_or(0, |recheck| recheck.interval),
+    }
 }
 
 /// What the resolver said, if it has answered.
@@ -170,20 +210,25 @@ pub fn answer(r: &Request, context: &Context, project: &Project) -> Step {
     if let Some((token, from)) = context.unconfirmed.take() {
         return confirmed(r, context, project, token, from, answer);
     }
-    if let Some(digest) = context.lease.take() {
+    if let Some((key, lease)) = context.lease.take() {
         let verdict = match &answer {
             Ok(Some(session)) => Verdict::Yes(*session.session().fields()),
             Ok(None) => Verdict::No,
             Err(_) => Verdict::Failed,
         };
         let life = lifetime(r, project);
+        let keep = project.resolve_cache.unwrap_or(0);
         worker::with_verdicts(|table, now| {
-            table.store(
-                &digest,
-                &verdict,
-                life.map_or(u64::MAX, |life| now.saturating_add(life)),
-                now,
-            );
+            let live = match verdict {
+                Verdict::No => keep.min(KEEP_NO),
+                _ => keep,
+            };
+            let answer = verdicts::Answer {
+                verdict,
+                not_after: life.map_or(u64::MAX, |life| now.saturating_add(life)),
+                live_until: now.saturating_add(live),
+            };
+            table.store(&key, lease, &answer, now);
         });
         worker::announce();
     }
@@ -207,7 +252,10 @@ fn confirmed(
     answer: Answer,
 ) -> Step {
     let stands = match context.lease.take() {
-        Some(digest) => keep_confirmation(r, project.index, &digest, token.claims().sub(), &answer),
+        Some(asked) => {
+            let question = question(r, project, asked, &token);
+            keep_confirmation(r, &question, token.claims().sub(), &answer)
+        }
         None => !matches!(answer, Ok(None)),
     };
     worker::announce();
@@ -220,31 +268,43 @@ fn confirmed(
 }
 
 /// Keeps what the resolver said of a token; says whether the token stands.
-fn keep_confirmation(
-    r: &Request,
-    project: usize,
-    digest: &Digest,
-    subject: &str,
-    answer: &Answer,
-) -> bool {
+fn keep_confirmation(r: &Request, question: &Question, subject: &str, answer: &Answer) -> bool {
+    let Question {
+        key,
+        lease,
+        project,
+        ..
+    } = *question;
     let kept = worker::with_verdicts(|table, now| {
         let verdict = match answer {
             // A yes for somebody else is that of another credential.
             Ok(Some(session)) if session.session().get(Field::UserId) == Some(subject) => {
                 Verdict::Confirmed
             }
-            Ok(_) => Verdict::No,
+            Ok(_) => Verdict::Denied,
             Err(_) => {
                 // A no stays a no; anything else stands while the resolver fails.
-                let was_no = matches!(table.look_up(digest, now).verdict, Some((Verdict::No, _)));
+                let was_no = matches!(table.look_up(&key, now).verdict, Some((Verdict::Denied, _)));
                 match was_no {
-                    true => table.postpone(digest, now + FAILED_PAUSE),
-                    false => table.store(digest, &Verdict::Failed, u64::MAX, now),
+                    true => table.postpone(&key, lease, now + FAILED_PAUSE, now),
+                    false => {
+                        let answer = verdicts::Answer {
+                            verdict: Verdict::Failed,
+                            not_after: u64::MAX,
+                            live_until: now + FAILED_PAUSE,
+                        };
+                        table.store(&key, lease, &answer, now);
+                    }
                 }
                 return (!was_no, table.set_failing(project, true));
             }
         };
-        table.store(digest, &verdict, u64::MAX, now);
+        let answer = verdicts::Answer {
+            verdict,
+            not_after: question.expires_at,
+            live_until: now.saturating_add(question.interval),
+        };
+        table.store(&key, lease, &answer, now);
         (
             matches!(verdict, Verdict::Confirmed),
             table.set_failing(project, false),
@@ -276,7 +336,7 @@ fn unavailable() -> Outcome {
 }
 
 /// A digest of everything that the resolver looks at in the request, and of where it is.
-fn credentials_digest(r: &Request, project: &Project, sent: &Sent<'_>) -> Option<Digest> {
+fn credentials_key(r: &Request, project: &Project, sent: &Sent<'_>) -> Option<Key> {
     let tenant = project.tenant(r).ok()?;
     let mut parts: SmallVec<[&[u8]; 16]> = SmallVec::new();
     parts.push(b"credentials");
@@ -290,22 +350,21 @@ fn credentials_digest(r: &Request, project: &Project, sent: &Sent<'_>) -> Option
     if let Some(token) = configured_token(r) {
         parts.extend([&b"token"[..], token.ok()?.unwrap_or_default()]);
     }
-    worker::digest(&tenant.id, &parts)
+    worker::verdict_key(&tenant.id, &parts)
 }
 
-fn token_digest(r: &Request, project: &Project, token: &VerifiedToken) -> Option<Digest> {
+fn token_key(r: &Request, project: &Project, token: &VerifiedToken) -> Option<Key> {
+    let tenant = project.tenant(r).ok()?.id;
     // A token is remembered for one tenant of one project alone, so this is always the same.
-    token.mark(|token| {
-        let tenant = project.tenant(r).ok()?;
-        worker::digest(
-            &tenant.id,
-            &[
-                b"token",
-                token.signed_by().key_id().as_bytes(),
-                token.claims_json().as_bytes(),
-            ],
-        )
-    })
+    let digest = token.mark(|token| {
+        let parts: [&[u8]; 3] = [
+            b"token",
+            token.signed_by().key_id().as_bytes(),
+            token.claims_json().as_bytes(),
+        ];
+        worker::verdict_key(&tenant, &parts).map(|key| key.digest)
+    })?;
+    Some(Key { tenant, digest })
 }
 
 /// How many milliseconds the JWTs among the credentials have left; `None` when there is none

@@ -1,9 +1,11 @@
 //! What `observe` would have refused, counted for all workers and across reloads.
 
+use core::mem::{self, offset_of};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use authgear_core::fingerprint::fingerprint;
 use authgear_core::Reason;
+use authgear_tables::layout_number;
 
 /// Projects that are counted. Those beyond are logged without a count.
 const PROJECTS: usize = 64;
@@ -20,6 +22,14 @@ struct Tally {
     project: AtomicU64,
     counts: [AtomicU64; REASONS],
 }
+
+/// Differs when the counters are laid out in another way.
+pub const LAYOUT: u64 = layout_number(&[
+    mem::size_of::<Tallies>(),
+    mem::size_of::<Tally>(),
+    offset_of!(Tally, project),
+    offset_of!(Tally, counts),
+]);
 
 impl Tallies {
     /// Counts one more, and says how many there are now.

@@ -5,32 +5,30 @@ use core::mem::{self, ManuallyDrop};
 use core::ptr::{self, NonNull};
 use std::collections::BTreeMap;
 
-use authgear_core::digest::Digester;
+use authgear_core::digest::{Digest, Digester, Kind};
 use authgear_core::keys::freshness::Need;
+use authgear_core::keys::slots::{Slots, Standing};
 use authgear_core::token::{LastHeader, SignedBy, TokenCache, UnverifiedToken};
 use authgear_core::{AlgorithmSet, Reason};
 use nginx_sys::{
-    ngx_connection_t, ngx_current_msec, ngx_cycle_t, ngx_event_t, ngx_handle_read_event,
-    ngx_http_block_reading, ngx_http_core_run_phases, ngx_http_finalize_request,
-    ngx_http_request_empty_handler, ngx_http_request_t, ngx_http_test_reading, ngx_int_t,
-    ngx_posted_events, ngx_process, NGX_AGAIN, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_OK,
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_handle_read_event, ngx_http_block_reading,
+    ngx_http_core_run_phases, ngx_http_finalize_request, ngx_http_request_empty_handler,
+    ngx_http_request_t, ngx_http_test_reading, ngx_int_t, ngx_posted_events, ngx_process,
+    NGX_AGAIN, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_OK, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 use ngx::http::HttpModuleMainConf;
+use smallvec::SmallVec;
 
+pub use crate::clock::now;
 use crate::conf::{Keys, MainConf, Remote};
 use crate::context::{Context, Stage};
 use crate::keystore::{Id, KeyStore, SharedZone};
 use crate::nginx::{fields, guard, Request};
 use crate::refresh::{self, Answer};
-use crate::verdicts::{Digest, Table};
+use crate::verdicts::{Key, Table};
 
 /// How often a worker looks for news while it waits for some, in milliseconds.
 const POLL: usize = 15;
-
-/// Fetches that one worker has under way at the same time. Only an endpoint with variables needs
-/// more than one for each project; made-up tenants cannot make it start any number of threads.
-const MOST_FETCHES: usize = 32;
 
 /// A suspended request's place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,8 +46,15 @@ enum Awaited {
         /// The source's last change when the request began to wait.
         since: u64,
     },
+    /// A slot for the fetch of its keys, until then.
+    Slot {
+        source: Id,
+        since: u64,
+        standing: Standing,
+        until: u64,
+    },
     /// What the resolver says to another request with the same credentials.
-    Verdict(Digest),
+    Verdict(Key),
 }
 
 /// A signature that keys back, at one millisecond and with nothing published since.
@@ -70,11 +75,11 @@ struct Worker {
     /// `Some(None)` where `authgear_token_cache` is `off`.
     tokens: RefCell<Option<Option<TokenCache>>>,
     header: RefCell<LastHeader>,
-    digester: RefCell<Option<Digester>>,
+    digester: Cell<Option<Digester>>,
     waiters: RefCell<BTreeMap<WaiterId, Waiter>>,
     next_waiter: Cell<u64>,
     /// Fetches under way in this worker.
-    fetches: Cell<usize>,
+    slots: Cell<Slots>,
     timer: Cell<Option<NonNull<ngx_event_t>>>,
 }
 
@@ -82,14 +87,6 @@ thread_local! {
     // Only the event loop's thread uses it. It is ready from the start and never dropped, so that no
     // request has to ask whether it is there: pools are still destroyed when the process exits.
     static WORKER: ManuallyDrop<Worker> = const { ManuallyDrop::new(Worker::new()) };
-}
-
-/// Milliseconds of nginx's monotonic clock, which all processes share, counted from long before
-/// the machine started: a saved key set can be older than that.
-fn now() -> u64 {
-    const START: u64 = 1 << 42;
-    // SAFETY: the event loop writes it between callbacks only.
-    START + unsafe { ngx_current_msec as u64 }
 }
 
 /// The zone of the newest configuration: that of an older one may be gone after a reload
@@ -119,7 +116,7 @@ pub fn renew() {
         worker.backed.replace(None);
         worker.store.replace(None);
         worker.tokens.replace(None);
-        worker.digester.replace(None);
+        worker.digester.set(None);
     });
 }
 
@@ -154,23 +151,30 @@ pub fn ask(remote: &Remote, need: Need) -> Answer {
         let Some(zone) = zone() else {
             return Answer::Unavailable(1);
         };
-        let (answer, started) = {
+        let mut slots = worker.slots.get();
+        let answer = {
             let mut store = worker.store.borrow_mut();
             let store = store.get_or_insert_with(|| KeyStore::new(zone));
-            refresh::ask(
-                store,
-                remote,
-                need,
-                worker.fetches.get() < MOST_FETCHES,
-                now(),
-            )
+            refresh::ask(store, remote, need, &mut slots, now())
         };
-        if started > 0 {
-            worker.fetches.set(worker.fetches.get() + started);
+        worker.slots.set(slots);
+        if slots.count() > 0 {
             worker.arm();
         }
         answer
     })
+}
+
+/// Whether a request may wait for a slot in which its keys are fetched: for the time that the fetch may
+/// take, counted from when it first had to.
+pub fn may_queue(context: &Context, remote: &Remote) -> bool {
+    let now = now();
+    let until = context.queued_until.get().unwrap_or_else(|| {
+        let until = now.saturating_add(remote.source.timeout.as_millis() as u64);
+        context.queued_until.set(Some(until));
+        until
+    });
+    now < until
 }
 
 /// Whether keys that may be used now back a signature; `None` when there are none. Starts a fetch as
@@ -212,21 +216,29 @@ pub fn with_verdicts<T>(use_it: impl FnOnce(&mut Table, u64) -> T) -> Option<T> 
     zone()?.with_verdicts(|table| use_it(table, now))
 }
 
-/// What the table of verdicts knows a tenant's credentials by. It is going to be looked up.
-pub fn digest(tenant: &Id, parts: &[&[u8]]) -> Option<Digest> {
+/// What the table of verdicts knows a tenant's question by. It is going to be looked up.
+pub fn verdict_key(tenant: &Id, parts: &[&[u8]]) -> Option<Key> {
     let zone = zone()?;
-    WORKER.with(|worker| {
-        let mut digester = worker.digester.borrow_mut();
-        if digester.is_none() {
-            *digester = Some(Digester::with(zone.verdicts_keys()?));
-        }
-        let digest = digester.as_mut()?.of_parts(tenant, parts).to_ne_bytes();
-        zone.load_ahead(&digest);
-        Some(digest)
-    })
+    let digester = WORKER.with(|worker| {
+        let digester = worker.digester.get();
+        digester.or_else(|| {
+            let digester = Digester::with(zone.verdicts_key()?);
+            worker.digester.set(Some(digester));
+            Some(digester)
+        })
+    })?;
+    let mut all: SmallVec<[&[u8]; 16]> = SmallVec::new();
+    all.push(tenant);
+    all.extend_from_slice(parts);
+    let key = Key {
+        tenant: *tenant,
+        digest: digester.of(Kind::Question, &all),
+    };
+    zone.load_ahead(&key.digest);
+    Some(key)
 }
 
-/// What is known of a digest is going to be looked up.
+/// What is known under a digest is going to be looked up.
 pub fn expect_verdict(digest: &Digest) {
     if let Some(zone) = zone() {
         zone.load_ahead(digest);
@@ -252,13 +264,22 @@ pub fn wait_for_keys(r: &Request, context: &Context, source: Id) -> ngx_int_t {
     let Some(zone) = zone() else {
         return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
     };
-    let since = WORKER.with(|worker| {
+    let now = now();
+    let awaited = WORKER.with(|worker| {
         let mut store = worker.store.borrow_mut();
-        store
-            .get_or_insert_with(|| KeyStore::new(zone))
-            .last_change(&source, now())
+        let store = store.get_or_insert_with(|| KeyStore::new(zone));
+        let since = store.last_change(&source, now);
+        match context.queued_until.get() {
+            Some(until) if !store.is_fetched(&source, now) => Awaited::Slot {
+                source,
+                since,
+                standing: store.standing(&source, now),
+                until,
+            },
+            _ => Awaited::Keys { source, since },
+        }
     });
-    wait(r, context, Awaited::Keys { source, since })
+    wait(r, context, awaited)
 }
 
 /// Uses the cache of verified tokens; `None` when `authgear_token_cache` is `off`.
@@ -277,11 +298,11 @@ pub fn take_apart(token: &[u8]) -> Result<UnverifiedToken<'_>, Reason> {
 }
 
 /// Suspends a request until another has an answer for the same credentials.
-pub fn wait_for_verdict(r: &Request, context: &Context, digest: Digest) -> ngx_int_t {
+pub fn wait_for_verdict(r: &Request, context: &Context, key: Key) -> ngx_int_t {
     if context.waiting_since.get().is_none() {
         context.waiting_since.set(Some(now()));
     }
-    wait(r, context, Awaited::Verdict(digest))
+    wait(r, context, Awaited::Verdict(key))
 }
 
 fn wait(r: &Request, context: &Context, awaited: Awaited) -> ngx_int_t {
@@ -321,10 +342,10 @@ impl Worker {
             store: RefCell::new(None),
             tokens: RefCell::new(None),
             header: RefCell::new(LastHeader::none()),
-            digester: RefCell::new(None),
+            digester: Cell::new(None),
             waiters: RefCell::new(BTreeMap::new()),
             next_waiter: Cell::new(0),
-            fetches: Cell::new(0),
+            slots: Cell::new(Slots::new()),
             timer: Cell::new(None),
         }
     }
@@ -356,14 +377,27 @@ impl Worker {
         {
             let mut store = self.store.borrow_mut();
             let store = store.get_or_insert_with(|| KeyStore::new(zone));
-            let ended = refresh::collect(store, now);
-            self.fetches.set(self.fetches.get().saturating_sub(ended));
+            let mut slots = self.slots.get();
+            refresh::collect(store, &mut slots, now);
+            self.slots.set(slots);
             let mut waiters = self.waiters.borrow_mut();
+            // In the order in which they came: each that is woken for a slot will take it.
             waiters.retain(|_, waiter| {
                 let news = match &waiter.awaited {
                     Awaited::Keys { source, since } => store.has_news(source, *since, now),
-                    Awaited::Verdict(digest) => zone
-                        .with_verdicts(|table| !table.look_up(digest, now).is_asked)
+                    Awaited::Slot {
+                        source,
+                        since,
+                        standing,
+                        until,
+                    } => {
+                        now >= *until
+                            || store.last_change(source, now) != *since
+                            || store.is_fetched(source, now)
+                            || slots.take(*standing)
+                    }
+                    Awaited::Verdict(key) => zone
+                        .with_verdicts(|table| !table.look_up(key, now).is_asked)
                         .unwrap_or(true),
                 };
                 if news {
@@ -377,7 +411,7 @@ impl Worker {
             // post its event frees nothing.
             unsafe { wake(request) };
         }
-        if self.fetches.get() > 0 || !self.waiters.borrow().is_empty() {
+        if self.slots.get().count() > 0 || !self.waiters.borrow().is_empty() {
             self.arm();
         }
     }

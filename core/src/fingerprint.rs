@@ -1,7 +1,5 @@
 //! Digests that tell things apart.
 
-use std::hash::{BuildHasherDefault, Hasher};
-
 use aws_lc_rs::digest::{Context, SHA256};
 
 /// SHA-256 over the parts, each with its length before it, so that no two lists of parts make the same input.
@@ -22,32 +20,8 @@ pub(crate) fn mixed(bytes: u64) -> u64 {
     bytes.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// Hashes what is a digest already: takes eight bytes of it. For maps whose keys nobody chooses.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DigestHasher(u64);
-
-impl Hasher for DigestHasher {
-    fn write(&mut self, digest: &[u8]) {
-        self.0 = digest
-            .first_chunk()
-            .map_or(0, |eight| u64::from_ne_bytes(*eight));
-    }
-
-    /// An array's length.
-    fn write_usize(&mut self, _: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-/// Makes [`DigestHasher`]s.
-pub type BuildDigestHasher = BuildHasherDefault<DigestHasher>;
-
 #[cfg(test)]
 mod tests {
-    use std::hash::BuildHasher;
-
     use super::*;
 
     #[test]
@@ -56,12 +30,5 @@ mod tests {
         assert_eq!(of(&[b"ab", b"c"]), of(&[b"ab", b"c"]));
         assert_ne!(of(&[b"ab", b"c"]), of(&[b"a", b"bc"]));
         assert_ne!(of(&[b"ab"]), of(&[b"ab", b""]));
-    }
-
-    #[test]
-    fn a_digest_is_its_own_hash() {
-        let digest = fingerprint([&b"a"[..]]);
-        let hash = BuildDigestHasher::default().hash_one(digest);
-        assert_eq!(hash.to_ne_bytes(), digest[..8]);
     }
 }

@@ -9,6 +9,7 @@ mod material;
 mod origin;
 mod pkcs1;
 pub mod saved;
+pub mod slots;
 mod verifier;
 
 pub use document::{DocumentError, KeySet, MAX_DOCUMENT, MAX_KEYS};

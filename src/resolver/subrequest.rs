@@ -12,11 +12,10 @@ use nginx_sys::{
     NGX_OK,
 };
 
-use super::{give_up, keep_confirmation};
+use super::{give_up, keep_confirmation, Question};
 use crate::conf::Project;
 use crate::context::{Context, Resolved, Stage};
 use crate::nginx::{borrowed_str, guard, header_parts, Failed, Request};
-use crate::verdicts::Digest;
 
 /// The subrequest that a request waits for.
 #[derive(Debug, Clone, Copy)]
@@ -27,9 +26,8 @@ pub struct Asked {
 
 /// A question in the background, in the pool of its request.
 struct Background {
-    digest: Digest,
+    question: Question,
     subject: *const str,
-    project: usize,
     done: bool,
 }
 
@@ -52,7 +50,7 @@ pub fn ask(r: &Request, context: &Context, project: &Project) -> Result<(), Fail
 pub fn ask_in_background(
     r: &Request,
     project: &Project,
-    digest: Digest,
+    question: Question,
     token: &Rc<VerifiedToken>,
 ) -> Result<(), Failed> {
     // The token lives as long as the request's pool, and the subrequest not longer.
@@ -60,9 +58,8 @@ pub fn ask_in_background(
     // SAFETY: the pool keeps the token until the request is gone.
     let subject: *const str = unsafe { token.as_ref() }.claims().sub();
     let question = Background {
-        digest,
+        question,
         subject,
-        project: project.index,
         done: false,
     };
     let question = r.pool().keep(question, drop_question)?;
@@ -89,8 +86,8 @@ unsafe extern "C" fn drop_question(data: *mut c_void) {
     guard((), || {
         // SAFETY: nginx calls this once, with the question that was kept.
         let question = unsafe { &*data.cast::<Background>() };
-        if !question.done {
-            give_up(&question.digest);
+        if let (false, Some(lease)) = (question.done, question.question.lease) {
+            give_up(&question.question.key, lease);
         }
     });
 }
@@ -170,13 +167,7 @@ unsafe extern "C" fn on_background_end(
         let has_status = unsafe { (*subrequest.raw()).headers_out.status != 0 };
         if has_status && !core::mem::replace(&mut question.done, true) {
             let answer = read(&subrequest, |_| {});
-            keep_confirmation(
-                &subrequest,
-                question.project,
-                &question.digest,
-                subject,
-                &answer,
-            );
+            keep_confirmation(&subrequest, &question.question, subject, &answer);
         }
     });
     status

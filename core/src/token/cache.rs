@@ -7,8 +7,7 @@ use std::rc::Rc;
 
 use super::verify::VerifiedToken;
 use crate::credential::MAX_TOKEN;
-use crate::digest::{random_key, Digester, NoRandomness};
-use crate::fingerprint::mixed;
+use crate::digest::{Digest, Digester, Kind, NoRandomness};
 use crate::keys::KeyId;
 
 /// Bytes for one token, on average over the cache. A token of Authgear's takes three quarters of it.
@@ -21,12 +20,17 @@ const ENTRY_SIZE: usize = 2 * size_of::<Entry>() + 32;
 /// Bytes before the value of an [`Rc`], which every use of it changes.
 const COUNTS: usize = 2 * size_of::<usize>();
 
+/// Last characters of a token that choose its bucket, 96 bits of its signature.
+const END: usize = 16;
+
 /// Tells tokens apart without keeping them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenDigest {
-    digest: u128,
+    digest: Digest,
+    /// Half of the source's number, compared beside the digest, which covers all of it.
+    source: [u8; 16],
     /// Chooses the bucket.
-    aim: u64,
+    aim: u32,
 }
 
 /// The tokens that were verified last, the least recently used of which go first.
@@ -35,13 +39,13 @@ pub struct TokenDigest {
 /// verified for one is unknown to any other. Whoever takes a token out still has to ask
 /// [`SignedBy::is_backed_by`](super::SignedBy::is_backed_by) and the rules of the location.
 ///
-/// The bucket is chosen by a keyed hash of the token's last characters, which are those of its
-/// signature: nobody but the issuer fills one on purpose. So it is known before the digest is, and the
-/// processor fetches entry and token meanwhile: among thousands of tokens that takes longer than the
-/// digest.
+/// The bucket is chosen by another digest, of the token's last characters alone, which are those of its
+/// signature. So it is known before the token's own digest is, and the processor fetches entry and token
+/// meanwhile. How long it takes to find nothing may tell a client whether the bucket of a signature's
+/// end that it made up has tokens, but neither which ones nor anything about the key. Only a token that
+/// was verified fills a bucket, and its issuer cannot predict which.
 pub struct TokenCache {
     digester: Digester,
-    aim_key: u64,
     capacity: NonZeroUsize,
     /// How many, a power of two.
     buckets: usize,
@@ -76,16 +80,22 @@ struct Entry {
     digest: TokenDigest,
     token: Option<Rc<VerifiedToken>>,
     /// What both take; the token itself need not be looked at again to be dropped.
-    size: usize,
+    size: u32,
     /// The next in the bucket.
     next: Place,
     newer: Place,
     older: Place,
 }
 
+const _: () = assert!(size_of::<Entry>() == 64);
+
 impl Entry {
     const EMPTY: Entry = Entry {
-        digest: TokenDigest { digest: 0, aim: 0 },
+        digest: TokenDigest {
+            digest: [0; 16],
+            source: [0; 16],
+            aim: 0,
+        },
         token: None,
         size: 0,
         next: Place::NONE,
@@ -101,14 +111,12 @@ impl TokenCache {
     ///
     /// When the system has no randomness to give.
     pub fn new(capacity: NonZeroUsize) -> Result<TokenCache, NoRandomness> {
-        let aim_key = random_key()?;
         let buckets = capacity.get().next_power_of_two();
         // They never move: no more can come than there are buckets. What is not used yet takes no memory.
         let mut entries = Vec::with_capacity(2 * buckets);
         entries.resize(buckets, Entry::EMPTY);
         Ok(TokenCache {
             digester: Digester::new()?,
-            aim_key: u128::from_ne_bytes(aim_key) as u64,
             capacity,
             buckets,
             entries,
@@ -146,8 +154,11 @@ impl TokenCache {
         if let Some(entry) = first.filter(|entry| entry.digest.aim == aim) {
             self.expect_use(entry, &load_ahead);
         }
-        let digest = self.digester.digest(source, token);
-        let digest = TokenDigest { digest, aim };
+        let digest = TokenDigest {
+            digest: self.digester.of(Kind::Token, &[source, token]),
+            source: *source.first_chunk()?,
+            aim,
+        };
         let found = self.get(&digest);
         if found.is_none() {
             self.expect_removal(load_ahead);
@@ -201,6 +212,9 @@ impl TokenCache {
         let limit = self.capacity.get().saturating_mul(TOKEN_SIZE);
         let is_alive = now < token.claims().exp();
         let size = token.size() + ENTRY_SIZE;
+        let Ok(own_size) = u32::try_from(size) else {
+            return;
+        };
         if !is_alive || size > limit {
             return;
         }
@@ -219,7 +233,7 @@ impl TokenCache {
         let Some(entry) = self.entry_mut(place) else {
             return;
         };
-        (entry.digest, entry.token, entry.size) = (digest, Some(token), size);
+        (entry.digest, entry.token, entry.size) = (digest, Some(token), own_size);
         self.link(place);
         self.count += 1;
         self.size += size;
@@ -241,20 +255,21 @@ impl TokenCache {
         }
     }
 
-    /// A hash of the token's last characters.
-    fn aim(&self, token: &[u8]) -> u64 {
-        let end = token.last_chunk().copied().map_or(0, u64::from_ne_bytes);
-        mixed(end ^ self.aim_key)
+    /// What the token's last characters choose a bucket by.
+    fn aim(&self, token: &[u8]) -> u32 {
+        let end = &token[token.len().saturating_sub(END)..];
+        let digest = self.digester.of(Kind::TokenEnd, &[end]);
+        u128::from_ne_bytes(digest) as u32
     }
 
     /// The first place of a bucket.
-    fn first(&self, aim: u64) -> Place {
-        let bucket = (aim >> 32) as usize & (self.buckets - 1);
+    fn first(&self, aim: u32) -> Place {
+        let bucket = aim as usize & (self.buckets - 1);
         Place(bucket as u32 + 1)
     }
 
     /// A place in a bucket that has no token: the first, or another that now comes behind it.
-    fn empty_place(&mut self, aim: u64) -> Option<Place> {
+    fn empty_place(&mut self, aim: u32) -> Option<Place> {
         let first = self.first(aim);
         if self.entry(first)?.token.is_none() {
             return Some(first);
@@ -326,7 +341,7 @@ impl TokenCache {
         entry.token = None;
         let (size, aim, next) = (entry.size, entry.digest.aim, entry.next);
         self.count -= 1;
-        self.size -= size;
+        self.size -= size as usize;
 
         let mut before = self.first(aim);
         if before == place {

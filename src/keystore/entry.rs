@@ -1,0 +1,142 @@
+//! What the zone holds of one source of keys.
+
+use core::mem::{self, offset_of};
+use core::{ptr, slice};
+
+use authgear_core::keys::freshness::Record;
+use authgear_tables::layout_number;
+use authgear_tables::word::{Link, Word};
+
+/// Tells sources of keys apart.
+pub type Id = [u8; 32];
+
+/// One source's keys. Reachable from exactly one bucket.
+#[repr(C)]
+pub struct Entry {
+    pub next: Link<Entry>,
+    /// Never changes.
+    pub id: Id,
+    /// The zone's generation at this entry's last change.
+    pub generation: Word,
+    /// The last good document; null when there is none, or the zone had no room for it.
+    pub document: Link<Document>,
+    /// Digest of the last good document, whether or not the zone has room for it; 0 when there
+    /// was none.
+    pub published: Word,
+    record: SharedRecord,
+    /// Number of the lease that is out, if the record's `lease_until` has not passed.
+    pub lease: Word,
+    /// When a worker last used the entry.
+    pub used: Word,
+    /// Digest of the last failure that was logged; 0 when the last attempt succeeded.
+    pub failure: Word,
+    /// Digest of what was last logged of the saved document; 0 when nothing is wrong with it.
+    pub complaint: Word,
+}
+
+/// A [`Record`] in shared memory. All its times are far from 0, which stands for none.
+#[repr(C)]
+#[derive(Default)]
+struct SharedRecord {
+    fetched_at: Word,
+    attempted_at: Word,
+    failures: Word,
+    next_try: Word,
+    lease_until: Word,
+}
+
+/// A block with `len` bytes behind this header.
+#[repr(C)]
+pub struct Document {
+    pub len: usize,
+}
+
+/// Differs when entries are laid out in another way.
+pub const LAYOUT: u64 = layout_number(&[
+    mem::size_of::<Entry>(),
+    offset_of!(Entry, next),
+    offset_of!(Entry, id),
+    offset_of!(Entry, generation),
+    offset_of!(Entry, document),
+    offset_of!(Entry, published),
+    offset_of!(Entry, record),
+    offset_of!(Entry, lease),
+    offset_of!(Entry, used),
+    offset_of!(Entry, failure),
+    offset_of!(Entry, complaint),
+    mem::size_of::<SharedRecord>(),
+    offset_of!(SharedRecord, fetched_at),
+    offset_of!(SharedRecord, attempted_at),
+    offset_of!(SharedRecord, failures),
+    offset_of!(SharedRecord, next_try),
+    offset_of!(SharedRecord, lease_until),
+    mem::size_of::<Document>(),
+    offset_of!(Document, len),
+]);
+
+impl Entry {
+    /// An entry without keys.
+    pub fn new(next: *mut Entry, id: &Id, now: u64) -> Entry {
+        let entry = Entry {
+            next: Link::null(),
+            id: *id,
+            generation: Word::default(),
+            document: Link::null(),
+            published: Word::default(),
+            record: SharedRecord::default(),
+            lease: Word::default(),
+            used: Word::default(),
+            failure: Word::default(),
+            complaint: Word::default(),
+        };
+        entry.next.set(next);
+        entry.used.set(now);
+        entry
+    }
+
+    /// What is known of the source.
+    pub fn record(&self) -> Record {
+        let time = |word: &Word| Some(word.get()).filter(|time| *time != 0);
+        Record {
+            fetched_at: time(&self.record.fetched_at),
+            attempted_at: time(&self.record.attempted_at),
+            failures: self.record.failures.get() as u32,
+            next_try: self.record.next_try.get(),
+            lease_until: self.record.lease_until.get(),
+        }
+    }
+
+    /// Replaces what is known of the source. The lease comes last: after a worker that is killed on the
+    /// way, nobody fetches before it has run out.
+    pub fn set_record(&self, record: &Record) {
+        let shared = &self.record;
+        shared.failures.set(record.failures.into());
+        shared.next_try.set(record.next_try);
+        shared.attempted_at.set(record.attempted_at.unwrap_or(0));
+        shared.fetched_at.set(record.fetched_at.unwrap_or(0));
+        shared.lease_until.set(record.lease_until);
+    }
+
+    /// Notes when the keys were fetched.
+    pub fn set_fetched_at(&self, time: u64) {
+        self.record.fetched_at.set(time);
+    }
+
+    /// Gives the right to fetch to a lease. Its number comes first, so that a time that counts never has
+    /// an older number.
+    pub fn set_lease(&self, number: u64, until: u64) {
+        self.lease.set(number);
+        self.record.lease_until.set(until);
+    }
+
+    /// The bytes of the document, if it has one.
+    pub fn document(&self) -> Option<&[u8]> {
+        // SAFETY: a document is complete before an entry points to it, and is freed only after
+        // the entry points elsewhere, both under the mutex that the caller holds.
+        unsafe {
+            let document = self.document.get().as_ref()?;
+            let bytes = ptr::from_ref(document).add(1).cast::<u8>();
+            Some(slice::from_raw_parts(bytes, document.len))
+        }
+    }
+}

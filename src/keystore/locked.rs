@@ -1,0 +1,235 @@
+//! The zone with its mutex held: its entries, and the blocks that they take.
+//!
+//! Entries are chained from buckets and complete before they are linked, so that a worker that is
+//! killed while it holds the mutex leaves none half written. A block that is allocated and not yet
+//! linked, or unlinked and not yet freed, stands in the header: the next worker that takes the mutex
+//! frees it. Only a worker that is killed inside nginx's allocator, or in the two or three instructions
+//! between it and the header, leaves a block that nobody frees.
+
+use core::mem;
+use core::ptr::{self, NonNull};
+
+use authgear_core::digest::{Digester, Kind};
+use authgear_tables::word::Link;
+use nginx_sys::{ngx_shmtx_unlock, ngx_slab_alloc_locked, ngx_slab_free_locked};
+
+use super::entry::{Document, Entry, Id};
+use super::zone::{SharedZone, Zone, BUCKETS};
+
+/// Entries that are looked at for one that makes room.
+const MOST_SEEN: usize = 256;
+/// Entries that make room for one block.
+const MOST_EVICTED: usize = 256;
+
+/// The zone with its mutex held.
+pub struct Locked(pub(super) SharedZone);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // SAFETY: `lock` took the mutex.
+        unsafe { ngx_shmtx_unlock(&mut (*self.0.pool.as_ptr()).mutex) };
+    }
+}
+
+impl Locked {
+    /// The zone's header.
+    pub fn zone(&self) -> &Zone {
+        self.0.header()
+    }
+
+    fn bucket(&self, id: &Id) -> &Link<Entry> {
+        let zone = self.zone();
+        let digest = Digester::with(zone.bucket_key).of(Kind::Bucket, &[id]);
+        let hash = u128::from_ne_bytes(digest) as usize;
+        &zone.buckets[hash % BUCKETS]
+    }
+
+    /// The entries that a bucket chains.
+    fn chain<'a>(&'a self, bucket: &'a Link<Entry>) -> impl Iterator<Item = &'a Entry> {
+        let mut link = bucket;
+        core::iter::from_fn(move || {
+            // SAFETY: what a bucket chains are live entries. None is freed while this reference to the
+            // locked zone exists.
+            let entry = unsafe { link.get().as_ref()? };
+            link = &entry.next;
+            Some(entry)
+        })
+    }
+
+    /// The entry of a source.
+    pub fn find(&self, id: &Id) -> Option<&Entry> {
+        self.chain(self.bucket(id)).find(|entry| entry.id == *id)
+    }
+
+    /// Frees the blocks that a killed worker had in hand, unless they are linked.
+    #[cold]
+    pub(super) fn clean(&mut self) {
+        type Hand = fn(&Zone) -> &Link<u8>;
+        let hands: [Hand; 2] = [|zone| &zone.arriving, |zone| &zone.leaving];
+        for hand in hands {
+            let block = hand(self.zone()).get();
+            if block.is_null() {
+                continue;
+            }
+            let is_linked = self
+                .zone()
+                .buckets
+                .iter()
+                .flat_map(|bucket| self.chain(bucket))
+                .any(|entry| {
+                    ptr::from_ref(entry).cast() == block || entry.document.get().cast() == block
+                });
+            hand(self.zone()).set(ptr::null_mut());
+            if !is_linked {
+                // SAFETY: the worker that had it is gone, and nothing points to it.
+                unsafe { self.free(block) };
+            }
+        }
+    }
+
+    /// Allocates a block, which is *arriving* until [`Locked::arrived`]. Makes room by dropping other
+    /// entries than `keep`: first those that hold no keys and wait for none, such as made-up tenants;
+    /// then the least recently used; last those whose keys are being fetched, since whoever dropped
+    /// one would make that fetch void. The work is bounded: of a large zone only a part is looked at,
+    /// each time another one.
+    fn allocate(&mut self, size: usize, keep: &Id, now: u64) -> Option<NonNull<u8>> {
+        for _ in 0..=MOST_EVICTED {
+            // SAFETY: the mutex is held.
+            let block = unsafe { ngx_slab_alloc_locked(self.0.pool.as_ptr(), size) };
+            if let Some(block) = NonNull::new(block.cast()) {
+                self.zone().arriving.set(block.as_ptr());
+                return Some(block);
+            }
+            let oldest = self.oldest(keep, now)?;
+            self.remove(&oldest);
+        }
+        None
+    }
+
+    /// The block that was allocated last is linked.
+    fn arrived(&self) {
+        self.zone().arriving.set(ptr::null_mut());
+    }
+
+    /// The entry to drop among the next ones.
+    fn oldest(&mut self, keep: &Id, now: u64) -> Option<Id> {
+        let zone = self.zone();
+        let first = zone.hand.get() as usize;
+        let mut oldest: Option<((u8, u64), Id)> = None;
+        let mut seen = 0;
+        for at in 0..BUCKETS {
+            if seen >= MOST_SEEN {
+                zone.hand.set(((first + at) % BUCKETS) as u64);
+                break;
+            }
+            for entry in self.chain(&zone.buckets[(first + at) % BUCKETS]) {
+                seen += 1;
+                let is_fetched = now < entry.record().lease_until;
+                let worth = match (is_fetched, entry.document.get().is_null()) {
+                    (true, _) => 2,
+                    (false, false) => 1,
+                    (false, true) => 0,
+                };
+                let rank = (worth, entry.used.get());
+                if entry.id != *keep && oldest.is_none_or(|(least, _)| rank < least) {
+                    oldest = Some((rank, entry.id));
+                }
+            }
+        }
+        oldest.map(|(_, id)| id)
+    }
+
+    fn remove(&mut self, id: &Id) {
+        self.discard(id);
+        let mut link = self.bucket(id);
+        // SAFETY: as in `chain`.
+        while let Some(found) = unsafe { link.get().as_ref() } {
+            if found.id == *id {
+                let block = ptr::from_ref(found).cast_mut();
+                self.zone().leaving.set(block.cast());
+                link.set(found.next.get());
+                self.zone().generation.increment();
+                self.zone().leaving.set(ptr::null_mut());
+                // SAFETY: nothing points to the entry any more.
+                unsafe { self.free(block) };
+                return;
+            }
+            link = &found.next;
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `block` must be null or come from `allocate`, and nothing may point to it any more.
+    unsafe fn free<T>(&mut self, block: *mut T) {
+        if !block.is_null() {
+            // SAFETY: the mutex is held, and the caller vouches for the block.
+            unsafe { ngx_slab_free_locked(self.0.pool.as_ptr(), block.cast()) };
+        }
+    }
+
+    /// The entry of a source, which is made if it is not there; `None` when there is no room for it.
+    pub fn find_or_insert(&mut self, id: &Id, now: u64) -> Option<&Entry> {
+        if self.find(id).is_none() {
+            let block = self
+                .allocate(mem::size_of::<Entry>(), id, now)?
+                .cast::<Entry>();
+            let bucket = self.bucket(id);
+            // SAFETY: the block is large enough, and slab blocks are aligned to their size
+            // rounded up to a power of two.
+            unsafe { block.write(Entry::new(bucket.get(), id, now)) };
+            bucket.set(block.as_ptr());
+            self.arrived();
+        }
+        self.find(id)
+    }
+
+    /// A new number for a change.
+    pub fn next_generation(&mut self) -> u64 {
+        self.zone().generation.increment()
+    }
+
+    /// A copy of the bytes as a block of the zone, or `None` when it cannot hold them. It has to be
+    /// handed to [`Locked::attach`] before the mutex is let go.
+    pub fn document(&mut self, bytes: &[u8], keep: &Id, now: u64) -> Option<NonNull<Document>> {
+        let size = mem::size_of::<Document>() + bytes.len();
+        let block = self.allocate(size, keep, now)?.cast::<Document>();
+        // SAFETY: the block holds the header and the bytes behind it.
+        unsafe {
+            block.write(Document { len: bytes.len() });
+            ptr::copy_nonoverlapping(bytes.as_ptr(), block.add(1).cast().as_ptr(), bytes.len());
+        }
+        Some(block)
+    }
+
+    /// Gives the source a document, or frees that if there is no such source any more.
+    pub fn attach(&mut self, id: &Id, block: NonNull<Document>) {
+        self.discard(id);
+        let entry = self.find(id);
+        let is_linked = entry.is_some();
+        if let Some(entry) = entry {
+            entry.document.set(block.as_ptr());
+        }
+        self.arrived();
+        if !is_linked {
+            // SAFETY: nothing points to it.
+            unsafe { self.free(block.as_ptr()) };
+        }
+    }
+
+    /// Takes the entry's document away.
+    pub fn discard(&mut self, id: &Id) {
+        let Some(entry) = self.find(id) else {
+            return;
+        };
+        let old = entry.document.get();
+        if old.is_null() {
+            return;
+        }
+        self.zone().leaving.set(old.cast());
+        entry.document.set(ptr::null_mut());
+        self.zone().leaving.set(ptr::null_mut());
+        // SAFETY: the entry does not point to it any more.
+        unsafe { self.free(old) };
+    }
+}

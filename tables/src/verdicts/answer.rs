@@ -1,0 +1,68 @@
+//! What the table of verdicts is asked and told.
+
+use authgear_core::digest::Digest;
+use authgear_core::session::Fields;
+
+/// A tenant's number: a digest of its key source, endpoint and issuer.
+pub type Tenant = [u8; 32];
+
+/// What a verdict is found by. The tenant is compared as it is, the digest covers the question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// Whose resolver is asked.
+    pub tenant: Tenant,
+    /// What it is asked.
+    pub digest: Digest,
+}
+
+/// The right to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lease {
+    /// It is the caller's, under this number.
+    Taken(u64),
+    /// The table has no room to note it: the caller asks, and so may others.
+    Unshared,
+    /// Somebody else has it.
+    Busy,
+}
+
+/// What the resolver said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// The session is valid.
+    Yes(Fields<'a>),
+    /// The session is valid, but too large to be kept.
+    TooLarge,
+    /// The token still stands.
+    Confirmed,
+    /// The session is not valid.
+    No,
+    /// The token does not stand. Kept until it has expired.
+    Denied,
+    /// No verdict could be had.
+    Failed,
+}
+
+/// An answer to be kept. Times are in milliseconds of the table's clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'a> {
+    /// What the resolver said.
+    pub verdict: Verdict<'a>,
+    /// It is not used from this time on. For [`Verdict::Denied`], when the token is refused for its age
+    /// in any case, so `exp` and the leeway.
+    pub not_after: u64,
+    /// Until this time somebody would miss it; later it gives way to any other.
+    pub live_until: u64,
+}
+
+/// What the table knows of a key.
+#[derive(Debug)]
+pub struct Known<'a> {
+    /// What the resolver last said, and when.
+    pub verdict: Option<(Verdict<'a>, u64)>,
+    /// Whether somebody is asking now.
+    pub is_asked: bool,
+    /// There is no yes or no, and a no may have been lost for want of room: a token waits for an
+    /// answer.
+    pub is_crowded: bool,
+}
