@@ -7,6 +7,7 @@ use warnings;
 use Test::More;
 use Test::Nginx::Authgear args => ['--tenants'];
 use Test::Nginx::Authgear::Http2;
+use Test::Nginx::Authgear::Resolver;
 use Test::Nginx::Authgear::Server;
 use Time::HiRes qw(sleep time);
 
@@ -85,6 +86,44 @@ sub tenant {
     # The lease lasts three seconds.
     is_deeply([grep { $_->{seconds} > 8 } @others], [], 'once the lease is over');
     is($nginx->ask(path => $path, token => $token)->{status}, 200, 'then at once');
+    $nginx->stop_soundly(killed => 1);
+}
+
+# kill -9 of workers that write the zone, at any moment: they publish keys, evict
+# tenants' and store what the resolver said.
+{
+    my $nginx = Test::Nginx::Authgear::Server->start(
+        workers => 4,
+        http => 'authgear_shared_zone zone=authgear:512k; authgear_project asking { endpoint $TEST_NGINX_AUTHGEAR;'
+            . ' resolve_request /_authgear/resolve; resolve_cache 1s; recheck 1s; }',
+        server => 'include $TEST_NGINX_RESOLVER; location /asking { authgear_verify asking; empty_gif; }',
+        project => "$by_tenant jwks_refresh 1s; jwks_stale 300s; jwks_min_interval 1s; fetch_timeout 2s;",
+    );
+    my @requests = (
+        (map { my ($path, $token) = tenant(); { path => $path, token => $token } } 1 .. 30),
+        (map { { path => '/asking', token => token(user => "asking-$_") } } 1 .. 10),
+        (map { { path => '/asking', headers => cookie(session => session(user => "asking-$_")) } } 1 .. 10),
+    );
+    my $send_all = sub { return map { $nginx->send(%$_) } @requests };
+    my $killed = 0;
+    for my $round (1 .. 15) {
+        my @sent = ($send_all->(), $send_all->());
+        sleep rand 0.1;
+        my @workers = $nginx->workers;
+        $killed += kill KILL => $workers[rand @workers];
+        $nginx->receive(@sent);
+        wait_for { $nginx->workers == 4 } 10;
+    }
+    is($killed, 15, 'fifteen workers are killed while they fetch, evict and store');
+    my $all_pass = sub {
+        my $tally = $nginx->tally($nginx->receive($send_all->()));
+        return keys %$tally == 1 && $tally->{'200 ok'};
+    };
+    soon { $all_pass->() } 'then all requests are answered';
+    $nginx->mark_log;
+    sleep 1.1;
+    ok($all_pass->(), 'and again, with keys fetched anew') for 1 .. 3;
+    is_deeply([$nginx->key_lines('no room')], [], 'no part of the zone is lost');
     $nginx->stop_soundly(killed => 1);
 }
 
