@@ -102,8 +102,12 @@ fn check_layout() {
         };
         places.push((structure, None));
         for field in fields.split_whitespace() {
-            let (field, since) = field.split_once(">=").unwrap_or((field, "0"));
-            if nginx_version() >= version_number(since) {
+            let (field, is_there) = match (field.split_once(">="), field.split_once('<')) {
+                (Some((field, since)), _) => (field, nginx_version() >= version_number(since)),
+                (_, Some((field, until))) => (field, nginx_version() < version_number(until)),
+                _ => (field, true),
+            };
+            if is_there {
                 places.push((structure, Some(field)));
             }
         }

@@ -1,6 +1,6 @@
 //! Directives: the tables, and what their handlers share.
 
-use core::cell::RefCell;
+use core::cell::{Cell, OnceCell, RefCell};
 use core::ffi::{c_char, c_void, CStr};
 use core::ptr;
 
@@ -11,7 +11,7 @@ use nginx_sys::{
 };
 use ngx::core::NGX_CONF_OK;
 
-use crate::nginx::{guard, Conf, Failed, CONF_ERROR};
+use crate::nginx::{guard, variables_of_headers, Conf, Failed, LocationConfs, Request, CONF_ERROR};
 
 mod location;
 mod project;
@@ -20,7 +20,7 @@ mod value;
 mod zone;
 
 pub use location::{Gate, LocationConf, Mode};
-pub use project::{Keys, Project, Remote, Tenant};
+pub use project::{Keys, NoTenant, Project, Remote, Tenant};
 pub use token_cache::TokenCacheConf;
 pub use zone::ZoneConf;
 
@@ -35,9 +35,53 @@ pub struct MainConf {
     pub claims: RefCell<Vec<(String, usize)>>,
     /// What `authgear_token_cache` says.
     pub token_cache: TokenCacheConf,
+    of_headers: OnceCell<Box<[usize]>>,
+    /// The locations that projects name in `resolve_request`.
+    resolvers: RefCell<Vec<ResolverLocation>>,
+}
+
+/// A location that a project names in `resolve_request`, to be looked at when all is merged.
+#[derive(Debug)]
+struct ResolverLocation {
+    name: String,
+    project: String,
+    confs: LocationConfs,
+}
+
+/// The `server` level.
+#[derive(Debug, Default)]
+pub struct ServerConf {
+    verifies: Cell<bool>,
+}
+
+impl ServerConf {
+    /// Whether any location of the server verifies.
+    pub fn verifies(&self) -> bool {
+        self.verifies.get()
+    }
+
+    /// Takes note that a location of the server verifies.
+    pub fn set_verifies(&self) {
+        self.verifies.set(true);
+    }
 }
 
 impl MainConf {
+    /// The indices of variables whose values are made from request headers, for a request of this
+    /// configuration.
+    pub fn request_variables(&self, r: &Request) -> &[usize] {
+        self.of_headers.get_or_init(|| variables_of_headers(r))
+    }
+
+    /// Takes note of a location that a project names in `resolve_request`.
+    pub fn note_resolver(&self, name: &str, project: &str, confs: LocationConfs) {
+        self.resolvers.borrow_mut().push(ResolverLocation {
+            name: name.to_string(),
+            project: project.to_string(),
+            confs,
+        });
+    }
+
     /// Index of the project of that name.
     pub fn project(&self, name: &str) -> Option<usize> {
         self.projects
@@ -285,6 +329,16 @@ fn directive(
 pub fn finish(cf: &Conf) -> Result<(), Failed> {
     let main = cf.main_conf();
     cf.http_level().check(cf)?;
+    for location in main.resolvers.borrow().iter() {
+        if cf.is_proxy_cached(location.confs) {
+            cf.emerg_nowhere(format_args!(
+                "\"proxy_cache\" reaches location \"{}\", the \"resolve_request\" of the project \
+                 \"{}\", and would hand one user's answer to others; add \"proxy_cache off;\" there",
+                location.name, location.project
+            ));
+            return Err(Failed);
+        }
+    }
     let keeps_verdicts = main.projects.iter().any(Project::keeps_verdicts);
     if keeps_verdicts {
         main.zone.keep_verdicts();

@@ -13,12 +13,18 @@ use nginx_sys::{
     ngx_pcalloc, ngx_pnalloc, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t, ngx_table_elt_t,
     ngx_uint_t, NGX_OK,
 };
-use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf};
+use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf};
 
 mod conf;
 pub mod fields;
+mod filter;
+mod subrequest;
 
-pub use conf::{ComplexValue, Conf, LocationAt, Place, CONF_ERROR};
+pub use filter::set_first_header_filter;
+
+pub use subrequest::variables_of_headers;
+
+pub use conf::{ComplexValue, Conf, LocationAt, LocationConfs, Place, CONF_ERROR};
 
 /// nginx gave no memory, or refused a registration; it has logged why.
 #[derive(Debug)]
@@ -73,6 +79,10 @@ impl Request {
         unsafe { Request::from_raw((*self.raw()).main) }
     }
 
+    pub fn as_non_null(&self) -> NonNull<ngx_http_request_t> {
+        self.0
+    }
+
     pub fn is_main(&self) -> bool {
         // SAFETY: the request is live.
         unsafe { (*self.raw()).main == self.raw() }
@@ -81,6 +91,11 @@ impl Request {
     pub fn log(&self) -> *mut ngx_log_t {
         // SAFETY: a live request has a connection, and that a log.
         unsafe { (*(*self.raw()).connection).log }
+    }
+
+    /// Logs a line for whoever debugs nginx with `error_log … debug`.
+    pub fn debug(&self, line: &str) {
+        ngx::ngx_log_debug_mask!(DebugMask::Http, self.log(), "{line}");
     }
 
     pub fn pool(&self) -> Pool {
@@ -98,6 +113,12 @@ impl Request {
         // SAFETY: the request is live.
         crate::AuthgearModule::main_conf(unsafe { self.0.as_ref() })
             .expect("nginx makes a main configuration for every module")
+    }
+
+    pub fn server(&self) -> &crate::conf::ServerConf {
+        // SAFETY: the request is live.
+        crate::AuthgearModule::server_conf(unsafe { self.0.as_ref() })
+            .expect("nginx makes a server configuration for every module")
     }
 
     /// The request's headers as nginx keeps them, in order.
@@ -157,16 +178,16 @@ impl Request {
                 continue;
             }
             // SAFETY: the list belongs to a live request.
-            let added =
-                unsafe { push_header(ptr::addr_of_mut!((*self.raw()).headers_in.headers))? };
-            added.hash = header.hash;
-            added.key = borrowed_str(header.name.as_bytes());
-            added.value = ngx_str_t {
+            let added = unsafe {
+                let list = ptr::addr_of_mut!((*self.raw()).headers_in.headers);
+                push_header(list, self.pool())?
+            };
+            let value = ngx_str_t {
                 len: end - start,
                 // SAFETY: the place lies within the text.
                 data: unsafe { values.data.add(start) },
             };
-            added.lowcase_key = header.lowcase.as_ptr().cast_mut();
+            header.write(added, value);
             start = end;
         }
         Ok(())
@@ -179,11 +200,22 @@ impl Request {
         value: ngx_str_t,
     ) -> Result<NonNull<ngx_table_elt_t>, Failed> {
         // SAFETY: the list belongs to a live request.
-        let header = unsafe { push_header(ptr::addr_of_mut!((*self.raw()).headers_out.headers))? };
+        let header = unsafe {
+            let list = ptr::addr_of_mut!((*self.raw()).headers_out.headers);
+            push_header(list, self.pool())?
+        };
         header.hash = 1;
         header.key = borrowed_str(key.as_bytes());
         header.value = value;
         Ok(NonNull::from(header))
+    }
+
+    /// Whether a header is in the response's list: nginx empties the list where a filter replaces the
+    /// response.
+    pub fn has_response_header(&self, header: NonNull<ngx_table_elt_t>) -> bool {
+        // SAFETY: the request is live, and so is its list of headers.
+        let headers = unsafe { Headers::with_removed(&(*self.raw()).headers_out.headers) };
+        headers.into_iter().any(|own| ptr::eq(own, header.as_ptr()))
     }
 
     /// The status of a finished subrequest, and what its upstream answered, if it has one: the
@@ -207,28 +239,24 @@ impl Request {
     }
 }
 
-/// Appends an all-zero header.
+/// Appends an all-zero header. A list that was never made, as that of an HTTP/0.9 request, is made
+/// first.
 ///
 /// # Safety
 ///
-/// `list` must come from a live pool and hold `ngx_table_elt_t`.
-pub unsafe fn push_header<'a>(list: *mut ngx_list_t) -> Result<&'a mut ngx_table_elt_t, Failed> {
-    // SAFETY: the caller vouches for the list, whose last part has room for `nalloc` elements; what is
-    // pushed is uninitialised memory of the element's size, which an all-zero `ngx_table_elt_t` makes
-    // valid.
+/// `list` must be all-zero or hold `ngx_table_elt_t`, and lie where it stays; `pool` must be the one of
+/// its request.
+pub unsafe fn push_header<'a>(
+    list: *mut ngx_list_t,
+    pool: Pool,
+) -> Result<&'a mut ngx_table_elt_t, Failed> {
+    // SAFETY: the caller vouches for list and pool. What is pushed is uninitialised memory of the
+    // element's size, which an all-zero `ngx_table_elt_t` makes valid.
     unsafe {
-        let last = (*list).last;
-        // The usual case of `ngx_list_push`, without a call.
-        let header = match (*last).nelts < (*list).nalloc {
-            true => {
-                (*last).nelts += 1;
-                (*last)
-                    .elts
-                    .cast::<ngx_table_elt_t>()
-                    .add((*last).nelts - 1)
-            }
-            false => ngx_list_push(list).cast(),
-        };
+        if (*list).last.is_null() {
+            pool.init_headers(&mut *list, 8)?;
+        }
+        let header = ngx_list_push(list).cast::<ngx_table_elt_t>();
         if header.is_null() {
             return Err(Failed);
         }
@@ -242,6 +270,7 @@ pub unsafe fn push_header<'a>(list: *mut ngx_list_t) -> Result<&'a mut ngx_table
 pub struct Headers<'a> {
     part: &'a ngx_list_part_t,
     next: usize,
+    with_removed: bool,
 }
 
 impl<'a> Headers<'a> {
@@ -252,6 +281,20 @@ impl<'a> Headers<'a> {
         Self {
             part: &list.part,
             next: 0,
+            with_removed: false,
+        }
+    }
+
+    /// As [`Headers::of`], with those that have a zero `hash`.
+    ///
+    /// # Safety
+    ///
+    /// As of [`Headers::of`].
+    pub unsafe fn with_removed(list: &'a ngx_list_t) -> Self {
+        Self {
+            with_removed: true,
+            // SAFETY: the caller vouches for the list.
+            ..unsafe { Self::of(list) }
         }
     }
 }
@@ -269,7 +312,7 @@ impl<'a> Iterator for Headers<'a> {
             // SAFETY: `next` is below the number of elements of this part.
             let header = unsafe { &*self.part.elts.cast::<ngx_table_elt_t>().add(self.next) };
             self.next += 1;
-            if header.hash != 0 {
+            if header.hash != 0 || self.with_removed {
                 return Some(header);
             }
         }
@@ -332,7 +375,7 @@ impl Pool {
     }
 
     /// Moves `value` into the pool; `drop` is called with it when nginx destroys the pool.
-    pub fn keep<T>(self, value: T, drop: Cleanup) -> Result<NonNull<T>, Failed> {
+    pub fn alloc_with_cleanup<T>(self, value: T, drop: Cleanup) -> Result<NonNull<T>, Failed> {
         const { assert!(mem::align_of::<T>() <= mem::align_of::<*const c_void>()) };
         // SAFETY: the pool is live; nginx aligns the cleanup's data for anything of pointer
         // alignment, and gives as many bytes as were asked for.
@@ -348,8 +391,8 @@ impl Pool {
         }
     }
 
-    /// What [`Pool::keep`] put in with the same `drop` last, if anything.
-    pub fn kept<T>(self, drop: Cleanup) -> Option<NonNull<T>> {
+    /// The value that [`Pool::alloc_with_cleanup`] moved in last with the same `drop`.
+    pub fn find_cleanup<T>(self, drop: Cleanup) -> Option<NonNull<T>> {
         // SAFETY: the pool is live, and so is its chain of cleanups.
         unsafe {
             let mut cleanup = (*self.0).cleanup;
@@ -396,5 +439,13 @@ impl RequestHeader {
             lowcase,
             hash,
         }
+    }
+
+    /// Fills an element of a request's list.
+    pub fn write(&self, element: &mut ngx_table_elt_t, value: ngx_str_t) {
+        element.hash = self.hash;
+        element.key = borrowed_str(self.name.as_bytes());
+        element.value = value;
+        element.lowcase_key = self.lowcase.as_ptr().cast_mut();
     }
 }

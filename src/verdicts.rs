@@ -1,3 +1,3 @@
-//! The table of what the resolver said; see [`authgear_tables::verdicts`].
+//! The table of the resolver's answers; see [`authgear_tables::verdicts`].
 
-pub use authgear_tables::verdicts::{Answer, Key, Lease, Table, Verdict};
+pub use authgear_tables::verdicts::{Answer, Key, Known, Lease, Table, Verdict};

@@ -1,6 +1,7 @@
 //! What one worker process keeps between requests.
 
 use core::cell::{Cell, RefCell};
+use core::fmt;
 use core::mem::{self, ManuallyDrop};
 use core::ptr::{self, NonNull};
 use std::collections::BTreeMap;
@@ -12,23 +13,28 @@ use authgear_core::token::{LastHeader, SignedBy, TokenCache, UnverifiedToken};
 use authgear_core::{AlgorithmSet, Reason};
 use nginx_sys::{
     ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_handle_read_event, ngx_http_block_reading,
-    ngx_http_core_run_phases, ngx_http_finalize_request, ngx_http_request_empty_handler,
-    ngx_http_request_t, ngx_http_test_reading, ngx_int_t, ngx_posted_events, ngx_process,
-    NGX_AGAIN, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_OK, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    ngx_http_core_run_phases, ngx_http_finalize_request, ngx_http_post_request,
+    ngx_http_request_empty_handler, ngx_http_request_t, ngx_http_run_posted_requests,
+    ngx_http_test_reading, ngx_int_t, ngx_posted_events, ngx_process, NGX_AGAIN,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_LOG_INFO, NGX_OK, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 use ngx::http::HttpModuleMainConf;
+use ngx::ngx_log_error;
 use smallvec::SmallVec;
 
 pub use crate::clock::now;
 use crate::conf::{Keys, MainConf, Remote};
-use crate::context::{Context, Stage};
 use crate::keystore::{Id, KeyStore, SharedZone};
 use crate::nginx::{fields, guard, Request};
 use crate::refresh::{self, Answer};
+use crate::request::context::{Context, Stage};
 use crate::verdicts::{Key, Table};
 
 /// How often a worker looks for news while it waits for some, in milliseconds.
 const POLL: usize = 15;
+
+/// Lines of the log that are counted together: the project's number, and a word.
+pub type Topic = (usize, &'static str);
 
 /// A suspended request's place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,8 +59,8 @@ enum Awaited {
         standing: Standing,
         until: u64,
     },
-    /// What the resolver says to another request with the same credentials.
-    Verdict(Key),
+    /// The resolver's answer to another request with the same question.
+    Answer(Key),
 }
 
 /// A signature that keys back, at one millisecond and with nothing published since.
@@ -81,6 +87,8 @@ struct Worker {
     /// Fetches under way in this worker.
     slots: Cell<Slots>,
     timer: Cell<Option<NonNull<ngx_event_t>>>,
+    /// For each topic of the log: the second of its last line, and how many were held back since.
+    logged: RefCell<BTreeMap<Topic, (u64, u64)>>,
 }
 
 thread_local! {
@@ -250,13 +258,50 @@ pub fn count(project: &str, reason: Reason) -> Option<u64> {
     zone()?.tallies().count(project, reason)
 }
 
-/// Wakes at once whoever waits for what has just come.
+/// Wakes those who wait for what has just come, before the event loop sleeps again.
 pub fn announce() {
     WORKER.with(|worker| {
         if !worker.waiters.borrow().is_empty() {
-            worker.poll();
+            worker.arm();
+            if let Some(timer) = worker.timer.get() {
+                // SAFETY: the event is never freed. It may stand in the queue of posted events and
+                // among the timers at the same time.
+                unsafe {
+                    fields::post_event(timer.as_ptr(), ptr::addr_of_mut!(ngx_posted_events));
+                }
+            }
         }
     });
+}
+
+/// Logs a line at most once a second for each topic of each project, and more of them at level `info`:
+/// no client can fill the log. The next line says how many there were, if they were many.
+pub fn log_limited(r: &Request, level: u32, topic: Topic, line: fmt::Arguments<'_>) {
+    const MANY: u64 = 10;
+    let second = now() / 1000;
+    let more = WORKER.with(|worker| {
+        let mut logged = worker.logged.borrow_mut();
+        let (last, more) = logged.entry(topic).or_insert((0, 0));
+        if *last == second {
+            *more += 1;
+            return None;
+        }
+        *last = second;
+        Some(mem::take(more))
+    });
+    let (level, more) = match more {
+        None => (NGX_LOG_INFO, 0),
+        Some(more) => (level, more),
+    };
+    if more < MANY {
+        ngx_log_error!(level, r.log(), "authgear: {line}");
+    } else {
+        ngx_log_error!(
+            level,
+            r.log(),
+            "authgear: {line}, and {more} like it before, logged at level info"
+        );
+    }
 }
 
 /// Suspends a request until there is news of its keys.
@@ -279,7 +324,7 @@ pub fn wait_for_keys(r: &Request, context: &Context, source: Id) -> ngx_int_t {
             _ => Awaited::Keys { source, since },
         }
     });
-    wait(r, context, awaited)
+    wait(r, &context.stage, awaited)
 }
 
 /// Uses the cache of verified tokens; `None` when `authgear_token_cache` is `off`.
@@ -297,36 +342,44 @@ pub fn take_apart(token: &[u8]) -> Result<UnverifiedToken<'_>, Reason> {
     WORKER.with(|worker| UnverifiedToken::parse(token, &mut worker.header.borrow_mut()))
 }
 
-/// Suspends a request until another has an answer for the same credentials.
-pub fn wait_for_verdict(r: &Request, context: &Context, key: Key) -> ngx_int_t {
+/// Suspends a request until another has an answer to the same question.
+pub fn wait_for_answer(r: &Request, context: &Context, key: Key) -> ngx_int_t {
     if context.waiting_since.get().is_none() {
         context.waiting_since.set(Some(now()));
     }
-    wait(r, context, Awaited::Verdict(key))
+    wait(r, &context.stage, Awaited::Answer(key))
 }
 
-fn wait(r: &Request, context: &Context, awaited: Awaited) -> ngx_int_t {
+fn wait(r: &Request, stage: &Cell<Stage>, awaited: Awaited) -> ngx_int_t {
     WORKER.with(|worker| {
-        // SAFETY: the request and its connection are live.
-        unsafe {
-            let request = r.raw();
-            if ngx_handle_read_event((*(*request).connection).read, 0) != NGX_OK as ngx_int_t {
-                return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+        if r.is_main() {
+            // SAFETY: the request and its connection are live. Of a subrequest nginx itself asks
+            // nothing while it waits; the client's own request watches the connection.
+            unsafe {
+                let request = r.raw();
+                if ngx_handle_read_event((*(*request).connection).read, 0) != NGX_OK as ngx_int_t {
+                    return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+                }
+                (*request).read_event_handler = Some(ngx_http_test_reading);
+                (*request).write_event_handler = Some(ngx_http_request_empty_handler);
             }
-            (*request).read_event_handler = Some(ngx_http_test_reading);
-            (*request).write_event_handler = Some(ngx_http_request_empty_handler);
         }
         let id = WaiterId(worker.next_waiter.get());
         worker.next_waiter.set(id.0 + 1);
-        let request = NonNull::new(r.raw()).expect("requests are not null");
+        let request = r.as_non_null();
         worker
             .waiters
             .borrow_mut()
             .insert(id, Waiter { request, awaited });
-        context.stage.set(Stage::Waiting(id));
+        stage.set(Stage::Waiting(id));
         worker.arm();
         NGX_AGAIN as ngx_int_t
     })
+}
+
+/// Whether a request still waits.
+pub fn is_waiting(id: WaiterId) -> bool {
+    WORKER.with(|worker| worker.waiters.borrow().contains_key(&id))
 }
 
 /// The request waits no more: its client has left, or it is answered.
@@ -347,6 +400,7 @@ impl Worker {
             next_waiter: Cell::new(0),
             slots: Cell::new(Slots::new()),
             timer: Cell::new(None),
+            logged: RefCell::new(BTreeMap::new()),
         }
     }
 
@@ -367,49 +421,48 @@ impl Worker {
         }
     }
 
-    /// Takes in what has come, and wakes the requests that it concerns.
+    /// Takes in what has come, and resumes the requests that it concerns, the first to wait first.
+    /// Resuming one may end others: each is looked for again in the queue, which a request leaves
+    /// when it ends.
     fn poll(&self) {
         let Some(zone) = zone() else {
             return;
         };
         let now = now();
-        let mut woken = Vec::new();
-        {
+        let woken: Vec<WaiterId> = {
             let mut store = self.store.borrow_mut();
             let store = store.get_or_insert_with(|| KeyStore::new(zone));
             let mut slots = self.slots.get();
             refresh::collect(store, &mut slots, now);
             self.slots.set(slots);
-            let mut waiters = self.waiters.borrow_mut();
-            // In the order in which they came: each that is woken for a slot will take it.
-            waiters.retain(|_, waiter| {
-                let news = match &waiter.awaited {
-                    Awaited::Keys { source, since } => store.has_news(source, *since, now),
-                    Awaited::Slot {
-                        source,
-                        since,
-                        standing,
-                        until,
-                    } => {
-                        now >= *until
-                            || store.last_change(source, now) != *since
-                            || store.is_fetched(source, now)
-                            || slots.take(*standing)
-                    }
-                    Awaited::Verdict(key) => zone
-                        .with_verdicts(|table| !table.look_up(key, now).is_asked)
-                        .unwrap_or(true),
-                };
-                if news {
-                    woken.push(waiter.request);
+            let waiters = self.waiters.borrow();
+            // In the order in which they came: each that is resumed for a slot will take it.
+            let mut has_news = |waiter: &Waiter| match &waiter.awaited {
+                Awaited::Keys { source, since } => store.has_news(source, *since, now),
+                Awaited::Slot {
+                    source,
+                    since,
+                    standing,
+                    until,
+                } => {
+                    now >= *until
+                        || store.last_change(source, now) != *since
+                        || store.is_fetched(source, now)
+                        || slots.take(*standing)
                 }
-                !news
-            });
-        }
-        for request in woken {
-            // SAFETY: a request that goes away takes its waiter along, so this one is live; to
-            // post its event frees nothing.
-            unsafe { wake(request) };
+                Awaited::Answer(key) => zone
+                    .with_verdicts(|table| !table.look_up(key, now).is_asked)
+                    .unwrap_or(true),
+            };
+            let woken = waiters.iter().filter(|(_, waiter)| has_news(waiter));
+            woken.map(|(id, _)| *id).collect()
+        };
+        for id in woken {
+            let waiter = self.waiters.borrow_mut().remove(&id);
+            if let Some(waiter) = waiter {
+                // SAFETY: a request that goes away leaves the queue, so this one is live.
+                unsafe { resume(waiter.request) };
+            }
         }
         if self.slots.get().count() > 0 || !self.waiters.borrow().is_empty() {
             self.arm();
@@ -417,36 +470,29 @@ impl Worker {
     }
 }
 
-/// Lets the request run its phases again, from the event loop.
+/// Runs a request's phases again, and whatever that sets going. Called from the event loop alone.
 ///
 /// # Safety
 ///
 /// The request must be live and suspended by `wait`.
-unsafe fn wake(request: NonNull<ngx_http_request_t>) {
-    // SAFETY: the caller vouches for the request.
+unsafe fn resume(request: NonNull<ngx_http_request_t>) {
+    // SAFETY: the caller vouches for the request; its connection is looked up before it may end.
     unsafe {
-        let r = Request::from_raw(request.as_ptr());
-        if let Some(context) = Context::find(&r) {
-            context.stage.set(Stage::New);
+        let request = request.as_ptr();
+        let connection = (*request).connection;
+        let is_main = (*request).main == request;
+        if is_main {
+            if ngx_handle_read_event((*connection).read, 0) != NGX_OK as ngx_int_t {
+                ngx_http_finalize_request(request, NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
+                ngx_http_run_posted_requests(connection);
+                return;
+            }
+            (*request).read_event_handler = Some(ngx_http_block_reading);
         }
-        (*request.as_ptr()).write_event_handler = Some(resume);
-        fields::post_event(
-            (*(*request.as_ptr()).connection).write,
-            ptr::addr_of_mut!(ngx_posted_events),
-        );
-    }
-}
-
-unsafe extern "C" fn resume(request: *mut ngx_http_request_t) {
-    // SAFETY: nginx calls a live request's handler.
-    unsafe {
-        if ngx_handle_read_event((*(*request).connection).read, 0) != NGX_OK as ngx_int_t {
-            ngx_http_finalize_request(request, NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
-            return;
-        }
-        (*request).read_event_handler = Some(ngx_http_block_reading);
         (*request).write_event_handler = Some(ngx_http_core_run_phases);
-        ngx_http_core_run_phases(request);
+        if ngx_http_post_request(request, ptr::null_mut()) == NGX_OK as ngx_int_t {
+            ngx_http_run_posted_requests(connection);
+        }
     }
 }
 

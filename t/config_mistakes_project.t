@@ -182,7 +182,7 @@ server {
     }
 }
 --- warn
-authgear: location "/_authgear/resolve" is the "resolve_request" of the project "a" and open to clients; add "internal;"
+authgear: location "/_authgear/resolve" is the "resolve_request" of the project "a" and open to clients, so no question is sent to it; add "internal;"
 
 === resolve_request: an internal location
 authgear_project a {

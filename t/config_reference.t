@@ -50,7 +50,7 @@ for my $row (@$http) {
 
 my ($variables) = $readme =~ /^## Variables\n(.*?)^## /ms or die "the README has no variables\n";
 my %named = map { $_ => 1 } $variables =~ /\$(authgear_\w+)/g;
-my %known = map { $_ => 1 } read_file("$root/src/variables.rs") =~ /"(authgear_\w+)"/g;
+my %known = map { $_ => 1 } read_file("$root/src/request/variables.rs") =~ /"(authgear_\w+)"/g;
 delete $named{authgear_claim_NAME};
 delete $known{authgear_claim_};
 is_deeply([sort keys %named], [sort keys %known], 'the variables');

@@ -10,6 +10,7 @@ use warnings;
 
 my ($resolver_port) = standin()->{resolver} =~ /:(\d+)$/;
 ($ENV{TEST_NGINX_RECORDER}, my $take) = recorder();
+$ENV{TEST_NGINX_OTHER_PORT} = port(1);
 
 # What the stand-in's resolver answers to the same token, as sorted lines. A
 # header without a value says as much as none.
@@ -208,14 +209,19 @@ sub many_client_headers {
         'an empty one, and Connection that names ours, take nothing away');
 }
 
-sub absent_directive {
+# In a server in which a location verifies, its other locations are no way in.
+sub locations_that_do_not_verify {
     my @lines = map {"$_: client"} @forged;
-    my $answer = ask('GET /untouched', @lines);
+    for my $path (qw(/untouched /off)) {
+        for my $credential ([], [bearer(user => 'alice')]) {
+            my $answer = ask("GET $path", @lines, 'X-Authgear-Body-Signature: kept', @$credential);
+            is_deeply(echoed_authgear($answer), ['X-Authgear-Body-Signature: kept'],
+                "$path, which does not verify: no header of the client's arrives under our names");
+        }
+    }
+    my $answer = ask('GET /', { port => port(1) }, @lines);
     is_deeply([header_lines(echoed($answer), qr/^x.authgear./i)], \@lines,
-        'where authgear_verify is absent, every header arrives as it was sent');
-    $answer = ask('GET /off', @lines, bearer(user => 'alice'));
-    is_deeply([header_lines(echoed($answer), qr/^x.authgear./i)], \@lines,
-        'where authgear_verify is off, every header arrives as it was sent');
+        'in a server in which no location verifies, every header arrives as it was sent');
 }
 
 sub no_claim_forms_a_header {
@@ -294,14 +300,15 @@ sub subrequests {
         'the mirror of an anonymous request carries none');
     is_deeply(echoed_authgear($client->answer), [], 'nor does the request itself');
 
-    # Access handlers do not run in subrequests, so only the stripping happens there.
+    # Who asks is not who is asked about: the request itself was never verified.
     $client = connection();
     $client->request('GET /sub-only', @forged_lines, "Authorization: Bearer $good");
     ($request) = $take->(1);
-    is_deeply([header_lines($request, qr/^x.authgear./i)], [],
-        'a subrequest into a guarded location of an unguarded request carries none');
-    is_deeply([header_lines(echoed($client->answer), qr/^x.authgear./i)], \@forged_lines,
-        'and the unguarded request itself is left as it was sent');
+    is_deeply(lower_names([header_lines($request, qr/^x.authgear./i)]), $verified,
+        'a subrequest into a guarded location of an unguarded request carries our headers, not the client\'s');
+    $answer = $client->answer;
+    is($answer->{status}, 200, 'and lets the request go on');
+    is_deeply(echoed_authgear($answer), [], 'which carries none');
 }
 
 run_tests();
@@ -314,7 +321,7 @@ as_the_resolver
 what_a_token_does_not_say
 client_headers_never_arrive
 many_client_headers
-absent_directive
+locations_that_do_not_verify
 no_claim_forms_a_header
 what_nginx_sets_wins
 subrequests
@@ -329,6 +336,12 @@ authgear_project any {
     endpoint $TEST_NGINX_AUTHGEAR;
     audience $TEST_NGINX_AUTHGEAR https://api.example.com;
     token_type any;
+}
+server {
+    listen 127.0.0.1:$TEST_NGINX_OTHER_PORT;
+    location / {
+        proxy_pass $TEST_NGINX_ECHO;
+    }
 }
 --- config
 add_header X-Reason $authgear_reason always;

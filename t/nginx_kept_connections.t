@@ -165,7 +165,8 @@ include $TEST_NGINX_RESOLVER;
 location = /_hasty/resolve {
     internal;
     proxy_read_timeout 300ms;
-    proxy_pass $TEST_NGINX_AUTHGEAR/_resolver/resolve;
+    proxy_set_header Host $TEST_NGINX_AUTHGEAR_HOST;
+    proxy_pass $TEST_NGINX_RESOLVER_ORIGIN/_resolver/resolve;
     proxy_pass_request_body off;
     proxy_set_header Content-Length "";
 }

@@ -129,13 +129,13 @@ sub in_their_order {
         told('/required/all', [$who, $status, 'policy true ' . user_of($who), $challenge]);
         my @lines = grep {/authgear: policy/} tail($before);
         is(scalar @lines, 1, "all, $who: one line");
-        like($lines[0], qr/authgear: policy, project "myapp", \Q$log\E(?: while sending to client)?, client: /,
+        like($lines[0], qr/authgear: policy, project "myapp", \Q$log\E(?:, and \d+ like it before, logged at level info)?(?: while sending to client)?, client: /,
             "all, $who: $log");
     }
 }
 
-# One line for each refusal, at level error, that says which requirement it was
-# and nothing of the caller.
+# One line for each refusal, which says which requirement it was and nothing of the
+# caller.
 sub in_the_error_log {
     for my $name (sort keys %requirement) {
         for my $who ('bob', "bob's session", 'toy') {
@@ -145,7 +145,7 @@ sub in_the_error_log {
             is(scalar @ours, 1, "$name, $who: one line");
             my $log = $requirement{$name}{log};
             $log .= ', and the resolver tells none' if $name eq 'scope' && $who eq "bob's session";
-            like($ours[0], qr/ \[error\] \d+#\d+: \*\d+ authgear: policy, project "myapp", \Q$log\E(?: while sending to client)?, client: 127\.0\.0\.1, /,
+            like($ours[0], qr/ \[(?:info|error)\] \d+#\d+: \*\d+ authgear: policy, project "myapp", \Q$log\E(?:, and \d+ like it before, logged at level info)?(?: while sending to client)?, client: 127\.0\.0\.1, /,
                 "$name, $who: the line");
             my ($ours) = $ours[0] =~ /authgear: (.*?), client: /;
             unlike($ours, qr/bob|reader|gold|toy|read:items/, "$name, $who: no claim is in it");

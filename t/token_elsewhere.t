@@ -81,7 +81,7 @@ sub tokens_from_elsewhere_early {
     is(header(ask('GET /query-early', "Authorization: Bearer $token{auth}"), 'X-Early'), '[ ]', 'and not the Authorization header');
 }
 
-# The resolver is told by its location.
+# The resolver is told of them, whichever way its location says it.
 sub opaque_tokens_from_elsewhere {
     my $other = token(kind => 'opaque', user => 'other');
     for my $row (
@@ -141,10 +141,6 @@ map $authgear_user_id $user {
     default $authgear_user_id;
     "" -;
 }
-map $http_x_token $handed_on {
-    default "Bearer $http_x_token";
-    "~*^bearer (?<rest>.*)$" "Bearer $rest";
-}
 --- config
 add_header X-Told "$authgear_reason $user" always;
 location = /header { authgear_verify myapp; authgear_token $http_x_token; proxy_pass $TEST_NGINX_ECHO; }
@@ -172,8 +168,7 @@ location = /opaque { authgear_verify resolved; authgear_token $http_x_token; pro
 location = /opaque-cached { authgear_verify cached; authgear_token $http_x_token; proxy_pass $TEST_NGINX_ECHO; }
 location = /opaque-query {
     authgear_verify query;
-    set $token $arg_access_token;
-    authgear_token $token;
+    authgear_token $arg_access_token;
     proxy_pass $TEST_NGINX_ECHO;
 }
 location = /resolve-header {
@@ -181,7 +176,7 @@ location = /resolve-header {
     proxy_pass $TEST_NGINX_RESOLVER_ORIGIN/_resolver/resolve;
     proxy_set_header Host $TEST_NGINX_AUTHGEAR_HOST;
     proxy_pass_request_headers off;
-    proxy_set_header Authorization $handed_on;
+    proxy_set_header Authorization $authgear_resolver_authorization;
     proxy_set_header Content-Length "";
     proxy_pass_request_body off;
     proxy_method HEAD;
@@ -191,7 +186,7 @@ location = /resolve-query {
     proxy_pass $TEST_NGINX_RESOLVER_ORIGIN/_resolver/resolve;
     proxy_set_header Host $TEST_NGINX_AUTHGEAR_HOST;
     proxy_pass_request_headers off;
-    proxy_set_header Authorization "Bearer $token";
+    proxy_set_header Authorization $http_authorization;
     proxy_set_header Content-Length "";
     proxy_pass_request_body off;
     proxy_method HEAD;

@@ -20,7 +20,7 @@ my %listed;
 open my $list, '<', 'src/nginx/layout.txt' or die "cannot read the list of fields: $!\n";
 while (<$list>) {
     my ($structure, $fields) = /^(\w+): (.*)/ or next;
-    $listed{$structure} = { map { s/>=.*//r => 1 } split ' ', $fields };
+    $listed{$structure} = { map { s/(?:>=|<).*//r => 1 } split ' ', $fields };
 }
 
 my (%members, %names, $structure, $implemented);

@@ -8,7 +8,8 @@ use crate::text::all;
 
 mod cookies;
 
-pub use cookies::{CookieNames, CookiePrefixError, Cookies, Pairs};
+pub use crate::text::trim_blanks as trim;
+pub use cookies::{CookieNames, CookiePrefixError, Cookies, Line};
 
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 16 * 1024;

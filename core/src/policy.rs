@@ -2,7 +2,7 @@
 
 use crate::reason::Reason;
 use crate::session::{Field, Session};
-use crate::token::VerifiedToken;
+use crate::token::{Claims, VerifiedToken};
 
 /// Whose tokens are let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -61,9 +61,20 @@ pub fn judge(
     audience: &[impl AsRef<str>],
     now: f64,
 ) -> Result<(), Reason> {
-    let claims = token.claims();
+    judge_claims(token.typ(), token.claims(), rules, issuer, audience, now)
+}
+
+/// [`judge`] on a token's parts, proven or not.
+pub(crate) fn judge_claims(
+    typ: Option<&str>,
+    claims: Claims<'_>,
+    rules: &Rules,
+    issuer: &str,
+    audience: &[impl AsRef<str>],
+    now: f64,
+) -> Result<(), Reason> {
     if let Some(allowed) = &rules.typ {
-        let typ = token.typ().ok_or(Reason::BadType)?;
+        let typ = typ.ok_or(Reason::BadType)?;
         let is_it = |allowed: &str| allowed == typ || is_same_type(allowed, typ);
         if !allowed.iter().any(|allowed| is_it(allowed)) {
             return Err(Reason::BadType);

@@ -13,18 +13,20 @@ pub struct Recheck {
 /// milliseconds.
 pub const FAILED_PAUSE: u64 = 1_000;
 
-/// What the resolver said of a token.
+/// The resolver's last answer about a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said {
     /// It stands.
     Yes,
     /// It does not.
     No,
-    /// Nothing: it failed.
+    /// None: the resolver cannot answer at all.
     Nothing,
+    /// None that is a verdict, and perhaps for a reason of the client's making.
+    Unclear,
 }
 
-/// What becomes of a request with the token.
+/// What follows for a request with the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// The token stands.
@@ -39,18 +41,21 @@ pub enum Next {
 
 impl Recheck {
     /// What follows from the last answer, which is so many milliseconds old, and from whether
-    /// somebody is asking already.
+    /// somebody is asking already. `may_be_forgotten` says that a no may have found no room: a
+    /// token without an answer then waits, as with `strict`.
     ///
-    /// A token that was refused never stands again before the resolver says so; any other stands
-    /// while the resolver fails.
-    pub fn next(self, last: Option<(Said, u64)>, is_asked: bool) -> Next {
-        let is_forgotten = last.is_none_or(|(_, age)| age / 2 >= self.interval);
+    /// A token that was refused never stands again before the resolver says so, and one whose last
+    /// question had no clear answer not before there is one; any other stands while the resolver
+    /// cannot answer.
+    pub fn next(self, last: Option<(Said, u64)>, is_asked: bool, may_be_forgotten: bool) -> Next {
+        let is_old = last.is_none_or(|(_, age)| age / 2 >= self.interval);
         match last {
             Some((Said::Yes, age)) if age < self.interval => Next::Stands,
             Some((Said::No, age)) if age < self.interval || is_asked => Next::Refused,
-            Some((Said::No, _)) => Next::Ask,
+            Some((Said::No | Said::Unclear, _)) => Next::Ask,
             Some((Said::Nothing, age)) if age < FAILED_PAUSE => Next::Stands,
-            _ if self.strict && is_forgotten => Next::Ask,
+            None if may_be_forgotten => Next::Ask,
+            _ if self.strict && is_old => Next::Ask,
             _ if is_asked => Next::Stands,
             _ => Next::AskInBackground,
         }
@@ -64,7 +69,7 @@ mod tests {
     #[test]
     fn a_token_stands_or_falls_by_the_last_answer_and_its_age() {
         use Next::{Ask, AskInBackground, Refused, Stands};
-        use Said::{No, Nothing, Yes};
+        use Said::{No, Nothing, Unclear, Yes};
         // The last answer and its age; then what follows, and with strict: while nobody is asking,
         // and while somebody is.
         for (last, [idle, asked], [strict, strict_asked]) in [
@@ -97,10 +102,12 @@ mod tests {
                 [AskInBackground, Stands],
                 [Ask, Ask],
             ),
+            (Some((Unclear, 0)), [Ask, Ask], [Ask, Ask]),
+            (Some((Unclear, u64::MAX)), [Ask, Ask], [Ask, Ask]),
         ] {
             let next = |strict, is_asked| {
                 let interval = 30_000;
-                Recheck { interval, strict }.next(last, is_asked)
+                Recheck { interval, strict }.next(last, is_asked, false)
             };
             assert_eq!(
                 [next(false, false), next(false, true)],
@@ -112,6 +119,17 @@ mod tests {
                 [strict, strict_asked],
                 "strict, {last:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_token_without_an_answer_waits_where_a_no_may_have_found_no_room() {
+        for strict in [false, true] {
+            let interval = 30_000;
+            let next = |last| Recheck { interval, strict }.next(last, false, true);
+            assert_eq!(next(None), Next::Ask);
+            assert_eq!(next(Some((Said::Yes, 0))), Next::Stands);
+            assert_eq!(next(Some((Said::No, 0))), Next::Refused);
         }
     }
 }

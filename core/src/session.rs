@@ -106,15 +106,20 @@ fn is_same_name(one: &[u8], other: &[u8]) -> bool {
 /// Whether a request header must not reach the backend, where this module may set headers of its
 /// own.
 ///
-/// True for every `X-Authgear-*` after folding case and turning `_` and `.` into `-`: backends that
-/// turn names into variables (CGI, WSGI, PHP) cannot tell those spellings apart.
+/// True for every `X-Authgear-*` after folding case and turning every character that is no letter or
+/// digit into `-`: backends that turn names into variables (CGI, WSGI, PHP) cannot tell those
+/// spellings apart. The signature of Authgear's webhooks is no identity and stays.
 pub fn stripped_header(name: &[u8]) -> bool {
     const PREFIX: &[u8] = b"x-authgear-";
-    name.len() >= PREFIX.len()
-        && name.iter().zip(PREFIX).all(|(&byte, &wanted)| match byte {
-            b'_' | b'.' => wanted == b'-',
-            _ => byte.to_ascii_lowercase() == wanted,
-        })
+    let is_ours = name.len() >= PREFIX.len()
+        && name
+            .iter()
+            .zip(PREFIX)
+            .all(|(&byte, &wanted)| match byte.is_ascii_alphanumeric() {
+                true => byte.to_ascii_lowercase() == wanted,
+                false => wanted == b'-',
+            });
+    is_ours && !name.eq_ignore_ascii_case(b"X-Authgear-Body-Signature")
 }
 
 /// The resolver's eight values of a caller, one behind the other in the order of [`Field::ALL`]. Each

@@ -91,7 +91,7 @@ pub(crate) fn all(bytes: &[u8], is_good: impl Fn(u8) -> bool) -> bool {
 
 /// Drops spaces and tabs at both ends, as optional white space in a header (RFC 9110, section
 /// 5.6.3).
-pub(crate) fn trim_blanks(mut text: &[u8]) -> &[u8] {
+pub fn trim_blanks(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;
     }

@@ -3,6 +3,7 @@
 mod cache;
 mod claims;
 mod jose;
+mod unproven;
 mod verify;
 
 pub use cache::{TokenCache, TokenDigest, TOKEN_SIZE};
@@ -11,4 +12,5 @@ pub(crate) use claims::Claimed;
 pub(crate) use claims::KNOWN;
 pub use claims::{Claims, Texts};
 pub use jose::{LastHeader, UnverifiedToken, MAX_HEADER};
+pub use unproven::UnprovenToken;
 pub use verify::{verify, SignedBy, VerifiedToken};

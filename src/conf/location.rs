@@ -152,6 +152,9 @@ impl LocationConf {
             let index = find_project(cf, name, place)?;
             self.verify = Some(Verify::Gate(Gate::Project(index), *mode, place.clone()));
         }
+        if self.gate().is_some() {
+            cf.server().set_verifies();
+        }
         inherit(&mut self.pass_headers, &prev.pass_headers);
         inherit(&mut self.bypass_preflight, &prev.bypass_preflight);
         inherit(&mut self.tokens, &prev.tokens);
@@ -173,7 +176,7 @@ impl LocationConf {
 
     /// Looks at what this very level says; `is_own` is whether `authgear_verify` is among that.
     fn check_place(&self, cf: &Conf, location: &LocationAt, is_own: bool) -> Result<(), Failed> {
-        early::warn_of_open_resolver(cf, location);
+        early::look_at_resolver(cf, location);
         match (&self.verify, &self.requirement) {
             (Some(Verify::Gate(gate, _, place)), _) => {
                 // What clients cannot ask is reached by a location that is checked itself.

@@ -16,7 +16,7 @@ use nginx_sys::{
     ngx_module_t, ngx_path_t, ngx_pcalloc, ngx_shm_zone_t, ngx_str_t, ngx_uint_t, NGX_LOG_EMERG,
     NGX_LOG_WARN, NGX_OK,
 };
-use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, NgxHttpCoreModule};
+use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf, NgxHttpCoreModule};
 
 use super::fields::location;
 use super::{bytes, Failed, Pool, Request};
@@ -47,6 +47,17 @@ impl Conf {
         // SAFETY: the context is live.
         crate::AuthgearModule::main_conf(unsafe { self.0.as_ref() })
             .expect("nginx makes a main configuration for every module")
+    }
+
+    /// The server whose configuration, or whose location's, is being merged.
+    pub fn server(&self) -> &crate::conf::ServerConf {
+        // SAFETY: while nginx merges, the context's `ctx` is that of the level being merged, which
+        // holds a structure for each module.
+        unsafe {
+            let levels = (*self.raw()).ctx.cast::<ngx_http_conf_ctx_t>();
+            let index = crate::AuthgearModule::module().ctx_index;
+            &*(*(*levels).srv_conf.add(index)).cast()
+        }
     }
 
     /// What this module's directives in the `http` block itself say.
@@ -139,9 +150,31 @@ impl Conf {
                     .then(|| String::from_utf8_lossy(bytes(&core.name)).into_owned()),
                 is_leaf: (is_named_place || location::noname(core)) && core.locations.is_null(),
                 is_internal: core.internal == 1,
+                confs: LocationConfs((*levels).loc_conf),
                 rewrites,
             }
         }
+    }
+
+    /// Whether `proxy_cache` is in force in a location, after all levels were merged.
+    #[cfg(ngx_feature = "http_cache")]
+    pub fn is_proxy_cached(&self, confs: LocationConfs) -> bool {
+        self.http_module(c"ngx_http_proxy_module")
+            .is_some_and(|module| {
+                // SAFETY: the structures live as long as the configuration; the proxy module's begins
+                // with that of its upstream.
+                unsafe {
+                    let conf = *confs.0.add(module.ctx_index);
+                    let upstream = &*conf.cast::<nginx_sys::ngx_http_upstream_conf_t>();
+                    !upstream.cache_zone.is_null() || !upstream.cache_value.is_null()
+                }
+            })
+    }
+
+    /// Whether `proxy_cache` is in force in a location: this nginx has no cache.
+    #[cfg(not(ngx_feature = "http_cache"))]
+    pub fn is_proxy_cached(&self, _: LocationConfs) -> bool {
+        false
     }
 
     /// The http module of that name, if nginx has it.
@@ -255,6 +288,28 @@ impl Conf {
         }
     }
 
+    /// Puts `handler` before all others of the log phase, which nginx runs in their order.
+    pub fn add_first_log_handler(
+        &self,
+        handler: extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
+    ) -> Result<(), Failed> {
+        self.add_phase_handler(nginx_sys::ngx_http_phases_NGX_HTTP_LOG_PHASE, handler)?;
+        // SAFETY: the context is live; the core module's configuration is the structure named, and
+        // its array holds handlers, the last of which was just added.
+        unsafe {
+            let core: &mut ngx_http_core_main_conf_t =
+                NgxHttpCoreModule::main_conf_mut(self.0.as_ref()).ok_or(Failed)?;
+            let phase = nginx_sys::ngx_http_phases_NGX_HTTP_LOG_PHASE as usize;
+            let handlers = &core.phases[phase].handlers;
+            let all = slice::from_raw_parts_mut(
+                handlers.elts.cast::<ngx_http_handler_pt>(),
+                handlers.nelts,
+            );
+            all.rotate_right(1);
+        }
+        Ok(())
+    }
+
     /// Puts `handler` into one of nginx's request phases.
     pub fn add_phase_handler(
         &self,
@@ -276,6 +331,10 @@ impl Conf {
     }
 }
 
+/// The structures that all modules have for one location; they live as long as the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct LocationConfs(*mut *mut c_void);
+
 /// A location, as far as the module looks at what other modules do there.
 #[derive(Debug)]
 pub struct LocationAt<'a> {
@@ -285,6 +344,8 @@ pub struct LocationAt<'a> {
     pub is_leaf: bool,
     /// Whether clients cannot ask it.
     pub is_internal: bool,
+    /// The structures of all modules.
+    pub confs: LocationConfs,
     /// The compiled directives of the rewrite module.
     pub rewrites: Option<&'a ngx_array_t>,
 }

@@ -9,6 +9,8 @@ use nginx_sys::{
     ngx_variable_value_t,
 };
 
+use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
+
 use super::Request;
 
 // Assertions about the members of `layout.txt`.
@@ -139,5 +141,30 @@ impl Request {
     pub fn send_headers_alone(&self) {
         // SAFETY: the request is live, and nothing else refers to it during the call.
         request::set_header_only(unsafe { &mut *self.raw() }, true);
+    }
+
+    /// Has nginx send no error page in place of the response.
+    pub fn forbid_error_pages(&self) {
+        // SAFETY: the request is live, and nothing else refers to it during the call.
+        request::set_error_page(unsafe { &mut *self.raw() }, true);
+    }
+
+    /// Whether the response comes from nginx's cache.
+    pub fn is_from_cache(&self) -> bool {
+        // SAFETY: the request is live.
+        request::cached(unsafe { &*self.raw() })
+    }
+
+    /// Whether the header of the response was sent.
+    pub fn has_sent_header(&self) -> bool {
+        // SAFETY: the request is live.
+        request::header_sent(unsafe { &*self.raw() })
+    }
+
+    /// Whether the request is in a location that is `internal` and not a named one.
+    pub fn is_in_internal_location(&self) -> bool {
+        // SAFETY: the request is live, and so is its configuration.
+        let core = NgxHttpCoreModule::location_conf(unsafe { &*self.raw() });
+        core.is_some_and(|core| core.internal == 1 && !location::named(core))
     }
 }

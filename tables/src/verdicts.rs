@@ -1,7 +1,7 @@
 //! What the resolver said, shared by all workers.
 //!
 //! A table of fixed size. A [`Key`] has its place in one small set of slots. When the set is full, the
-//! slot that is worth least gives way (see [`Rank`]); a *no* to a token that has not expired never
+//! slot that is worth least gives way (the order of `Rank`); a *no* to a token that has not expired never
 //! does. Where there is no room for one, the set remembers until when such tokens have to wait for an
 //! answer.
 //!
@@ -203,7 +203,7 @@ impl Table {
             .find(|slot| slot.is_of(key))
     }
 
-    /// What is known of a key.
+    /// Looks a key up.
     pub fn look_up(&mut self, key: &Key, now: u64) -> Known<'_> {
         let place = self.place_of(&key.digest);
         let is_crowded = now < self.set(place.set).crowded_until.get();
@@ -270,7 +270,7 @@ impl Table {
     /// passed to somebody else, or of none, replaces another only if it is a no: it may be the older
     /// one.
     pub fn store(&mut self, key: &Key, lease: Option<u64>, answer: &Answer<'_>, now: u64) -> bool {
-        let is_denied = matches!(answer.verdict, Verdict::Denied);
+        let is_denied = matches!(answer.verdict, Verdict::Denied | Verdict::Unclear);
         if let Some(slot) = self.find(key) {
             let is_own = lease == Some(slot.lease.get());
             let is_leased = now < slot.lease_until.get();

@@ -126,8 +126,6 @@ sub worker {
 sub start_standin {
     my @options = @_;
     my $output = "$directory/standin";
-    # The resolver has not issued the tokens that an earlier run made.
-    push @options, '--foreign-tokens';
     my $pid = start($output, on_core($ENV{BENCH_STANDIN}, 'serve', @options));
     my $line = wait_for(sub {
         open my $in, '<', $output or return;

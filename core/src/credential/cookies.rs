@@ -3,6 +3,7 @@
 use memchr::memchr;
 use smallvec::SmallVec;
 
+use super::{classify, Form};
 use crate::text::{all, is_printable_ascii, trim_blanks};
 
 /// The names of Authgear's cookies in one project, in the order in which they are looked at.
@@ -20,9 +21,6 @@ pub struct CookieNames {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a cookie name may hold letters, digits and !#$%&'*+-.^_`|~ only")]
 pub struct CookiePrefixError;
-
-/// Pairs of cookies; a few take no memory of their own.
-pub type Pairs<'a> = SmallVec<[&'a [u8]; 4]>;
 
 impl CookieNames {
     /// The three names, with the project's `http.cookie_prefix` before each; it may be empty.
@@ -44,11 +42,22 @@ impl CookieNames {
     }
 }
 
+/// One of the three names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    AppSession,
+    AppAccessToken,
+    Session,
+}
+
+/// A `Cookie` header's value; a usual one takes no memory of its own.
+pub type Line = SmallVec<[u8; 256]>;
+
 /// A request's cookies of the three names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cookies<'a> {
-    /// As they were sent.
-    pairs: Pairs<'a>,
+    /// As they were sent, in their order.
+    pairs: SmallVec<[(Name, &'a [u8]); 4]>,
     app_session: Option<&'a [u8]>,
     app_access_token: Option<&'a [u8]>,
     session: Option<&'a [u8]>,
@@ -63,31 +72,56 @@ impl<'a> Cookies<'a> {
     /// not allow (space and comma are let through).
     pub fn read(&mut self, header: &'a [u8], names: &CookieNames) {
         for pair in cookie_pairs(header) {
-            let (name, value) = split_pair(pair);
-            let found = match name {
-                _ if *name == *names.session => &mut self.session,
-                _ if *name == *names.app_session => &mut self.app_session,
-                _ if *name == *names.app_access_token => &mut self.app_access_token,
+            let (found, value) = split_pair(pair);
+            let (name, slot) = match found {
+                _ if *found == *names.session => (Name::Session, &mut self.session),
+                _ if *found == *names.app_session => (Name::AppSession, &mut self.app_session),
+                _ if *found == *names.app_access_token => {
+                    (Name::AppAccessToken, &mut self.app_access_token)
+                }
                 _ => continue,
             };
-            self.pairs.push(pair);
+            self.pairs.push((name, pair));
             let value = unquote(value);
-            if found.is_none() && all(value, is_cookie_char) {
-                *found = Some(value);
+            if slot.is_none() && all(value, is_cookie_char) {
+                *slot = Some(value);
             }
         }
     }
 
-    /// The pairs of the three names: what a key must hold so that requests which Authgear's server
-    /// can tell apart never share it.
+    /// The `Cookie` header of a question to the resolver: the cookies of the three names as they
+    /// were sent, in their order, but those that are judged here. A JWT in `app_access_token` is,
+    /// and with it every other cookie of that name, since the first alone counts. With
+    /// `with_session` false `session` is left out as well.
     ///
-    /// Blanks around pairs and the order of different cookies do not matter. Pairs of one name
-    /// stay in their order, because the first of them counts, and keep their name, which blanks may
-    /// surround.
-    pub fn pairs(&self) -> Pairs<'a> {
-        let mut pairs = self.pairs.clone();
-        pairs.sort_by_key(|pair| split_pair(pair).0);
-        pairs
+    /// The answer is filed under exactly these bytes, so requests that Authgear's server can tell
+    /// apart never share one.
+    pub fn for_resolver(&self, with_session: bool) -> Line {
+        let first_is_jwt = self.app_access_token().is_some_and(is_judged_here);
+        let is_left = |name: Name, pair: &[u8]| match name {
+            Name::AppSession => true,
+            Name::AppAccessToken => !first_is_jwt && !is_judged_here(unquote(split_pair(pair).1)),
+            Name::Session => with_session,
+        };
+        let mut line = Line::new();
+        for &(name, pair) in &self.pairs {
+            if is_left(name, pair) {
+                if !line.is_empty() {
+                    line.extend_from_slice(b"; ");
+                }
+                line.extend_from_slice(pair);
+            }
+        }
+        line
+    }
+
+    /// Whether any cookie is left that the resolver could accept; `with_session` as in
+    /// [`Cookies::for_resolver`].
+    pub fn has_any_for_resolver(&self, with_session: bool) -> bool {
+        let is_opaque = |token: &[u8]| !is_judged_here(token);
+        self.app_session().is_some()
+            || self.app_access_token().is_some_and(is_opaque)
+            || with_session && self.session().is_some()
     }
 
     /// `app_session`; `None` when it is absent; an empty one counts as absent, here and below.
@@ -103,6 +137,15 @@ impl<'a> Cookies<'a> {
     /// `session`
     pub fn session(&self) -> Option<&'a [u8]> {
         self.session.filter(|value| !value.is_empty())
+    }
+}
+
+/// Whether a token is a JWT, or close enough to one that Authgear's server would take it for one
+/// (prefix `eyJ`, `pkg/lib/oauth/token_encoding.go`): the resolver is never shown those.
+fn is_judged_here(token: &[u8]) -> bool {
+    match classify(token) {
+        Ok(form) => form == Form::Jwt,
+        Err(_) => token.starts_with(b"eyJ"),
     }
 }
 
@@ -216,71 +259,84 @@ mod tests {
         assert_eq!((cookies.session(), cookies.app_session()), (None, None));
     }
 
-    fn pairs(prefix: &str, headers: &[&str]) -> Vec<String> {
+    fn question(prefix: &str, headers: &[&str], with_session: bool) -> (String, bool) {
         let names = CookieNames::new(prefix).unwrap();
         let mut cookies = Cookies::default();
         for header in headers {
             cookies.read(header.as_bytes(), &names);
         }
-        let pairs = cookies.pairs().into_iter();
-        pairs
-            .map(|pair| String::from_utf8(pair.to_vec()).unwrap())
-            .collect()
+        let line = cookies.for_resolver(with_session).to_vec();
+        let has_any = cookies.has_any_for_resolver(with_session);
+        (String::from_utf8(line).unwrap(), has_any)
     }
 
     #[test]
-    fn pairs_of_the_same_credentials_are_the_same() {
-        let same = ["app_access_token=b", "app_session=a", "session=c"];
-        for headers in [
-            &["app_session=a; app_access_token=b; session=c"][..],
-            &["session=c; app_access_token=b; app_session=a"],
-            &[" session=c\t;app_session=a ;;  app_access_token=b;"],
-            &["theme=dark; session=c; app_access_token=b; lang=en; app_session=a"],
-            &["session=c", "app_session=a; app_access_token=b"],
-            &["Session=x; session=c; app_session=a; app_access_token=b"],
+    fn a_question_has_the_cookies_as_they_were_sent_and_no_others() {
+        for (headers, line) in [
+            (
+                &["app_session=a; app_access_token=b; session=c"][..],
+                "app_session=a; app_access_token=b; session=c",
+            ),
+            (
+                &["theme=dark; session=c; lang=en;app_session=a "],
+                "session=c; app_session=a",
+            ),
+            (
+                &["session=c", "x=y", "app_session=a"],
+                "session=c; app_session=a",
+            ),
+            (&["Session=x; session =\"c\""], "session =\"c\""),
+            (&["session=a; session=b"], "session=a; session=b"),
+            (&["a=\"; session=b\""], "session=b\""),
+            (&["theme=dark; sessio=n", "", ";"], ""),
         ] {
-            assert_eq!(pairs("", headers), same, "{headers:?}");
+            assert_eq!(question("", headers, true).0, line, "{headers:?}");
         }
-        assert_eq!(pairs("", &["theme=dark; sessio=n", "", ";"]), [""; 0]);
-    }
-
-    #[test]
-    fn pairs_that_can_be_told_apart_are_different() {
-        let lists = [
-            "session=a",
-            "session=b",
-            "session= a",
-            "session =a",
-            "session=a=",
-            "session=\"a\"",
-            "session",
-            "session=",
-            "app_session=a",
-            "app_access_token=a",
-            "session=a; session=b",
-            "session=b; session=a",
-            "session=a; session=a",
-            "session; session=a",
-            "session=a; session",
-            "session=a, session=b",
-            "a=\"; session=b\"",
-            "session=b; app_session=a",
-            "session=a; app_session=b",
-        ];
-        for (at, one) in lists.iter().enumerate() {
-            for other in &lists[at + 1..] {
-                assert_ne!(
-                    pairs("", &[one]),
-                    pairs("", &[other]),
-                    "{one:?} and {other:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn pairs_carry_the_prefix() {
         let headers = ["session=a; my-session=b; my-app_session=c; their-session=d"];
-        assert_eq!(pairs("my-", &headers), ["my-app_session=c", "my-session=b"]);
+        let line = "my-session=b; my-app_session=c";
+        assert_eq!(question("my-", &headers, true), (line.into(), true));
+    }
+
+    #[test]
+    fn a_question_never_has_a_jwt() {
+        let long = format!("eyJ{}", "a".repeat(16 * 1024));
+        for jwt in [
+            "eyJh.e30.c2ln",
+            "e30.e30.c2ln",
+            "eyJh.a.b.c.d",
+            &long,
+            "eyJ,",
+        ] {
+            let header = format!("app_session=a; app_access_token={jwt}; session=c");
+            let line = "app_session=a; session=c";
+            assert_eq!(question("", &[&header], true), (line.into(), true), "{jwt}");
+            let header = format!("app_access_token=\"{jwt}\"");
+            assert_eq!(
+                question("", &[&header], true),
+                (String::new(), false),
+                "{jwt}"
+            );
+            // The first alone counts, at the server as here.
+            let header = format!("app_access_token={jwt}; app_access_token=opaque");
+            assert_eq!(
+                question("", &[&header], true),
+                (String::new(), false),
+                "{jwt}"
+            );
+            let header = format!("app_access_token=opaque; app_access_token={jwt}");
+            let line = "app_access_token=opaque";
+            assert_eq!(question("", &[&header], true), (line.into(), true), "{jwt}");
+        }
+    }
+
+    #[test]
+    fn a_session_that_a_jwt_precedes_is_left_out() {
+        let headers = ["session=c; app_session=a"];
+        assert_eq!(
+            question("", &headers, false),
+            ("app_session=a".into(), true)
+        );
+        assert_eq!(question("", &["session=c"], false), (String::new(), false));
+        assert!(!question("", &["session="], true).1);
     }
 }

@@ -311,6 +311,10 @@ fn headers_that_never_reach_the_backend() {
         "X-Authgear-Whatever",
         "X-Authgear-",
         "x_authgear_",
+        "X Authgear-User-Id",
+        "X!Authgear[User~Id",
+        "X-Authgear-Body-Signature-Too",
+        "X-Authgear-Body_Signature",
     ] {
         assert!(stripped_header(name.as_bytes()), "{name}");
     }
@@ -323,7 +327,8 @@ fn headers_that_never_reach_the_backend() {
         "X--Authgear-User-Id",
         "Authgear-User-Id",
         "X-X-Authgear-User-Id",
-        "X Authgear-User-Id",
+        "X-Authgear-Body-Signature",
+        "x-authgear-body-signature",
         "Authorization",
         "Cookie",
     ] {

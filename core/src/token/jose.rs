@@ -61,16 +61,6 @@ pub(super) struct Header {
 }
 
 impl<'a> UnverifiedToken<'a> {
-    /// When the token says that it expires, in Unix seconds. Nobody has vouched for it: good only
-    /// to use a verdict for a shorter time.
-    pub fn claimed_expiry(&self) -> Option<f64> {
-        let payload = std::str::from_utf8(&self.payload).ok()?;
-        // Only an object that this crate would read has members to be looked at.
-        let payload = Value::new(payload);
-        json::strict_object(payload, |_, _| {}).ok()?;
-        json::member(payload, "exp")?.text.parse().ok()
-    }
-
     /// Takes a token apart and reads its header. The payload's JSON is not looked at before the
     /// signature was checked.
     ///

@@ -29,18 +29,24 @@ pub fn warn_of_answers(cf: &Conf, location: &LocationAt, verify: &Place) {
     );
 }
 
-/// Warns of a resolver's location that clients could ask themselves.
-pub fn warn_of_open_resolver(cf: &Conf, location: &LocationAt) {
-    let Some(name) = location.name.as_deref().filter(|_| !location.is_internal) else {
+/// Looks at a location that a project names in `resolve_request`: warns where clients could ask it
+/// themselves, and notes it for what shows only when all is merged.
+pub fn look_at_resolver(cf: &Conf, location: &LocationAt) {
+    let Some(name) = location.name.as_deref() else {
         return;
     };
     let mut projects = cf.main_conf().projects.iter();
     let project =
         projects.find(|project| project.resolve_request.as_deref() == Some(name.as_bytes()));
-    if let Some(project) = project {
+    let Some(project) = project else {
+        return;
+    };
+    let confs = location.confs;
+    cf.main_conf().note_resolver(name, &project.name, confs);
+    if !location.is_internal {
         cf.warn_nowhere(format_args!(
             "location \"{name}\" is the \"resolve_request\" of the project \"{}\" and open to \
-             clients; add \"internal;\"",
+             clients, so no question is sent to it; add \"internal;\"",
             project.name
         ));
     }

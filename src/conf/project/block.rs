@@ -297,8 +297,24 @@ pub fn block(cf: &Conf, main: &mut MainConf, name: &str) -> Result<(), Mistake> 
                 Mistake::Here(text) => Mistake::Here(format!("\"{name}\" {text}")),
                 Mistake::Logged => Mistake::Logged,
             })?;
+    warn_of_recheck(cf, &project);
     main.projects.push(project);
     Ok(())
+}
+
+/// Warns where no accepted token is ever rechecked: the resolver judges only those that are meant for
+/// the endpoint.
+fn warn_of_recheck(cf: &Conf, project: &Project) {
+    let Some(tenant) = project.fixed_tenant() else {
+        return;
+    };
+    if project.recheck.is_some() && !tenant.audience.contains(&tenant.origin) {
+        cf.warn(format_args!(
+            "project \"{}\" has \"recheck\", but no token is rechecked, since \"audience\" lacks the \
+             endpoint; add \"{}\" to it, or remove \"recheck\"",
+            project.name, tenant.origin
+        ));
+    }
 }
 
 extern "C" fn inner_directive(

@@ -39,8 +39,11 @@ pub enum Verdict<'a> {
     No,
     /// The token does not stand. Kept until it has expired.
     Denied,
-    /// No verdict could be had.
+    /// The resolver cannot answer.
     Failed,
+    /// The answer about a token was no verdict, perhaps for a reason of the client's making. Kept until
+    /// the token has expired: its requests wait for a verdict.
+    Unclear,
 }
 
 /// An answer to be kept. Times are in milliseconds of the table's clock.
@@ -58,7 +61,7 @@ pub struct Answer<'a> {
 /// What the table knows of a key.
 #[derive(Debug)]
 pub struct Known<'a> {
-    /// What the resolver last said, and when.
+    /// The resolver's last answer, and when it came.
     pub verdict: Option<(Verdict<'a>, u64)>,
     /// Whether somebody is asking now.
     pub is_asked: bool,

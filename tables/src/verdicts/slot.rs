@@ -51,6 +51,7 @@ const CONFIRMED: u64 = 4;
 const NO: u64 = 5;
 const DENIED: u64 = 6;
 const FAILED: u64 = 7;
+const UNCLEAR: u64 = 8;
 
 pub(super) const LAYOUT: u64 = layout_number(&[
     mem::size_of::<Slot>(),
@@ -136,7 +137,7 @@ impl Slot {
         let is_live = is_used && now < self.live_until.get();
         Some(match state {
             EMPTY => Rank::Empty,
-            DENIED if is_used => return None,
+            DENIED | UNCLEAR if is_used => return None,
             YES | TOO_LARGE | CONFIRMED if is_live => Rank::Live,
             _ if now < self.lease_until.get() => Rank::Leased,
             ASKED => Rank::Asked,
@@ -158,6 +159,7 @@ impl Slot {
             NO => Some(Verdict::No),
             DENIED => Some(Verdict::Denied),
             FAILED => Some(Verdict::Failed),
+            UNCLEAR => Some(Verdict::Unclear),
             _ => None,
         }
     }
@@ -168,11 +170,12 @@ impl Slot {
         let is_leased = now < self.lease_until.get();
         match (self.verdict(now), verdict) {
             (_, Verdict::Denied) => true,
-            (Some(Verdict::Denied), Verdict::No | Verdict::Failed) => false,
+            (Some(Verdict::Denied), Verdict::No | Verdict::Failed | Verdict::Unclear) => false,
             _ if is_own => true,
             (Some(Verdict::Denied), _) => false,
             (_, Verdict::No) => true,
             (None, Verdict::Failed) => !is_leased,
+            (_, Verdict::Unclear) => true,
             (known, _) => known.is_none(),
         }
     }
@@ -209,6 +212,7 @@ impl Slot {
             Verdict::No => NO,
             Verdict::Denied => DENIED,
             Verdict::Failed => FAILED,
+            Verdict::Unclear => UNCLEAR,
         }
     }
 

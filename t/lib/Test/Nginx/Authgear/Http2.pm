@@ -31,7 +31,9 @@ sub http2_listen {
 sub http2 {
     my ($port) = @_;
     my $connection = Test::Nginx::Authgear::Client::connection($port);
-    my $self = bless { connection => $connection, next => 1, streams => {} }, __PACKAGE__;
+    my $self = bless {
+        connection => $connection, next => 1, streams => {}, window => 65_535, initial_window => 65_535,
+    }, __PACKAGE__;
     $connection->send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     $self->frame('SETTINGS', 0, 0, '');
     return $self;
@@ -42,6 +44,32 @@ sub http2 {
 sub request {
     my ($self, $line, @headers) = @_;
     my $body = ref $headers[-1] ? ${ pop @headers } : undef;
+    my $stream = $self->open_stream($line, defined $body, @headers);
+    $self->frame('DATA', $end_stream, $stream, $body) if defined $body;
+    return $stream;
+}
+
+# The same with a body of any size, sent as nginx makes room for it.
+sub upload {
+    my ($self, $line, @headers) = @_;
+    my $body = ${ pop @headers };
+    my $stream = $self->open_stream($line, 1, @headers);
+    my $state = $self->{streams}{$stream};
+    while (length $body and !$state->{ended}) {
+        my ($room) = sort { $a <=> $b } 16_384, length $body, $self->{window}, $state->{window};
+        if ($room <= 0) {
+            $self->read_frame;
+            next;
+        }
+        my $piece = substr $body, 0, $room, '';
+        $_->{window} -= $room for $self, $state;
+        $self->frame('DATA', length $body ? 0 : $end_stream, $stream, $piece);
+    }
+    return $stream;
+}
+
+sub open_stream {
+    my ($self, $line, $has_body, @headers) = @_;
     my ($method, $path) = split ' ', $line;
     my @fields = ([':method', $method], [':scheme', 'http'], [':path', $path], [':authority', 'localhost'],
         map { /^([^:]+):\s*(.*)/s ? [lc $1, $2] : () } @headers);
@@ -50,9 +78,8 @@ sub request {
 
     my $stream = $self->{next};
     $self->{next} += 2;
-    $self->{streams}{$stream} = { body => '', headers => [] };
-    $self->frame('HEADERS', $end_headers | (defined $body ? 0 : $end_stream), $stream, $block);
-    $self->frame('DATA', $end_stream, $stream, $body) if defined $body;
+    $self->{streams}{$stream} = { body => '', headers => [], window => $self->{initial_window} };
+    $self->frame('HEADERS', $end_headers | ($has_body ? 0 : $end_stream), $stream, $block);
     return $stream;
 }
 
@@ -112,10 +139,16 @@ sub read_frame {
         $answer->{ended} = 1;
     }
     elsif ($type == $type{SETTINGS} and !($flags & $ack)) {
+        my %setting = unpack '(nN)*', $payload;
+        # SETTINGS_INITIAL_WINDOW_SIZE, before any stream is open.
+        $self->{initial_window} = $setting{4} // $self->{initial_window};
         $self->frame('SETTINGS', $ack, 0, '');
     }
     elsif ($type == $type{PING} and !($flags & $ack)) {
         $self->frame('PING', $ack, 0, $payload);
+    }
+    elsif ($type == $type{WINDOW_UPDATE}) {
+        ($answer // $self)->{window} += unpack 'N', $payload;
     }
     elsif ($type == $type{GOAWAY}) {
         my ($last, $error) = unpack 'NN', $payload;

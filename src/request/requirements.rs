@@ -1,13 +1,14 @@
-//! What a location asks of a caller who is known.
+//! A location's requirements for a caller who is known.
 
 use authgear_core::policy;
 use authgear_core::session::Session;
 use nginx_sys::{ngx_int_t, NGX_HTTP_FORBIDDEN, NGX_HTTP_OPTIONS, NGX_HTTP_UNAUTHORIZED};
 
-use crate::challenge::{self, Error};
 use crate::conf::Project;
-use crate::context::Outcome;
 use crate::nginx::{Failed, Request};
+use crate::request::challenge::{self, Error};
+use crate::request::context::Context;
+use crate::request::outcome::Outcome;
 
 /// The requirement that a caller does not meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub fn unmet(r: &Request, outcome: &Outcome) -> Result<Option<Unmet>, Failed> {
     Ok(checked.err().map(Unmet::Session))
 }
 
-/// What a known caller is told who does not meet a requirement: the status, and the error of the
+/// The answer for a known caller who does not meet a requirement: the status, and the error of the
 /// challenge, if there is one.
 pub fn verdict<'r>(r: &'r Request, unmet: Unmet) -> (u32, Option<Error<'r>>) {
     let requirements = r.location().requirements();
@@ -63,15 +64,20 @@ pub fn verdict<'r>(r: &'r Request, unmet: Unmet) -> (u32, Option<Error<'r>>) {
 }
 
 /// Refuses a known caller.
-pub fn refuse(r: &Request, project: &Project, unmet: Unmet) -> Result<ngx_int_t, Failed> {
+pub fn refuse(
+    r: &Request,
+    context: &Context,
+    project: &Project,
+    unmet: Unmet,
+) -> Result<ngx_int_t, Failed> {
     let (status, error) = verdict(r, unmet);
     if let Some(error) = error {
-        challenge::add(r, project, Some(error))?;
+        challenge::set(r, context, project, Some(error))?;
     }
     Ok(status as ngx_int_t)
 }
 
-/// Which requirement it is, and why the caller does not meet it; no claim is repeated.
+/// Names the requirement, and why the caller does not meet it; no claim is repeated.
 pub fn explain(r: &Request, session: &Session<'_>, unmet: Unmet) -> String {
     let requirements = r.location().requirements();
     let listed = |names: &[Box<str>]| {
@@ -99,8 +105,8 @@ pub fn explain(r: &Request, session: &Session<'_>, unmet: Unmet) -> String {
     }
 }
 
-/// Whether the request is a CORS preflight: a browser sends it by itself, without credentials
-/// (Fetch standard, section 4.8).
+/// Tells a CORS preflight, which a browser sends by itself and without credentials (Fetch standard,
+/// section 4.8).
 pub fn is_preflight(r: &Request) -> bool {
     let sent = |name: &[u8]| r.values_of(name).any(|value| !value.is_empty());
     // SAFETY: the request is live.

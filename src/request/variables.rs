@@ -1,6 +1,6 @@
 //! `$authgear_*`.
 
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use authgear_core::session::{Field, Session};
 use authgear_core::token::VerifiedToken;
@@ -9,16 +9,18 @@ use nginx_sys::{
     NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_PREFIX, NGX_OK,
 };
 
-use crate::access;
 use crate::conf::Mistake;
-use crate::context::{Claim, Context, Outcome};
-use crate::nginx::fields;
-use crate::nginx::{borrowed_str, bytes, guard, Conf, Failed, Request};
-use crate::policy;
+use crate::nginx::{borrowed_str, bytes, fields, guard, Conf, Failed, Request};
+use crate::request::access;
+use crate::request::context::{Claim, Context};
+use crate::request::outcome::Outcome;
+use crate::request::resolver;
 
-/// What a variable shows.
+/// The content of a variable.
 #[derive(Debug, Clone, Copy)]
 enum Value {
+    ResolverAuthorization,
+    ResolverCookie,
     Header(Field),
     ClientId,
     Scope,
@@ -30,7 +32,7 @@ enum Value {
     Reason,
 }
 
-const VARIABLES: [(&str, Value); 16] = [
+const VARIABLES: [(&str, Value); 18] = [
     ("authgear_session_valid", Value::Header(Field::SessionValid)),
     ("authgear_user_id", Value::Header(Field::UserId)),
     (
@@ -56,12 +58,17 @@ const VARIABLES: [(&str, Value); 16] = [
     ("authgear_claims", Value::Claims),
     ("authgear_source", Value::Source),
     ("authgear_reason", Value::Reason),
+    (
+        "authgear_resolver_authorization",
+        Value::ResolverAuthorization,
+    ),
+    ("authgear_resolver_cookie", Value::ResolverCookie),
 ];
 
-/// One top-level claim: whatever follows is its name.
+/// The prefix of variables for one top-level claim, whose name follows.
 const CLAIM_PREFIX: &str = "authgear_claim_";
 
-/// Tells nginx of every variable.
+/// Registers every variable with nginx.
 pub fn register(cf: &Conf) -> Result<(), Failed> {
     for (index, (name, _)) in VARIABLES.iter().enumerate() {
         add(cf, name, 0, get_value, index)?;
@@ -165,21 +172,31 @@ unsafe extern "C" fn get_claim_at(
     })
 }
 
-/// Fills nginx's slot. It is never marked as valid, so nginx asks again every time: the value
-/// changes when the request passes the access phase, there or after an internal redirect.
+/// Fills nginx's slot.
+///
+/// The slot is never marked as valid, so nginx asks again every time. It is one slot for a request and
+/// all its subrequests, and each of those has values of its own. The values do not change between two
+/// reads of one phase, since the context keeps the outcome, an early or empty one included. The bit
+/// `escape` is left alone: the log module keeps it there between its two passes.
 fn show(v: &mut ngx_variable_value_t, text: Option<ngx_str_t>) -> ngx_int_t {
     let text = text.unwrap_or(ngx_str_t::empty());
     fields::value::set_len(v, text.len);
     fields::value::set_valid(v, false);
     fields::value::set_no_cacheable(v, true);
     fields::value::set_not_found(v, false);
-    fields::value::set_escape(v, false);
     v.data = text.data;
     NGX_OK as ngx_int_t
 }
 
-/// A text that lives as long as the request's context keeps its token or session.
+/// A variable's text. It lives as long as the client request.
 fn value(r: &Request, value: Value) -> Option<ngx_str_t> {
+    let question =
+        |header: fn(&resolver::Asked) -> ngx_str_t| resolver::own_question(r).map(header);
+    match value {
+        Value::ResolverAuthorization => return question(resolver::Asked::authorization),
+        Value::ResolverCookie => return question(resolver::Asked::cookie),
+        _ => {}
+    }
     let context = settled(r)?;
     let outcome = context.outcome.borrow();
     let text = match (&*outcome, value) {
@@ -202,7 +219,11 @@ fn shown<'a>(session: &Session<'a>, value: Value) -> Option<&'a str> {
         Value::TokenId => session.token_id(),
         Value::TokenExp => session.token_exp(),
         Value::TokenType => session.token_type(),
-        Value::Claims | Value::Source | Value::Reason => None,
+        Value::Claims
+        | Value::Source
+        | Value::Reason
+        | Value::ResolverAuthorization
+        | Value::ResolverCookie => None,
     }
 }
 
@@ -222,35 +243,61 @@ fn claim(
         return Some(*text);
     }
     let text = find(token).unwrap_or_default();
-    let text = r.main().pool().copy(text.as_bytes()).ok()?;
+    let text = r.pool().copy(text.as_bytes()).ok()?;
     texts.push((claim, text));
     Some(text)
 }
 
-/// The request's context, once its outcome is known; asks for an early verdict if nobody has. One
-/// that was given by the rules of another location does not count.
+/// The context whose outcome the variables of `r` show. A subrequest that is not judged itself shows
+/// what its parent does.
 fn settled(r: &Request) -> Option<&Context> {
-    let main = r.main();
-    let location = main.location();
-    let here = NonNull::from(location);
-    let context = match location.gate() {
-        Some(_) => Context::find_or_create(r).ok()?,
-        None => Context::find(r)?,
-    };
+    let is_judged = r.location().gate().is_some() && resolver::own_question(r).is_none();
+    if is_judged {
+        return settled_early(r);
+    }
+    match (Context::find(r), r.parent()) {
+        (Some(context), _) if has_outcome(context) => {
+            // An early outcome is that of the location that it was found for.
+            forget_elsewhere(r, context);
+            Some(context)
+        }
+        // SAFETY: a parent lives as long as the client request, as `r` does.
+        (_, Some(parent)) => settled(&parent).map(|found| unsafe { &*ptr::from_ref(found) }),
+        (context, None) => context,
+    }
+}
+
+fn has_outcome(context: &Context) -> bool {
+    !matches!(*context.outcome.borrow(), Outcome::Unknown)
+}
+
+/// Forgets an early outcome that was found for another location.
+fn forget_elsewhere(r: &Request, context: &Context) {
+    let here = NonNull::from(r.location());
     if context.early_for.get().is_some_and(|there| there != here) {
         context.settle(Outcome::Unknown);
     }
-    let is_unknown = matches!(*context.outcome.borrow(), Outcome::Unknown);
-    if is_unknown && location.gate().is_some() && !context.asking.replace(true) {
-        let early = access::preview(&main, context);
-        context.settle(early);
-        context.early_for.set(Some(here));
-        let unmet = policy::unmet(&main, &context.outcome.borrow());
-        match unmet {
-            Ok(unmet) => context.unmet.set(unmet),
-            Err(Failed) => context.settle(Outcome::Unknown),
-        }
-        context.asking.set(false);
+}
+
+/// The context of a request in a location that verifies. Where nothing is known yet, an early outcome
+/// is found first, once for each location; that nothing could be found is one as well.
+fn settled_early(r: &Request) -> Option<&Context> {
+    let (_, context) = Context::find_or_create(r).ok()?;
+    forget_elsewhere(r, context);
+    let is_open = !has_outcome(context) && context.early_for.get().is_none();
+    if is_open && !context.is_asking.replace(true) {
+        let _asking = Asking(context);
+        context.settle(access::preview(r));
+        context.early_for.set(Some(NonNull::from(r.location())));
     }
     Some(context)
+}
+
+/// Ends [`Context::is_asking`], however the search ends.
+struct Asking<'a>(&'a Context);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.is_asking.set(false);
+    }
 }

@@ -1,14 +1,17 @@
-//! What a refused client is told: the challenge of a 401 or 403, and when to try again.
+//! Response headers for a refused client: the challenge of a 401 or 403, and when to try again.
 
+use core::cell::Cell;
 use core::fmt::Write;
+use core::ptr::NonNull;
 
 use authgear_core::Reason;
-use nginx_sys::{ngx_int_t, NGX_HTTP_SERVICE_UNAVAILABLE};
+use nginx_sys::{ngx_int_t, ngx_table_elt_t, NGX_HTTP_SERVICE_UNAVAILABLE};
 
 use crate::conf::Project;
 use crate::nginx::{Failed, Request};
+use crate::request::context::Context;
 
-/// What is wrong with a credential that was sent.
+/// The error of a credential that was sent.
 #[derive(Debug, Clone, Copy)]
 pub enum Error<'a> {
     /// It is not valid (RFC 6750, section 3.1).
@@ -40,9 +43,14 @@ impl Error<'_> {
     }
 }
 
-/// Adds `WWW-Authenticate` (RFC 6750, section 3): the realm, the error if a credential was sent,
-/// and where the resource's metadata is (RFC 9728, section 5.1).
-pub fn add(r: &Request, project: &Project, error: Option<Error>) -> Result<(), Failed> {
+/// Sets `WWW-Authenticate` (RFC 6750, section 3): the realm, the error if a credential was sent, and
+/// where the resource's metadata is (RFC 9728, section 5.1). One that an earlier pass set is replaced.
+pub fn set(
+    r: &Request,
+    context: &Context,
+    project: &Project,
+    error: Option<Error>,
+) -> Result<(), Failed> {
     let location = r.location();
     let realm = location.realm().unwrap_or(&project.name);
     let mut value = format!("Bearer realm=\"{}\"", quoted(realm));
@@ -65,26 +73,48 @@ pub fn add(r: &Request, project: &Project, error: Option<Error>) -> Result<(), F
     if let Some(url) = location.resource_metadata() {
         let _ = write!(value, ", resource_metadata=\"{}\"", quoted(url));
     }
-    let value = r.pool().copy(value.as_bytes())?;
-    let header = r.add_response_header("WWW-Authenticate", value)?;
-    // SAFETY: the request is live. nginx takes the challenge back through this pointer when
-    // another module grants access (`satisfy any`).
-    unsafe {
-        let headers = &mut (*r.raw()).headers_out;
-        #[cfg(nginx_1_23)]
-        {
-            (*header.as_ptr()).next = headers.www_authenticate;
+    if let Some(header) = set_header(r, "WWW-Authenticate", &value, &context.challenge)? {
+        // SAFETY: the request is live. nginx takes the challenge back through this pointer when
+        // another module grants access (`satisfy any`).
+        unsafe {
+            let headers = &mut (*r.raw()).headers_out;
+            #[cfg(nginx_1_23)]
+            {
+                (*header.as_ptr()).next = headers.www_authenticate;
+            }
+            headers.www_authenticate = header.as_ptr();
         }
-        headers.www_authenticate = header.as_ptr();
     }
     Ok(())
 }
 
 /// 503 with the seconds after which another try is worth while.
-pub fn unavailable(r: &Request, seconds: u64) -> Result<ngx_int_t, Failed> {
-    let value = r.pool().copy(seconds.to_string().as_bytes())?;
-    r.add_response_header("Retry-After", value)?;
+pub fn unavailable(r: &Request, context: &Context, seconds: u64) -> Result<ngx_int_t, Failed> {
+    let seconds = seconds.to_string();
+    set_header(r, "Retry-After", &seconds, &context.retry_after)?;
     Ok(NGX_HTTP_SERVICE_UNAVAILABLE as ngx_int_t)
+}
+
+/// Sets a response header of this module's: gives `own`, which an earlier pass added, the new value,
+/// or adds it. Returns the header where it was added.
+fn set_header(
+    r: &Request,
+    name: &'static str,
+    value: &str,
+    own: &Cell<Option<NonNull<ngx_table_elt_t>>>,
+) -> Result<Option<NonNull<ngx_table_elt_t>>, Failed> {
+    let value = r.pool().copy(value.as_bytes())?;
+    if let Some(header) = own.get().filter(|own| r.has_response_header(*own)) {
+        // SAFETY: the header is in the live request's list.
+        unsafe {
+            (*header.as_ptr()).value = value;
+            (*header.as_ptr()).hash = 1;
+        }
+        return Ok(None);
+    }
+    let header = r.add_response_header(name, value)?;
+    own.set(Some(header));
+    Ok(Some(header))
 }
 
 /// The inside of a quoted-string (RFC 9110, section 5.6.4).

@@ -3,23 +3,38 @@
 use authgear_core::session::{stripped_header, Field};
 use nginx_sys::{ngx_list_t, ngx_table_elt_t};
 
-use crate::context::Outcome;
 use crate::nginx::{borrowed_str, header_parts, push_header, Failed, Request, RequestHeader};
+use crate::request::outcome::Outcome;
 
-/// Removes every header that a backend could take for one of ours.
+/// Removes every request header that a backend could take for one of ours.
 pub fn strip(r: &Request) -> Result<(), Failed> {
-    if !r.headers().any(is_ours) {
-        return Ok(());
+    match r.headers().any(is_ours) {
+        true => copy_others(r),
+        false => Ok(()),
     }
-    // nginx and its modules point into the old elements, so they stay where they are and the
-    // request gets a list of copies.
+}
+
+/// Prepares the request headers for a new judgement: those that an earlier pass set are removed, and
+/// a subrequest gets a list of its own, since it shares that of its parent.
+pub fn renew(r: &Request) -> Result<(), Failed> {
+    match (r.is_main(), r.is_internal()) {
+        (false, _) => copy_others(r),
+        (true, true) => strip(r),
+        // Nothing was set, and post-read removed the client's.
+        (true, false) => Ok(()),
+    }
+}
+
+/// Gives the request a list of copies of all headers but ours. nginx and its modules point into the
+/// old elements, so those stay as they are.
+fn copy_others(r: &Request) -> Result<(), Failed> {
     // SAFETY: a list is plain data, and all-zero is how nginx makes one.
     let mut list: ngx_list_t = unsafe { core::mem::zeroed() };
     let kept = r.headers().filter(|header| !is_ours(header)).count();
     r.pool().init_headers(&mut list, kept)?;
     for header in r.headers().filter(|header| !is_ours(header)) {
         // SAFETY: the list was made for headers of this request.
-        *unsafe { push_header(&mut list)? } = *header;
+        *unsafe { push_header(&mut list, r.pool())? } = *header;
     }
     // SAFETY: the list comes from this request's pool.
     unsafe { r.replace_headers(list) };
@@ -30,8 +45,8 @@ fn is_ours(header: &ngx_table_elt_t) -> bool {
     stripped_header(header_parts(header).0)
 }
 
-/// Sets what the resolver would have set for a valid session, if there is one.
-pub fn hand_over(r: &Request, outcome: &Outcome) -> Result<(), Failed> {
+/// Sets the headers that the resolver would set for a valid session, if there is one.
+pub fn set(r: &Request, outcome: &Outcome) -> Result<(), Failed> {
     match outcome {
         Outcome::Verified(token, _) => {
             let session = token.session();
@@ -46,8 +61,8 @@ pub fn hand_over(r: &Request, outcome: &Outcome) -> Result<(), Failed> {
     }
 }
 
-/// Sets what the resolver would have set for an invalid one.
-pub fn hand_over_no(r: &Request) -> Result<(), Failed> {
+/// Sets the header that the resolver would set for an invalid session.
+pub fn set_invalid(r: &Request) -> Result<(), Failed> {
     const FIRST: &[RequestHeader] = HEADERS.split_at(1).0;
     r.add_request_headers(FIRST, borrowed_str(b"false"), &[5])
 }

@@ -1,0 +1,288 @@
+//! The phase handlers: one request's way through post-read, rewrite, preaccess and access.
+
+use core::fmt::Write;
+
+use authgear_core::Reason;
+use nginx_sys::{
+    ngx_int_t, NGX_AGAIN, NGX_DECLINED, NGX_DONE, NGX_ERROR, NGX_HTTP_BAD_REQUEST,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_UNAUTHORIZED,
+    NGX_LOG_ERR, NGX_LOG_INFO, NGX_OK,
+};
+use ngx::ngx_log_error;
+
+use crate::conf::{Gate, Mode, Project};
+use crate::nginx::{Failed, Request};
+use crate::request::attempt::{Attempt, Reach};
+use crate::request::challenge::{self, Error};
+use crate::request::context::{ClientRequest, Context, Stage};
+use crate::request::outcome::{Outcome, Step};
+use crate::request::requirements::{self, Unmet};
+use crate::request::{headers, jwt, resolver};
+use crate::worker;
+
+const DECLINED: ngx_int_t = NGX_DECLINED as ngx_int_t;
+
+/// Post-read: removes the client's own `X-Authgear-*` before anything can read them, in a server in
+/// which a location verifies.
+pub fn post_read(r: &Request) -> ngx_int_t {
+    match r.server().verifies() && headers::strip(r).is_err() {
+        true => NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
+        false => DECLINED,
+    }
+}
+
+/// Server rewrite: strips a request that nginx refused before post-read, and that has an error page.
+pub fn server_rewrite(r: &Request) -> ngx_int_t {
+    match r.is_internal() && strip_unmet(r).is_err() {
+        true => NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
+        false => DECLINED,
+    }
+}
+
+/// Before a response's header: strips a request that nginx refused before post-read.
+pub fn before_header(r: &Request) -> Result<(), Failed> {
+    strip_unmet(r)
+}
+
+/// Log: strips a request that nginx refused before post-read, and that has no response.
+pub fn log(r: &Request) -> ngx_int_t {
+    strip_unmet(r).map_or(NGX_ERROR as ngx_int_t, |()| NGX_OK as ngx_int_t)
+}
+
+/// Strips a client's request that no handler of this module has judged. One that was judged went
+/// through post-read, and may have headers of ours.
+fn strip_unmet(r: &Request) -> Result<(), Failed> {
+    match r.is_main() && r.server().verifies() && Context::find(r).is_none() {
+        true => headers::strip(r),
+        false => Ok(()),
+    }
+}
+
+/// Rewrite: a question to the resolver goes nowhere but to its own location.
+pub fn rewrite(r: &Request) -> ngx_int_t {
+    match resolver::own_question(r) {
+        Some(asked) if asked.end_if_misplaced(r) => NGX_DONE as ngx_int_t,
+        _ => DECLINED,
+    }
+}
+
+/// Preaccess: nginx runs no access handlers in subrequests, so those are judged here.
+pub fn preaccess(r: &Request) -> ngx_int_t {
+    if r.is_main() {
+        if r.location().gate().is_some() {
+            jwt::prefetch(r);
+        }
+        if let Some(context) = Context::find(r) {
+            context.restart();
+        }
+        return DECLINED;
+    }
+    match resolver::own_question(r) {
+        // A pass lets the other handlers of this phase run.
+        None => match judge(r) {
+            status if status == NGX_OK as ngx_int_t => DECLINED,
+            status => status,
+        },
+        Some(_) => DECLINED,
+    }
+}
+
+/// Access: judges the client's request.
+pub fn access(r: &Request) -> ngx_int_t {
+    judge(r)
+}
+
+/// Judges a request by its location's rules, and turns the outcome into nginx's next step.
+fn judge(r: &Request) -> ngx_int_t {
+    let Some((gate, mode)) = r.location().gate() else {
+        return DECLINED;
+    };
+    let Ok((client, context)) = Context::find_or_create(r) else {
+        return NGX_ERROR as ngx_int_t;
+    };
+    match context.stage.get() {
+        Stage::Waiting(waiter) if worker::is_waiting(waiter) => return NGX_AGAIN as ngx_int_t,
+        Stage::Asking(asked) => {
+            if !resolver::take_answer(r, client, asked) {
+                return NGX_AGAIN as ngx_int_t;
+            }
+        }
+        Stage::Waiting(_) | Stage::New | Stage::Decided => {}
+    }
+    context.stage.set(Stage::New);
+    let project = match project(r, gate) {
+        Ok(Some(project)) => project,
+        // An earlier pass may have set headers.
+        Ok(None) => return headers::renew(r).map_or(NGX_ERROR as ngx_int_t, |()| DECLINED),
+        Err(status) => return status,
+    };
+    let answered = if r.location().bypass_preflight() && requirements::is_preflight(r) {
+        context.settle(Outcome::Anonymous);
+        headers::renew(r).map(|()| NGX_OK as ngx_int_t)
+    } else {
+        let attempt = Attempt::new(r, (client, context), project, Reach::Full);
+        let step = attempt.decide();
+        advance(r, (client, context), project, mode, step)
+    };
+    answered.unwrap_or(NGX_ERROR as ngx_int_t)
+}
+
+/// Takes the next step of a judgement.
+fn advance(
+    r: &Request,
+    (client, context): (&ClientRequest, &Context),
+    project: &Project,
+    mode: Mode,
+    step: Step<'_>,
+) -> Result<ngx_int_t, Failed> {
+    match step {
+        Step::WaitForKeys(source) => Ok(worker::wait_for_keys(r, context, source)),
+        Step::WaitForAnswer(key) => Ok(worker::wait_for_answer(r, context, key)),
+        Step::Ask(ask) => {
+            resolver::ask(r, (client, context), project, *ask)?;
+            Ok(NGX_AGAIN as ngx_int_t)
+        }
+        Step::Join(asked) => {
+            client.join(asked, r);
+            Ok(NGX_AGAIN as ngx_int_t)
+        }
+        Step::Done(outcome) => {
+            context.stage.set(Stage::Decided);
+            context.waiting_since.set(None);
+            context.queued_until.set(None);
+            context.settle(outcome);
+            let outcome = context.outcome.borrow();
+            let unmet = requirements::unmet(r, &outcome)?;
+            context.unmet.set(unmet);
+            report(r, project, mode, &outcome, unmet);
+            answer(r, context, &outcome, unmet, project, mode)
+        }
+    }
+}
+
+/// An early outcome for a variable that is read before the access phase: from what is at hand, or
+/// none. A location's requirements are not evaluated.
+pub fn preview(r: &Request) -> Outcome {
+    let Some((gate, _)) = r.location().gate() else {
+        return Outcome::Unknown;
+    };
+    let (Ok(found), Ok(Some(project))) = (Context::find_or_create(r), project(r, gate)) else {
+        return Outcome::Unknown;
+    };
+    if r.location().bypass_preflight() && requirements::is_preflight(r) {
+        return Outcome::Unknown;
+    }
+    let attempt = Attempt::new(r, found, project, Reach::AtHand);
+    match attempt.decide() {
+        Step::Done(outcome @ (Outcome::Verified(..) | Outcome::Resolved(..))) => outcome,
+        _ => Outcome::Unknown,
+    }
+}
+
+/// The project that guards the request; `None` when a variable switches it off.
+fn project(r: &Request, gate: Gate) -> Result<Option<&Project>, ngx_int_t> {
+    let projects = &r.main_conf().projects;
+    match gate {
+        Gate::Project(index) => Ok(Some(&projects[index])),
+        Gate::Variable(value) => {
+            let name = value.evaluate(r).map_err(|_| NGX_ERROR as ngx_int_t)?;
+            if name.is_empty() || name == b"off" {
+                return Ok(None);
+            }
+            let found = projects
+                .iter()
+                .find(|project| project.name.as_bytes() == name);
+            if found.is_none() {
+                let name: String = name.escape_ascii().take(128).map(char::from).collect();
+                ngx_log_error!(
+                    NGX_LOG_ERR,
+                    r.log(),
+                    "authgear: \"authgear_verify\" evaluates to \"{name}\", which is no project"
+                );
+                return Err(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
+            }
+            Ok(found)
+        }
+    }
+}
+
+/// Turns an outcome into headers and nginx's next step.
+fn answer(
+    r: &Request,
+    context: &Context,
+    outcome: &Outcome,
+    unmet: Option<Unmet>,
+    project: &Project,
+    mode: Mode,
+) -> Result<ngx_int_t, Failed> {
+    let observed = mode == Mode::Observe;
+    let unmet = unmet.filter(|_| !observed);
+    headers::renew(r)?;
+    if unmet.is_none() && r.location().pass_headers() {
+        match outcome {
+            Outcome::Refused(_) | Outcome::BadRequest if observed => headers::set_invalid(r)?,
+            outcome => headers::set(r, outcome)?,
+        }
+    }
+    let unauthorized = NGX_HTTP_UNAUTHORIZED as ngx_int_t;
+    match (outcome, unmet) {
+        _ if observed => Ok(DECLINED),
+        (Outcome::Verified(..) | Outcome::Resolved(..), None) => Ok(NGX_OK as ngx_int_t),
+        (Outcome::Verified(..) | Outcome::Resolved(..), Some(unmet)) => {
+            requirements::refuse(r, context, project, unmet)
+        }
+        // The caller is not known, so other modules may still refuse the request.
+        (Outcome::Anonymous, None) if mode == Mode::Optional => Ok(DECLINED),
+        (Outcome::Anonymous, _) => challenge::set(r, context, project, None).map(|()| unauthorized),
+        (Outcome::Refused(reason), _) => {
+            let error = Some(Error::Token(*reason));
+            challenge::set(r, context, project, error).map(|()| unauthorized)
+        }
+        (Outcome::Unavailable(_, seconds), _) => challenge::unavailable(r, context, *seconds),
+        (Outcome::BadRequest, _) => Ok(NGX_HTTP_BAD_REQUEST as ngx_int_t),
+        (Outcome::Unknown, _) => Ok(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t),
+    }
+}
+
+/// Logs a request that is refused, or would be were it not only observed; never its token or
+/// claims.
+fn report(r: &Request, project: &Project, mode: Mode, outcome: &Outcome, unmet: Option<Unmet>) {
+    let (reason, status) = match (outcome, unmet) {
+        (Outcome::Verified(..) | Outcome::Resolved(..), Some(unmet)) => {
+            (Reason::Policy, requirements::verdict(r, unmet).0)
+        }
+        (Outcome::Refused(reason), _) => (*reason, NGX_HTTP_UNAUTHORIZED),
+        (Outcome::Unavailable(reason, _), _) => (*reason, NGX_HTTP_SERVICE_UNAVAILABLE),
+        (Outcome::BadRequest, _) => (Reason::Malformed, NGX_HTTP_BAD_REQUEST),
+        (Outcome::Anonymous, _) if mode == Mode::Observe => {
+            (Reason::NoCredential, NGX_HTTP_UNAUTHORIZED)
+        }
+        _ => return,
+    };
+    let mut line = format!("{reason}, project \"{}\"", project.name);
+    if matches!(outcome, Outcome::BadRequest) {
+        line.push_str(", more than one Authorization header");
+    }
+    if let (Some(session), Some(unmet)) = (outcome.session(), unmet) {
+        line.push_str(", ");
+        line.push_str(&requirements::explain(r, &session, unmet));
+    }
+    if mode == Mode::Observe {
+        let _ = write!(line, ", would be {status}");
+        if let Some(count) = worker::count(&project.name, reason) {
+            let _ = write!(line, ", {count} of these so far");
+        }
+    }
+    // Everyday events: a browser that has not logged in yet, a token to be refreshed, a session
+    // that is over.
+    let is_everyday = matches!(
+        reason,
+        Reason::Expired | Reason::NoCredential | Reason::SessionInvalid
+    );
+    if is_everyday || matches!(outcome, Outcome::BadRequest) {
+        ngx_log_error!(NGX_LOG_INFO, r.log(), "authgear: {line}");
+    } else {
+        let topic = (project.index, reason.as_str());
+        worker::log_limited(r, NGX_LOG_ERR, topic, format_args!("{line}"));
+    }
+}

@@ -1,0 +1,142 @@
+//! The result of a judgement, as plain data.
+
+use core::ptr::NonNull;
+use std::rc::Rc;
+
+use authgear_core::reason::Reason;
+use authgear_core::session::{Fields, Session};
+use authgear_core::token::VerifiedToken;
+use nginx_sys::ngx_str_t;
+
+use crate::keystore::Id;
+use crate::nginx::{bytes, Failed, Pool};
+use crate::request::resolver::{Ask, Asked};
+use crate::verdicts::Key;
+
+/// For which request a token was verified, or the resolver asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provenance {
+    /// For this one.
+    Request,
+    /// For another with the same credentials.
+    Cache,
+}
+
+/// The result of one judgement.
+#[derive(Debug, Clone, Default)]
+pub enum Outcome {
+    /// Nothing is known yet.
+    #[default]
+    Unknown,
+    /// A token that stands, by the project's and the location's rules.
+    Verified(Rc<VerifiedToken>, Provenance),
+    /// A session that the resolver vouches for.
+    Resolved(Resolved, Provenance),
+    /// The request carries no credential.
+    Anonymous,
+    /// The credential is bad: 401.
+    Refused(Reason),
+    /// The request itself is bad: 400.
+    BadRequest,
+    /// No verdict can be had: 503, and the seconds until it is worth another try.
+    Unavailable(Reason, u64),
+}
+
+/// The next step of a judgement.
+pub enum Step<'a> {
+    /// The judgement is complete.
+    Done(Outcome),
+    /// Wait until keys of that source were fetched.
+    WaitForKeys(Id),
+    /// Wait until another request has the resolver's answer to the same question.
+    WaitForAnswer(Key),
+    /// Wait until another request of the same client request has the answer to this question.
+    Join(NonNull<Asked>),
+    /// Ask the resolver and wait for its answer.
+    Ask(Box<Ask<'a>>),
+}
+
+impl Step<'_> {
+    /// Refuses the credential.
+    pub fn refused(reason: Reason) -> Self {
+        Self::Done(Outcome::Refused(reason))
+    }
+
+    /// Reports that the resolver gave no verdict.
+    pub fn resolver_unavailable() -> Self {
+        /// Seconds until another question to a resolver that failed is worth while.
+        const RETRY_AFTER: u64 = 1;
+        Self::Done(Outcome::Unavailable(
+            Reason::ResolverUnavailable,
+            RETRY_AFTER,
+        ))
+    }
+
+    /// Reports that no keys can be had for so many seconds.
+    pub fn keys_unavailable(seconds: u64) -> Self {
+        Self::Done(Outcome::Unavailable(Reason::KeysUnavailable, seconds))
+    }
+}
+
+/// A session that the resolver vouches for. Its text lies in a request's pool.
+#[derive(Debug, Clone, Copy)]
+pub struct Resolved {
+    text: ngx_str_t,
+    ends: [u32; 8],
+}
+
+impl Resolved {
+    /// Copies the resolver's values into a pool, which must be the one of a live request.
+    pub fn copy_to(pool: Pool, fields: &Fields<'_>) -> Result<Self, Failed> {
+        let text = pool.copy(fields.text())?;
+        let ends = *fields.ends();
+        Ok(Self { text, ends })
+    }
+
+    /// The text in the pool, and where each field ends in it.
+    pub fn in_pool(&self) -> (ngx_str_t, &[u32; 8]) {
+        (self.text, &self.ends)
+    }
+
+    /// The session's values.
+    pub fn session(&self) -> Session<'_> {
+        // SAFETY: the pool is that of the client request, which outlives every callback and every
+        // place where these are kept.
+        let text = unsafe { bytes(&self.text) };
+        Session::resolved(Fields::new(text, self.ends))
+    }
+}
+
+impl Outcome {
+    /// The caller, if one is known.
+    pub fn session(&self) -> Option<Session<'_>> {
+        match self {
+            Self::Verified(token, _) => Some(token.session()),
+            Self::Resolved(session, _) => Some(session.session()),
+            _ => None,
+        }
+    }
+
+    /// The reason, requirements left aside; `None` while nothing is known.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Unknown => None,
+            Self::Verified(..) | Self::Resolved(..) => Some(Reason::Ok),
+            Self::Anonymous => Some(Reason::NoCredential),
+            Self::Refused(reason) | Self::Unavailable(reason, _) => Some(*reason),
+            Self::BadRequest => Some(Reason::Malformed),
+        }
+    }
+
+    /// The word for `$authgear_source`.
+    pub fn source(&self) -> Option<&'static str> {
+        match self {
+            Self::Unknown | Self::Unavailable(..) => None,
+            Self::Verified(_, Provenance::Request) => Some("jwt"),
+            Self::Verified(_, Provenance::Cache) => Some("jwt_cache"),
+            Self::Resolved(_, Provenance::Request) => Some("resolver"),
+            Self::Resolved(_, Provenance::Cache) => Some("resolver_cache"),
+            Self::Anonymous | Self::Refused(_) | Self::BadRequest => Some("none"),
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The subrequest to the resolver's location: sent, kept in its place, and read when it ends.
+
+use core::cell::{Cell, RefCell};
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+
+use authgear_core::session::{Fields, Joined};
+use nginx_sys::{
+    ngx_http_post_subrequest_t, ngx_http_request_body_t, ngx_http_request_t, ngx_http_subrequest,
+    ngx_int_t, ngx_str_t, ngx_uint_t, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_GATEWAY_TIME_OUT,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK, NGX_HTTP_SUBREQUEST_BACKGROUND,
+    NGX_HTTP_SUBREQUEST_WAITED, NGX_HTTP_TOO_MANY_REQUESTS, NGX_OK,
+};
+
+use super::{Answer, Ask, Failure, Purpose};
+use crate::conf::Project;
+use crate::keystore::Id;
+use crate::nginx::{borrowed_str, bytes, guard, header_parts, Failed, Request};
+use crate::request::context::{ClientRequest, Context, Stage};
+use crate::request::outcome::Resolved;
+
+/// A question that is under way, in the pool of the client request.
+#[derive(Debug)]
+pub struct Asked {
+    parent: NonNull<ngx_http_request_t>,
+    subrequest: Cell<*mut ngx_http_request_t>,
+    /// The URI of `resolve_request`.
+    uri: ngx_str_t,
+    tenant: Id,
+    project: usize,
+    token: ngx_str_t,
+    /// The `Authorization` header of the subrequest; empty for none.
+    authorization: ngx_str_t,
+    /// The `Cookie` header of the subrequest; empty for none.
+    cookie: ngx_str_t,
+    lifetime: u64,
+    purpose: RefCell<Option<Purpose>>,
+    /// How the answer reaches whoever needs it.
+    delivery: Delivery,
+    is_done: Cell<bool>,
+    /// Set when the subrequest left the location that it is for.
+    is_misplaced: Cell<bool>,
+}
+
+/// How an answer is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Delivery {
+    /// nginx runs the waiting parent again.
+    ByNginx,
+    /// The parent waits, and is a subrequest. nginx would never end a background one that has a
+    /// subrequest of the waited kind, so this module runs it again.
+    ByModule,
+    /// Nobody waits; the answer is kept when it comes.
+    Kept,
+}
+
+/// Asks; the handler is run again when there is an answer.
+pub fn ask(
+    r: &Request,
+    (client, context): (&ClientRequest, &Context),
+    project: &Project,
+    ask: Ask<'_>,
+) -> Result<(), Failed> {
+    let delivery = match r.is_main() {
+        true => Delivery::ByNginx,
+        false => Delivery::ByModule,
+    };
+    let asked = send(r, project, ask, delivery)?;
+    client.add_pending(asked);
+    context.stage.set(Stage::Asking(asked));
+    Ok(())
+}
+
+/// Asks while the request goes on.
+pub fn ask_in_background(r: &Request, project: &Project, ask: Ask<'_>) -> Result<(), Failed> {
+    send(r, project, ask, Delivery::Kept).map(drop)
+}
+
+/// Starts the subrequest.
+fn send(
+    r: &Request,
+    project: &Project,
+    ask: Ask<'_>,
+    delivery: Delivery,
+) -> Result<NonNull<Asked>, Failed> {
+    let uri = project.resolve_request.as_deref().ok_or(Failed)?;
+    let (pool, question) = (r.pool(), &ask.question);
+    let (token, authorization) = match question.token {
+        b"" => (ngx_str_t::empty(), ngx_str_t::empty()),
+        token => {
+            let whole = pool.copy(&[b"Bearer ", token].concat())?;
+            (pool.copy(token)?, whole)
+        }
+    };
+    let asked = Asked {
+        parent: r.as_non_null(),
+        subrequest: Cell::new(ptr::null_mut()),
+        uri: borrowed_str(uri),
+        tenant: ask.tenant,
+        project: ask.project,
+        token,
+        authorization,
+        cookie: pool.copy(&question.cookie)?,
+        lifetime: question.lifetime(r),
+        purpose: RefCell::new(Some(ask.purpose)),
+        delivery,
+        is_done: Cell::new(false),
+        is_misplaced: Cell::new(false),
+    };
+    let asked = pool.alloc_with_cleanup(asked, drop_asked)?;
+    let flags = match delivery {
+        Delivery::ByNginx => NGX_HTTP_SUBREQUEST_WAITED,
+        Delivery::ByModule | Delivery::Kept => NGX_HTTP_SUBREQUEST_BACKGROUND,
+    };
+    let post: NonNull<ngx_http_post_subrequest_t> = pool.zeroed()?;
+    let body: NonNull<ngx_http_request_body_t> = pool.zeroed()?;
+    let mut subrequest = ptr::null_mut();
+    // SAFETY: the request is live. nginx copies the URI's pointer and length; the text lives as
+    // long as the configuration, which outlives its requests. The question lives in the request's
+    // pool, as the subrequest does.
+    let subrequest = unsafe {
+        (*post.as_ptr()).handler = Some(on_end);
+        (*post.as_ptr()).data = asked.as_ptr().cast();
+        let mut uri = borrowed_str(uri);
+        let status = ngx_http_subrequest(
+            r.raw(),
+            &mut uri,
+            ptr::null_mut(),
+            &mut subrequest,
+            post.as_ptr(),
+            flags as ngx_uint_t,
+        );
+        let subrequest = NonNull::new(subrequest).filter(|_| status == NGX_OK as ngx_int_t);
+        Request::from_raw(subrequest.ok_or(Failed)?.as_ptr())
+    };
+    // SAFETY: `asked` was allocated above.
+    let asked_ref = unsafe { asked.as_ref() };
+    asked_ref.subrequest.set(subrequest.raw());
+    subrequest.own_variables(r.main_conf().request_variables(r))?;
+    subrequest.carry_only(asked_ref.authorization, asked_ref.cookie)?;
+    // SAFETY: the subrequest is live. The client's body is not for the resolver, and must not be
+    // read or closed by its upstream.
+    unsafe { (*subrequest.raw()).request_body = body.as_ptr() };
+    subrequest.send_headers_alone();
+    subrequest.forbid_error_pages();
+    Ok(asked)
+}
+
+/// Runs when the client request is over, answered or not. A lease that is still held is given back.
+unsafe extern "C" fn drop_asked(data: *mut c_void) {
+    // SAFETY: nginx calls this once, with the question that `send` allocated.
+    guard((), || unsafe { data.cast::<Asked>().drop_in_place() });
+}
+
+/// The question that a subrequest asks, if it is one of this module's.
+pub fn own_question(r: &Request) -> Option<&Asked> {
+    // SAFETY: the request is live, and so is what was handed to `ngx_http_subrequest` for it. The
+    // handler tells that the data is a question.
+    unsafe {
+        let post = (*r.raw()).post_subrequest.as_ref()?;
+        let is_own = post
+            .handler
+            .is_some_and(|handler| ptr::fn_addr_eq(handler, on_end as OnEnd));
+        is_own.then(|| &*post.data.cast::<Asked>())
+    }
+}
+
+impl Asked {
+    /// Whether it is that question of that tenant.
+    pub fn is_same(&self, tenant: &Id, token: &[u8], cookie: &[u8]) -> bool {
+        // SAFETY: both texts lie in the pool of the client request, as the question does.
+        let (own_token, own_cookie) = unsafe { (bytes(&self.token), bytes(&self.cookie)) };
+        self.tenant == *tenant && own_token == token && own_cookie == cookie
+    }
+
+    /// The `Authorization` header of the question; empty for none.
+    pub fn authorization(&self) -> ngx_str_t {
+        self.authorization
+    }
+
+    /// The `Cookie` header of the question; empty for none.
+    pub fn cookie(&self) -> ngx_str_t {
+        self.cookie
+    }
+
+    /// The project that asks.
+    fn project<'r>(&self, r: &'r Request) -> &'r Project {
+        &r.main_conf().projects[self.project]
+    }
+
+    /// Ends the subrequest where it is about to enter another place than the internal location that
+    /// the unchanged URI of `resolve_request` selects. Says whether it did.
+    pub fn end_if_misplaced(&self, subrequest: &Request) -> bool {
+        // SAFETY: the URI is the configuration's, which outlives its requests.
+        let wanted = unsafe { bytes(&self.uri) };
+        if subrequest.uri() == wanted && subrequest.is_in_internal_location() {
+            return false;
+        }
+        self.is_misplaced.set(true);
+        subrequest.finalize(NGX_OK as ngx_int_t);
+        true
+    }
+}
+
+type OnEnd = unsafe extern "C" fn(*mut ngx_http_request_t, *mut c_void, ngx_int_t) -> ngx_int_t;
+
+/// nginx calls this when the subrequest ends; for an error it does so twice, first without a
+/// response.
+unsafe extern "C" fn on_end(
+    subrequest: *mut ngx_http_request_t,
+    asked: *mut c_void,
+    status: ngx_int_t,
+) -> ngx_int_t {
+    guard((), || {
+        // SAFETY: nginx hands a live subrequest over, and the question lives in its pool.
+        let (subrequest, asked) =
+            unsafe { (Request::from_raw(subrequest), &*asked.cast::<Asked>()) };
+        if asked.subrequest.get() != subrequest.raw() {
+            return;
+        }
+        match asked.delivery {
+            Delivery::ByNginx => asked.is_done.set(true),
+            Delivery::ByModule => {
+                asked.is_done.set(true);
+                // SAFETY: the parent lives as long as the client request.
+                unsafe { Request::from_raw(asked.parent.as_ptr()) }.post();
+            }
+            Delivery::Kept => {
+                let is_over = subrequest.status() != 0 || asked.is_misplaced.get();
+                if is_over && !asked.is_done.replace(true) {
+                    let answer = read(&subrequest, asked, |_| {});
+                    if let Some(purpose) = asked.purpose.take() {
+                        purpose.settle(
+                            &subrequest,
+                            asked.project(&subrequest),
+                            &answer,
+                            asked.lifetime,
+                        );
+                    }
+                }
+            }
+        }
+    });
+    status
+}
+
+/// Takes in the resolver's answer to a question that a request waits for, once; says whether it is
+/// there. What clears a dead session is handed on to the client.
+pub fn take_answer(r: &Request, client: &ClientRequest, question: NonNull<Asked>) -> bool {
+    // SAFETY: the question lives in the pool of the client request.
+    let asked = unsafe { question.as_ref() };
+    if !asked.is_done.get() {
+        return false;
+    }
+    // SAFETY: the subrequest lives in the pool of the live client request.
+    let subrequest = unsafe { Request::from_raw(asked.subrequest.get()) };
+    let mut has_cookies = false;
+    let answer = read(&subrequest, asked, |name| {
+        has_cookies |= name == b"set-cookie"
+    });
+    let answer = match answer {
+        Ok(session) if has_cookies => relay_cookies(r, &subrequest)
+            .map(|()| session)
+            .map_err(no_memory),
+        answer => answer,
+    };
+    if let Some(purpose) = asked.purpose.take() {
+        let verdict = purpose.settle(r, asked.project(r), &answer, asked.lifetime);
+        client.keep_answer(asked.tenant, asked.token, asked.cookie, verdict);
+    }
+    client.end_pending(question);
+    true
+}
+
+/// Reads a subrequest's answer; `each` is told the names of its headers.
+fn read(subrequest: &Request, asked: &Asked, mut each: impl FnMut(&[u8])) -> Answer {
+    let unclear = |why: String| Err(Failure::Unclear(why));
+    // SAFETY: the URI is the configuration's, which outlives its requests.
+    let uri = String::from_utf8_lossy(unsafe { bytes(&asked.uri) });
+    if asked.is_misplaced.get() {
+        return unclear(format!(
+            "the question to the resolver was led away from \"{uri}\": there must be a location for \
+             it that is \"internal\", and no rewrite"
+        ));
+    }
+    let (status, upstream) = subrequest.answered();
+    let Some((upstream_status, headers)) = upstream else {
+        return unclear(format!(
+            "location \"{uri}\" answered {status} by itself instead of asking the resolver; it needs \
+             \"proxy_pass\""
+        ));
+    };
+    if subrequest.is_from_cache() {
+        return unclear(format!(
+            "the answer in location \"{uri}\" came from nginx's cache, which is no answer; add \
+             \"proxy_cache off;\""
+        ));
+    }
+    let ok = NGX_HTTP_OK as ngx_uint_t;
+    if status != ok || upstream_status != ok {
+        return Err(failure(&uri, status, upstream_status));
+    }
+    let headers = headers.map(header_parts).inspect(|(name, _)| each(name));
+    let mut room = Joined::default();
+    let fields = Fields::from_resolver(headers, &mut room);
+    let fields = fields.map_err(|error| Failure::Unclear(error.to_string()))?;
+    let session = fields.map(|fields| Resolved::copy_to(subrequest.pool(), &fields));
+    session.transpose().map_err(no_memory)
+}
+
+/// The failure of a resolver that answered with `upstream_status`, or 0 where it gave no response, to the
+/// question in location `uri`; `status` is nginx's own.
+fn failure(uri: &str, status: ngx_uint_t, upstream_status: ngx_uint_t) -> Failure {
+    let is_server_error = |status| status >= NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_uint_t;
+    let without_response = [NGX_HTTP_BAD_GATEWAY, NGX_HTTP_GATEWAY_TIME_OUT];
+    let not_200 = |answered| {
+        format!("the resolver answered with status {answered}, not 200, in location \"{uri}\"")
+    };
+    match upstream_status {
+        0 if without_response.contains(&(status as u32)) => Failure::Outage(format!(
+            "the resolver gave no response (status {status}) in location \"{uri}\""
+        )),
+        0 => Failure::Unclear(format!(
+            "the resolver was not asked (status {status}) in location \"{uri}\""
+        )),
+        answered if is_server_error(answered) || answered == TOO_MANY => {
+            Failure::Outage(not_200(answered))
+        }
+        answered if answered == status => Failure::Unclear(not_200(answered)),
+        answered => Failure::Unclear(format!(
+            "the resolver's answer, status {answered}, cannot be used (status {status}) in location \
+             \"{uri}\""
+        )),
+    }
+}
+
+const TOO_MANY: ngx_uint_t = NGX_HTTP_TOO_MANY_REQUESTS as ngx_uint_t;
+
+fn no_memory(_: Failed) -> Failure {
+    Failure::Unclear("no memory".to_string())
+}
+
+/// Hands what clears a dead session's cookie on to the client, unless the response has begun.
+fn relay_cookies(r: &Request, subrequest: &Request) -> Result<(), Failed> {
+    let main = r.main();
+    if main.has_sent_header() {
+        return Ok(());
+    }
+    let headers = subrequest.answered().1.map(|(_, headers)| headers);
+    for header in headers.into_iter().flatten() {
+        let (name, value) = header_parts(header);
+        if name == b"set-cookie" {
+            main.add_response_header("Set-Cookie", r.pool().copy(value)?)?;
+        }
+    }
+    Ok(())
+}
