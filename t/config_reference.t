@@ -1,16 +1,19 @@
-# What the README's tables name is what the module has: every directive, its
-# default and its place, every variable, every reason.
+# What README.md and docs/ name is what the module has: every directive, its
+# default and its place, every variable, every reason, every line of the log. And
+# what ARCHITECTURE.md and its neighbours name: files and dependencies.
 
 use strict;
 use warnings;
 
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
+use File::Find qw(find);
 use Test::More;
 use Test::Nginx::Authgear standin => 0;
 
 my $root = abs_path(dirname(__FILE__) . '/..');
-my $readme = read_file("$root/README.md");
+my %page = map { s{^\Q$root/}{}r => read_file($_) } "$root/README.md", glob "$root/docs/*.md";
+my %source = sources('src', 'core/src', 'tables/src');
 
 # --- in authgear_project
 
@@ -30,7 +33,7 @@ for my $row (@$inside) {
 
 # --- at other levels
 
-my @commands = read_file("$root/src/conf.rs") =~ /^\s*c"(authgear_\w+)",$/mg;
+my @commands = map { $source{$_} =~ /c"(authgear_\w+)"/g } grep {m{^src/conf\b}} sort keys %source;
 is_deeply([sort map { $_->{name} } @$http, @$anywhere], [sort @commands], 'the directives outside');
 for my $row (@$anywhere) {
     my ($default) = $row->{default} =~ /^`(\w+)`$/ or next;
@@ -48,9 +51,8 @@ for my $row (@$http) {
 
 # --- variables
 
-my ($variables) = $readme =~ /^## Variables\n(.*?)^## /ms or die "the README has no variables\n";
-my %named = map { $_ => 1 } $variables =~ /\$(authgear_\w+)/g;
-my %known = map { $_ => 1 } read_file("$root/src/request/variables.rs") =~ /"(authgear_\w+)"/g;
+my %named = map { $_ => 1 } map {/\$(authgear_\w+)/g} $page{'docs/variables.md'} =~ /^\| (`\$authgear_.*?) \| /mg;
+my %known = map { $_ => 1 } $source{'src/request/variables.rs'} =~ /"(authgear_\w+)"/g;
 delete $named{authgear_claim_NAME};
 delete $known{authgear_claim_};
 is_deeply([sort keys %named], [sort keys %known], 'the variables');
@@ -59,27 +61,114 @@ is(config_error("log_format all '@{[map {qq(\$$_)} sort keys %named]} \$authgear
 
 # --- reasons
 
-my ($reasons) = $variables =~ /^\| `\$authgear_reason` \|.*?\n((?:\|.*\n)+)/m or die "the README has no reasons\n";
-my @told = map { /`(\w+)`/g } map { (split /\s*\|\s*/)[1] } grep { !/^\|-/ } split /\n/, $reasons;
-my @words = read_file("$root/core/src/reason.rs") =~ /Reason::\w+ => "(\w+)",$/mg;
+my ($reasons) = $page{'docs/reasons.md'} =~ /^\| `\$authgear_reason` \|.*?\n((?:\|.*\n)+)/m
+    or die "docs/reasons.md has no reasons\n";
+my @told = map {/`(\w+)`/g} map { (split /\s*\|\s*/)[1] } grep { !/^\|-/ } split /\n/, $reasons;
+my @words = $source{'core/src/reason.rs'} =~ /Reason::\w+ => "(\w+)",$/mg;
 my %told = map { $_ => 1 } @told;
 my %word = map { $_ => 1 } @words;
+ok(scalar @words, 'the code has reasons');
 is(scalar @told, scalar keys %told, 'no reason is told twice');
 is_deeply([grep { !$word{$_} } @told], [], 'each word of $authgear_reason that is told exists');
 is_deeply([grep { !$told{$_} } @words], [], 'and each that exists is told');
 
+# --- whatever else a page names
+
+my %directive = map { $_ => 1 } @commands;
+for my $name (sort keys %page) {
+    my @variables = grep { !$known{$_} && !/^authgear_claim_/ } $page{$name} =~ /\$\{?(authgear_\w+)/g;
+    is_deeply(\@variables, [], "$name names no variable that there is not");
+    my @directives = grep { !$directive{$_} } $page{$name} =~ /(?<![\$\w\/{=])(authgear_\w+)(?!\w|\.conf)/g;
+    is_deeply(\@directives, [], "$name names no directive that there is not");
+}
+
+# --- files and dependencies
+
+$page{$_} = read_file("$root/$_") for qw(ARCHITECTURE.md CONTRIBUTING.md SECURITY.md CHANGELOG.md);
+for my $name (sort keys %page) {
+    my @files = $page{$name} =~ m{`((?:bench|core|docs|nginx-conf|src|t|tables|tools)/[\w./-]*\w)`}g;
+    my %file = map { $_ => 1 } @files, links($name);
+    ok(-e "$root/$_", "$name: $_ is there") for sort keys %file;
+}
+
+my ($table) = $page{'ARCHITECTURE.md'} =~ /^## Dependencies\n.*?\n((?:\|.*\n)+)/ms or die "ARCHITECTURE.md has no dependencies\n";
+my %explained = map { $_ => 1 } map {/`([\w-]+)`/g} map { (split /\|/)[1] } split /\n/, $table;
+my ($members) = read_file("$root/Cargo.toml") =~ /^members = \[(.*?)\]/ms;
+my %needed = map { $_ => 1 } map {/^([\w-]+)(?:\.workspace)? = /mg}
+    map { read_file("$root/$_/Cargo.toml") =~ /^\[(?:dev-|build-)?dependencies\]\n(.*?)(?=^\[|\z)/msg } $members =~ /"(.*?)"/g;
+is_deeply([sort keys %explained], [sort keys %needed], 'ARCHITECTURE.md explains each dependency and no other');
+
+# --- the log
+
+my @literals = map { literals($_, qr/(?<!\w)/) } values %source;
+my $said = join "\n", map { parts($_, qr/\{[^{}]*\}/) } @literals;
+my @lines = map {/`([^`]+)`/g} $page{'docs/operations.md'} =~ /^\| (`.*?`) \| /mg;
+s/^authgear: // for @lines, @literals;
+cmp_ok(scalar @lines, '>', 30, 'docs/operations.md tells lines of the log');
+for my $line (@lines) {
+    is_deeply([grep { index($said, $_) < 0 } parts($line, qr/…/)], [], "the code says: $line");
+}
+
+my $logs = qr/log_error!\([^"]*?|emerg_nowhere\([^"]*?|\bwarn(?:_at|_nowhere)?\([^"]*?/;
+my $fails = qr/#\[error\(\s*|format!\(\s*/;
+my @logged = (
+    (map { literals($source{$_}, $logs) } grep {m{^src/}} keys %source),
+    map { literals($source{$_}, $fails) }
+        qw(core/src/keys/fetch/error.rs core/src/session.rs src/request/resolver/subrequest.rs)
+);
+cmp_ok(scalar @logged, '>', 35, 'the code has lines of the log');
+for my $line (sort map { s/^authgear: //r } @logged) {
+    my ($beginning) = split /\{/, $line;
+    next if $beginning eq '';
+    my @told = grep { index($_, $beginning) == 0 || index($beginning, (split /…/)[0]) == 0 } @lines;
+    ok(scalar @told, "docs/operations.md tells: $line");
+    is_deeply([grep { index($page{'docs/operations.md'}, $_) < 0 } parts($line, qr/\{[^{}]*\}/)], [],
+        "docs/operations.md tells all of: $line");
+}
+
 done_testing();
+
+# What stands between the placeholders of a line, where that is long enough to be
+# told from others.
+sub parts {
+    my ($line, $placeholder) = @_;
+    return grep { length >= 5 } map { s/^[\s:,"]+|[\s:,"]+$//gr } split $placeholder, $line;
+}
+
+# Rust's literals behind that. A backslash at the end of a line takes the line end
+# and the blanks behind it away.
+sub literals {
+    my ($text, $before) = @_;
+    my @found = $text =~ s/'"'/' '/gr =~ /$before"((?:[^"\\]|\\.)*)"/gs;
+    return map { s/\\\n\s*//gr =~ s/\\(["\\])/$1/gr } @found;
+}
+
+# The files of this repository that a page links to.
+sub links {
+    my ($name) = @_;
+    my $folder = dirname($name) eq '.' ? '' : dirname($name) . '/';
+    return map { s{^docs/\.\./}{}r } map { $folder . s/#.*//r } grep { !/^(?:https?:|#)/ } $page{$name} =~ /\]\(([^)\s]+)\)/g;
+}
 
 # The rows of the table below that heading.
 sub rows {
     my ($heading) = @_;
-    my ($table) = $readme =~ /^### \Q$heading\E\n\n((?:\|.*\n)+)/m or die "the README has no table \"$heading\"\n";
+    my ($table) = $page{'docs/directives.md'} =~ /^## \Q$heading\E\n\n((?:\|.*\n)+)/m
+        or die "docs/directives.md has no table \"$heading\"\n";
     return [
         map {
             my (undef, $first, $default) = split /\s*(?<!\\)\|\s*/;
             { name => $first =~ /^`(\w+)/, default => $default }
         } grep { !/^\|(?:-| directive)/ } split /\n/, $table
     ];
+}
+
+# The Rust files below these folders, without their tests, by their paths.
+sub sources {
+    my %text;
+    find({ wanted => sub { $text{ s{^\Q$root/}{}r } = read_file($_) =~ s/^#\[cfg\(test\)\]\nmod tests \{.*//msr if /\.rs$/ && !m{/tests\b} },
+        no_chdir => 1 }, map {"$root/$_"} @_);
+    return %text;
 }
 
 sub read_file {

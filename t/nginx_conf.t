@@ -1,5 +1,5 @@
-# Every file in nginx-conf/, and every configuration in the README, passes
-# `nginx -t` as it stands.
+# Every file in nginx-conf/, and every configuration in the README and in docs/,
+# passes `nginx -t` as it stands.
 
 use strict;
 use warnings;
@@ -45,23 +45,25 @@ for my $file (sort @files) {
     }
 }
 
-my $number = 0;
-for my $text (read_file("$root/README.md") =~ /^ *```nginx\n(.*?)^ *```$/msg) {
-    my $name = 'README.md, configuration ' . ++$number;
-    if ($text =~ /^http \{/m) {
-        passes($name, whole($text));
-        next;
+my %shown;
+for my $page ('README.md', map { substr $_, length("$root/") } sort glob "$root/docs/*.md") {
+    for my $text (read_file("$root/$page") =~ /^ *```nginx\n(.*?)^ *```$/msg) {
+        my $name = "$page, configuration " . ++$shown{$page};
+        if ($text =~ /^http \{/m) {
+            passes($name, whole($text));
+            next;
+        }
+        # A part: of a server if it begins with a location, of http otherwise.
+        $text = "server {\n$text\n}\n" if $text =~ /\A\s*(?:#.*\n\s*)*location /;
+        $text .= "authgear_project myapp { endpoint https://myapp.authgear.cloud; }\n"
+            if $text !~ /^\s*authgear_project myapp /m;
+        $text =~ s/include (authgear_resolver\.conf);/read_file("$prefix\/$1")/e;
+        $text .= "upstream $_->[0] { server 127.0.0.1:$_->[1]; }\n"
+            for [backend => 9000], [resolver => 3001], ['auth.example.com' => 443];
+        passes($name, config_output($text));
     }
-    # A part: of a server if it begins with a location, of http otherwise.
-    $text = "server {\n$text\n}\n" if $text =~ /\A\s*(?:#.*\n\s*)*location /;
-    $text .= "authgear_project myapp { endpoint https://myapp.authgear.cloud; }\n"
-        if $text !~ /^\s*authgear_project myapp /m;
-    $text =~ s/include (authgear_resolver\.conf);/read_file("$prefix\/$1")/e;
-    $text .= "upstream $_->[0] { server 127.0.0.1:$_->[1]; }\n"
-        for [backend => 9000], [resolver => 3001], ['auth.example.com' => 443];
-    passes($name, config_output($text));
 }
-ok($number, 'the README shows configurations');
+ok($shown{$_}, "$_ shows configurations") for qw(README.md docs/directives.md docs/migration.md);
 done_testing();
 
 sub passes {

@@ -1,6 +1,6 @@
 # Who may do what: every requirement in every mode, for every kind of caller,
 # and what a caller is told who does not meet it. The table and the examples of
-# the README's chapter are what is run here.
+# the chapter in docs/directives.md are what is run here.
 
 use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear;
@@ -40,13 +40,14 @@ $ENV{TEST_NGINX_REQUIREMENTS} = join "\n", map {
             . " proxy_pass $ENV{TEST_NGINX_BACKEND}; }" } sort keys %requirement
 } qw(required optional observe);
 
-# The examples of the README's chapter, word for word but for the backend.
-my $readme = do {
-    open my $in, '<', abs_path(dirname(__FILE__) . '/..') . '/README.md' or die "no README: $!\n";
+# The examples of that chapter, word for word but for the backend.
+my $directives = do {
+    open my $in, '<', abs_path(dirname(__FILE__) . '/..') . '/docs/directives.md'
+        or die "no docs/directives.md: $!\n";
     local $/;
     <$in>;
 };
-my ($chapter) = $readme =~ /^## Who may do what\n(.*?)^## /ms or die "the README has no such chapter\n";
+my ($chapter) = $directives =~ /^## Who may do what\n(.*?)^## /ms or die "docs/directives.md has no such chapter\n";
 ($ENV{TEST_NGINX_EXAMPLES}) = $chapter =~ /^```nginx\n(.*?)^```$/ms or die "the chapter has no example\n";
 $ENV{TEST_NGINX_EXAMPLES} =~ s{http://backend}{$ENV{TEST_NGINX_BACKEND}}g;
 
@@ -160,7 +161,7 @@ sub in_the_error_log {
     }
 }
 
-# The README's table: the row of each directive, and who shows each cell.
+# The chapter's table: the row of each directive, and who shows each cell.
 my @table = (
     ['`authgear_require_role`', 'its roles', 'never met', 'its roles', '403'],
     ['`authgear_require_scope`', 'its scope', 'its scope', 'never met',
@@ -173,7 +174,7 @@ my @table = (
     ['`client_id`', 'its `client_id`', 'its `client_id`', 'never met', '401, `bad_client`'],
 );
 
-sub the_table_of_the_readme {
+sub the_table_of_the_chapter {
     my ($rows) = $chapter =~ /^\| what is asked \|.*\n\|[-|]+\n((?:\|.*\n)+)/m or die "the chapter has no table\n";
     my @rows = map { [map { s/^\s+|\s+$//gr } (split /\|/)[1 .. 5]] } split /\n/, $rows;
     is_deeply(\@rows, \@table, 'the table is the one that is run');
@@ -218,7 +219,7 @@ sub the_table_of_the_readme {
         cells => [['ann by web', 'ann by app'], ['robot', 'toy'], [undef, "ann's session"]]);
 }
 
-sub the_examples_of_the_readme {
+sub the_examples_of_the_chapter {
     told('/admin/',
         ['ann', 200, 'ok true ann'], ["ann's session", 200, 'ok true ann'],
         ['bob', 403, 'policy true bob'], ["bob's session", 403, 'policy true bob'],
@@ -261,8 +262,8 @@ in_every_mode
 of_the_anonymous
 in_their_order
 in_the_error_log
-the_table_of_the_readme
-the_examples_of_the_readme
+the_table_of_the_chapter
+the_examples_of_the_chapter
 nobody_is_asked_in_vain
 the_backend_saw_no_other
 --- log_level: info

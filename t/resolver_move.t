@@ -1,5 +1,4 @@
-# README's chapter "From auth_request to this module": what the backend is told at
-# each step.
+# The steps of docs/migration.md: what the backend is told at each of them.
 
 use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear args => ['--amr'];
