@@ -38,7 +38,7 @@ pub struct Asked {
     /// How the answer reaches whoever needs it.
     delivery: Delivery,
     is_done: Cell<bool>,
-    /// Set when the subrequest left the location that it is for.
+    /// Set unless the subrequest is in the location that it is for.
     is_misplaced: Cell<bool>,
 }
 
@@ -105,7 +105,8 @@ fn send(
         purpose: RefCell::new(Some(ask.purpose)),
         delivery,
         is_done: Cell::new(false),
-        is_misplaced: Cell::new(false),
+        // Until the subrequest has headers and variables of its own.
+        is_misplaced: Cell::new(true),
     };
     let asked = pool.alloc_with_cleanup(asked, drop_asked)?;
     let flags = match delivery {
@@ -143,6 +144,7 @@ fn send(
     unsafe { (*subrequest.raw()).request_body = body.as_ptr() };
     subrequest.send_headers_alone();
     subrequest.forbid_error_pages();
+    asked_ref.is_misplaced.set(false);
     Ok(asked)
 }
 
@@ -193,7 +195,8 @@ impl Asked {
     pub fn end_if_misplaced(&self, subrequest: &Request) -> bool {
         // SAFETY: the URI is the configuration's, which outlives its requests.
         let wanted = unsafe { bytes(&self.uri) };
-        if subrequest.uri() == wanted && subrequest.is_in_internal_location() {
+        let is_in_place = subrequest.uri() == wanted && subrequest.is_in_internal_location();
+        if is_in_place && !self.is_misplaced.get() {
             return false;
         }
         self.is_misplaced.set(true);
