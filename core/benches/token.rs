@@ -1,8 +1,7 @@
 //! What the steps of one request take without nginx, beside aws-lc's verification of the same
 //! token with the parsed key kept.
 //!
-//! Reading the claims and rendering the session are a part of `verify`, as are the RSA primitive,
-//! which has a row of its own, and the token's SHA-256.
+//! `verify` includes the token's SHA-256, reading the claims and rendering the session.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -15,7 +14,6 @@ use authgear_core::policy::{judge, Rules};
 use authgear_core::session::{Field, Fields, Joined};
 use authgear_core::token::{verify, LastHeader, TokenCache, UnverifiedToken};
 use authgear_core::{Algorithm, AlgorithmSet};
-use authgear_rsavp1::PublicKey;
 use aws_lc_rs::signature::{ParsedPublicKey, RsaPublicKeyComponents, RSA_PKCS1_2048_8192_SHA256};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine as _;
@@ -92,12 +90,11 @@ fn token(c: &mut Criterion) {
     });
 }
 
-/// The library's own verification, and our way to raise a signature to the key's exponent.
+/// aws-lc's verification alone, with the parsed key kept.
 fn signature_alone(c: &mut Criterion, signer: &Signer, token: &str) {
     let jwk = signer.jwk(KID);
     let part = |name: &str| URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
     let (n, e) = (part("n"), part("e"));
-    let own = PublicKey::new(&n, &e).unwrap();
     let components = RsaPublicKeyComponents { n, e };
     let key: ParsedPublicKey = components
         .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
@@ -106,9 +103,6 @@ fn signature_alone(c: &mut Criterion, signer: &Signer, token: &str) {
     let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
     c.bench_function("aws-lc: the signature alone", |b| {
         b.iter(|| key.verify_sig(black_box(signed.as_bytes()), &signature))
-    });
-    c.bench_function("rsavp1: the power alone", |b| {
-        b.iter(|| own.raise(black_box(&mut signature.clone())))
     });
 }
 

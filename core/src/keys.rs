@@ -7,7 +7,6 @@ mod host;
 mod jwk;
 mod material;
 mod origin;
-mod pkcs1;
 pub mod saved;
 pub mod slots;
 mod verifier;

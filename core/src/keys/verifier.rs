@@ -4,7 +4,6 @@ use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents};
 
 use super::material::Material;
-use super::pkcs1::Pkcs1Key;
 use crate::algorithm::Algorithm;
 
 /// What aws-lc keeps of an RSA key takes so many times the modulus, and so many bytes more.
@@ -16,9 +15,7 @@ const EC_SIZE: usize = 1024;
 /// A public key, ready for one algorithm: what can be done before a signature is seen is done.
 #[derive(Debug)]
 pub(super) enum Verifier {
-    /// RS256, RS384 or RS512.
-    Pkcs1(Pkcs1Key),
-    /// PSS or ECDSA, over a digest made beforehand: in one step with the message, aws-lc would make
+    /// RSA or ECDSA, over a digest made beforehand: in one step with the message, aws-lc would make
     /// and copy a context for it.
     Digest(ParsedPublicKey, &'static digest::Algorithm),
     /// Ed25519, which digests the message in its own way.
@@ -29,9 +26,7 @@ impl Verifier {
     /// A key for one of its [`Material::algorithms`]; `None` when the crypto library refuses it.
     pub(super) fn new(material: &Material, algorithm: Algorithm) -> Option<Verifier> {
         match material {
-            Material::Rsa { n, e } => Pkcs1Key::new(n, e, algorithm)
-                .map(Verifier::Pkcs1)
-                .or_else(|| Verifier::pss(n, e, algorithm)),
+            Material::Rsa { n, e } => Verifier::rsa(n, e, algorithm),
             Material::Ec { point, .. } => Verifier::ecdsa(point, algorithm),
             Material::Ed25519 { point } => ParsedPublicKey::new(&signature::ED25519, point)
                 .map(Verifier::Message)
@@ -48,8 +43,11 @@ impl Verifier {
         }
     }
 
-    fn pss(n: &[u8], e: &[u8], algorithm: Algorithm) -> Option<Verifier> {
+    fn rsa(n: &[u8], e: &[u8], algorithm: Algorithm) -> Option<Verifier> {
         let (parameters, digest) = match algorithm {
+            Algorithm::Rs256 => (&signature::RSA_PKCS1_2048_8192_SHA256, &SHA256),
+            Algorithm::Rs384 => (&signature::RSA_PKCS1_2048_8192_SHA384, &SHA384),
+            Algorithm::Rs512 => (&signature::RSA_PKCS1_2048_8192_SHA512, &SHA512),
             Algorithm::Ps256 => (&signature::RSA_PSS_2048_8192_SHA256, &SHA256),
             Algorithm::Ps384 => (&signature::RSA_PSS_2048_8192_SHA384, &SHA384),
             Algorithm::Ps512 => (&signature::RSA_PSS_2048_8192_SHA512, &SHA512),
@@ -76,7 +74,6 @@ impl Verifier {
     /// Whether the key made the signature over the message.
     pub(super) fn is_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
-            Verifier::Pkcs1(key) => key.is_signed(message, signature),
             Verifier::Digest(key, digest) => {
                 let digest = digest::digest(digest, message);
                 key.verify_digest_sig(&digest, signature).is_ok()
