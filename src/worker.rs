@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use authgear_core::digest::{Digest, Digester, Kind};
 use authgear_core::keys::freshness::Need;
 use authgear_core::keys::slots::{Slots, Standing};
-use authgear_core::token::{LastHeader, SignedBy, TokenCache, UnverifiedToken};
+use authgear_core::token::{SignedBy, TokenCache, UnverifiedToken};
 use authgear_core::{AlgorithmSet, Reason};
 use nginx_sys::{
     ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_handle_read_event, ngx_http_block_reading,
@@ -80,7 +80,6 @@ struct Worker {
     store: RefCell<Option<KeyStore>>,
     /// `Some(None)` where `authgear_token_cache` is `off`.
     tokens: RefCell<Option<Option<TokenCache>>>,
-    header: RefCell<LastHeader>,
     digester: Cell<Option<Digester>>,
     waiters: RefCell<BTreeMap<WaiterId, Waiter>>,
     next_waiter: Cell<u64>,
@@ -339,7 +338,7 @@ pub fn with_tokens<T>(use_it: impl FnOnce(&mut TokenCache) -> T) -> Option<T> {
 
 /// Takes a token apart; see [`UnverifiedToken::parse`].
 pub fn take_apart(token: &[u8]) -> Result<UnverifiedToken<'_>, Reason> {
-    WORKER.with(|worker| UnverifiedToken::parse(token, &mut worker.header.borrow_mut()))
+    UnverifiedToken::parse(token)
 }
 
 /// Suspends a request until another has an answer to the same question.
@@ -394,7 +393,6 @@ impl Worker {
             backed: RefCell::new(None),
             store: RefCell::new(None),
             tokens: RefCell::new(None),
-            header: RefCell::new(LastHeader::none()),
             digester: Cell::new(None),
             waiters: RefCell::new(BTreeMap::new()),
             next_waiter: Cell::new(0),

@@ -4,7 +4,6 @@
 use memchr::memchr_iter;
 
 use crate::reason::Reason;
-use crate::text::all;
 
 mod cookies;
 
@@ -70,14 +69,11 @@ pub fn classify(token: &[u8]) -> Result<Form, Reason> {
 fn is_b64token(token: &[u8]) -> bool {
     let padding = token.iter().rev().take_while(|&&b| b == b'=').count();
     let text = &token[..token.len() - padding];
-    !text.is_empty() && all(text, is_b64token_char)
+    !text.is_empty() && text.iter().copied().all(is_b64token_char)
 }
 
 fn is_b64token_char(byte: u8) -> bool {
-    let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-    // `-`, `.`, `/` and the digits stand side by side.
-    let is_digit_or_mark = byte.wrapping_sub(b'-') < 13;
-    is_letter | is_digit_or_mark | (byte == b'_') | (byte == b'~') | (byte == b'+')
+    byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte)
 }
 
 /// Whether base64 text decodes to JSON white space and then `{`.

@@ -14,12 +14,6 @@ pub fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
     digest
 }
 
-/// A quick hash of eight bytes, for what nobody gains by guessing: every bit of them reaches the upper
-/// ones, by way of the golden ratio's.
-pub(crate) fn mixed(bytes: u64) -> u64 {
-    bytes.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,160 +1,131 @@
-//! JSON as tokens use it: objects member by member, values left as they were written.
+//! JSON as tokens use it: serde_json finds the members of an object, and their values stay as they were
+//! written.
 //!
-//! Values are kept as text and read on demand, so that numbers stay digit for digit and a claim that
-//! nobody asks for costs little. The scanner is held to serde_json's judgement by a test.
+//! Numbers therefore stay digit for digit, and a claim that nobody asks for is never converted. The limits
+//! that serde_json does not know are here: repeated names and the depth of raw values.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use memchr::memchr;
-use serde::de::{Deserializer, Error, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
-use crate::fingerprint::mixed;
-use crate::text::{all, is_control};
-use scan::Scanner;
+use crate::reason::Reason;
+use crate::text::is_control;
 
-mod scan;
-
-/// How deep arrays and objects may nest; the outermost object counts.
+/// The deepest nesting of arrays and objects; the outermost object counts.
 pub(crate) const MAX_DEPTH: usize = 64;
 
-/// The text is not one JSON object, nests too deeply, or has a name twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Malformed;
+/// The members of an object, in the order of the text.
+#[derive(Debug)]
+pub(crate) struct Object<'a>(Vec<Member<'a>>);
 
-/// A member's name, unescaped. Bytes, since an escape may stand for half a surrogate pair.
-type Name<'a> = Cow<'a, [u8]>;
-
-/// A value as it was written.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Value<'a> {
-    pub(crate) text: &'a str,
-    /// Whether it is known that there is no backslash and no control character in it, so that each
-    /// string stands for itself.
-    pub(crate) is_plain: bool,
+#[derive(Debug)]
+struct Member<'a> {
+    /// Unescaped. Bytes, since an escape may stand for half a surrogate pair.
+    name: Cow<'a, [u8]>,
+    raw_name: &'a RawValue,
+    value: &'a RawValue,
 }
 
-impl<'a> Value<'a> {
-    /// A text that nobody has looked at.
-    pub(crate) fn new(text: &'a str) -> Self {
-        let is_plain = all(text.as_bytes(), |b| !is_control(b) & (b != b'\\'));
-        Value { text, is_plain }
+impl<'a> Object<'a> {
+    /// Reads a text that may name a member twice.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        serde_json::from_str(text).ok()
     }
 
-    fn part(self, text: &'a str) -> Self {
-        Value { text, ..self }
-    }
-}
-
-/// What is known of a text that has been looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Object {
-    /// Whether there is no white space between its tokens and no 0x7f anywhere.
-    pub(crate) is_compact: bool,
-}
-
-/// Hands each member of the object to `each`, and holds the whole text to the limits of tokens: one
-/// object without trailing bytes, at most [`MAX_DEPTH`] deep, whose own names are all different.
-pub(crate) fn strict_object<'a>(
-    object: Value<'a>,
-    mut each: impl FnMut(&[u8], Value<'a>),
-) -> Result<Object, Malformed> {
-    let (mut seen, mut may_repeat) = (Seen::default(), false);
-    let is_tight = members(object, |name, value| {
-        may_repeat |= seen.meet(&name);
-        each(&name, value);
-    })
-    .ok_or(Malformed)?;
-    if may_repeat && has_repeated_name(object) {
-        return Err(Malformed);
-    }
-    Ok(Object {
-        is_compact: is_tight && (object.is_plain || !object.text.contains('\x7f')),
-    })
-}
-
-/// Names that have been met, a bit for each. Two names may have the same bit.
-struct Seen([u64; 64]);
-
-impl Default for Seen {
-    fn default() -> Self {
-        Seen([0; 64])
-    }
-}
-
-impl Seen {
-    /// Whether a name with the same bit has been met before.
-    fn meet(&mut self, name: &[u8]) -> bool {
-        let mixed = mixed(key(name));
-        let (word, bit) = (&mut self.0[(mixed >> 58) as usize], mixed >> 52 & 63);
-        let was_met = *word >> bit & 1 == 1;
-        *word |= 1 << bit;
-        was_met
-    }
-}
-
-/// A number by which most names differ: their length, and the eight bytes at both ends.
-pub(crate) const fn key(name: &[u8]) -> u64 {
-    let ends = match (name.first_chunk(), name.last_chunk()) {
-        (Some(first), Some(last)) => {
-            u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(7)
+    /// Reads a text within the limits of tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Malformed`] when it is not one object in UTF-8 without trailing bytes, nests deeper than
+    /// [`MAX_DEPTH`], or has a name twice.
+    pub(crate) fn parse_strict(text: &'a [u8]) -> Result<Self, Reason> {
+        let object = str::from_utf8(text).ok().and_then(Object::parse);
+        let object = object.ok_or(Reason::Malformed)?;
+        let is_too_deep = |value: &RawValue| depth(value.get()) >= MAX_DEPTH;
+        if object.has_repeated_name() || object.iter().any(|(_, value)| is_too_deep(value)) {
+            return Err(Reason::Malformed);
         }
-        _ => {
-            let (mut all, mut at) = (0, 0);
-            while at < name.len() {
-                all = all << 8 | name[at] as u64;
-                at += 1;
+        Ok(object)
+    }
+
+    /// The value of that name; of a repeated name the last, as in most JSON parsers.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        let mut from_last = self.0.iter().rev();
+        let member = from_last.find(|member| *member.name == *name.as_bytes())?;
+        Some(member.value)
+    }
+
+    /// Each name and its value.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &'a RawValue)> {
+        self.0.iter().map(|member| (&*member.name, member.value))
+    }
+
+    /// The object without white space between its tokens, numbers digit for digit, and with 0x7f escaped,
+    /// which JSON itself lets through.
+    pub(crate) fn compact(&self) -> String {
+        let mut out = String::with_capacity(1024);
+        out.push('{');
+        for (index, member) in self.0.iter().enumerate() {
+            if index > 0 {
+                out.push(',');
             }
-            all
+            out.push_str(member.raw_name.get());
+            out.push(':');
+            let value = member.value.get();
+            if value.starts_with(['[', '{']) {
+                out.extend(without_blanks(value));
+            } else {
+                out.push_str(value);
+            }
         }
-    };
-    ends ^ name.len() as u64
-}
-
-/// Sorting keeps the search below quadratic, however many names a token brings.
-#[cold]
-fn has_repeated_name(object: Value<'_>) -> bool {
-    let mut names = Vec::new();
-    members(object, |name, _| names.push(name));
-    names.sort_unstable();
-    names.windows(2).any(|pair| pair[0] == pair[1])
-}
-
-/// Hands each member of an object to `each`, in the order of the text, repeated names included; says
-/// whether it met no white space between tokens. `None` if the text is anything but one object.
-fn members<'a>(object: Value<'a>, mut each: impl FnMut(Name<'a>, Value<'a>)) -> Option<bool> {
-    let mut scanner = Scanner::new(object);
-    scanner.pass(b'{')?;
-    let mut more = !scanner.pass_if(b'}');
-    while more {
-        let name = scanner.name()?;
-        let name = match object.is_plain || memchr(b'\\', name.as_bytes()).is_none() {
-            true => Cow::Borrowed(&name.as_bytes()[1..name.len() - 1]),
-            false => unescaped(name)?,
-        };
-        each(name, object.part(scanner.value()?));
-        more = scanner.another(b'}')?;
+        out.push('}');
+        if out.contains('\x7f') {
+            out = out.replace('\x7f', "\\u007f");
+        }
+        out
     }
-    scanner.end()
-}
 
-/// Hands each element of an array to `each`; `None` if the text is anything but one array.
-fn elements<'a>(array: Value<'a>, mut each: impl FnMut(Value<'a>) -> Option<()>) -> Option<()> {
-    let mut scanner = Scanner::new(array);
-    scanner.pass(b'[')?;
-    let mut more = !scanner.pass_if(b']');
-    while more {
-        each(array.part(scanner.value()?))?;
-        more = scanner.another(b']')?;
+    /// Sorts, so that a token with thousands of names costs no quadratic search.
+    fn has_repeated_name(&self) -> bool {
+        let mut names: Vec<&[u8]> = self.iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        names.windows(2).any(|pair| pair[0] == pair[1])
     }
-    scanner.end().map(drop)
 }
 
-/// What a string's text holds, as bytes.
-fn unescaped(value: &str) -> Option<Name<'_>> {
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+                let mut members = Vec::with_capacity(16);
+                while let Some((raw_name, value)) = map.next_entry::<&RawValue, _>()? {
+                    members.push(Member {
+                        name: unescaped(raw_name.get()).map_err(A::Error::custom)?,
+                        raw_name,
+                        value,
+                    });
+                }
+                Ok(Object(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// The bytes of a JSON string that serde_json has accepted.
+fn unescaped(string: &str) -> serde_json::Result<Cow<'_, [u8]>> {
     struct Bytes;
     impl<'de> Visitor<'de> for Bytes {
-        type Value = Name<'de>;
+        type Value = Cow<'de, [u8]>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a name")
@@ -168,83 +139,72 @@ fn unescaped(value: &str) -> Option<Name<'_>> {
             Ok(Cow::Owned(name.to_vec()))
         }
     }
-    let mut parser = serde_json::Deserializer::from_str(value);
-    parser.deserialize_bytes(Bytes).ok()
+    serde_json::Deserializer::from_str(string).deserialize_bytes(Bytes)
 }
 
-/// The value of that member. Of a repeated name the last, as most JSON parsers have it.
-pub(crate) fn member<'a>(object: Value<'a>, name: &str) -> Option<Value<'a>> {
-    let mut found = None;
-    members(object, |each, value| {
-        if *each == *name.as_bytes() {
-            found = Some(value);
-        }
-    })?;
-    found
+/// Converts a value; `None` for another type, and for a string that is no Unicode text because an escape
+/// stands for half a surrogate pair.
+pub(crate) fn read<T: DeserializeOwned>(value: &RawValue) -> Option<T> {
+    serde_json::from_str(value.get()).ok()
 }
 
-/// The string that a value's text holds; `None` for any other type, and for a string that is no
-/// Unicode text because an escape stands for half a surrogate pair.
-pub(crate) fn string(value: Value<'_>) -> Option<Cow<'_, str>> {
-    let text = value.text.strip_prefix('"')?.strip_suffix('"')?;
-    if value.is_plain || memchr(b'\\', text.as_bytes()).is_none() {
-        return Some(Cow::Borrowed(text));
-    }
-    serde_json::from_str(value.text).ok().map(Cow::Owned)
-}
-
-/// Hands each string of the array that a value's text holds to `each`; `None` for any other type,
-/// as [`string`], and once `each` says so.
-pub(crate) fn each_string<'a>(
-    array: Value<'a>,
-    mut each: impl FnMut(Cow<'a, str>) -> Option<()>,
-) -> Option<()> {
-    elements(array, |element| each(string(element)?))
-}
-
-/// A valid JSON text without white space between its tokens, and with 0x7f escaped, which JSON
-/// itself lets through.
-pub(crate) fn compact(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    let (mut in_string, mut escaped) = (false, false);
-    for c in json.chars() {
-        match c {
-            '\x7f' => out.push_str("\\u007f"),
-            ' ' | '\t' | '\n' | '\r' if !in_string => {}
-            _ => out.push(c),
-        }
+/// The characters of a valid JSON text, each with `true` if it belongs to a string.
+fn characters(json: &str) -> impl Iterator<Item = (char, bool)> + '_ {
+    let (mut in_string, mut is_escaped) = (false, false);
+    json.chars().map(move |c| {
+        let was_in_string = in_string;
         // A quote ends a string unless a backslash that is not itself escaped stands before it.
-        in_string ^= c == '"' && !escaped;
-        escaped = in_string && c == '\\' && !escaped;
-    }
-    out
+        in_string ^= c == '"' && !is_escaped;
+        is_escaped = in_string && c == '\\' && !is_escaped;
+        (c, was_in_string)
+    })
 }
 
-/// A value as the text of a variable: strings as they are with control characters percent-encoded,
-/// numbers and booleans as written, arrays of strings joined by `,`, anything else as compact JSON.
+/// The deepest nesting of arrays and objects in a valid JSON text.
+fn depth(json: &str) -> usize {
+    if !json.starts_with(['[', '{']) {
+        return 0;
+    }
+    let (mut depth, mut deepest) = (0, 0);
+    for (c, _) in characters(json).filter(|(_, in_string)| !in_string) {
+        match c {
+            '[' | '{' => depth += 1,
+            ']' | '}' => depth -= 1,
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+/// A valid JSON text without white space between its tokens. serde_json could write it only after
+/// converting numbers and strings.
+fn without_blanks(json: &str) -> impl Iterator<Item = char> + '_ {
+    let is_blank = |c| matches!(c, ' ' | '\t' | '\n' | '\r');
+    let kept = characters(json).filter(move |&(c, in_string)| in_string || !is_blank(c));
+    kept.map(|(c, _)| c)
+}
+
+/// A value of a [compact](Object::compact) text as the text of a variable: strings as they are with control
+/// characters percent-encoded, numbers and booleans as written, arrays of strings joined by `,`, anything
+/// else as JSON.
 ///
 /// `None` for what is empty then (`null`, `[]`, `""`), and for a string that is no Unicode text.
-pub(crate) fn shown(value: Value<'_>) -> Option<String> {
-    let text = match value.text.as_bytes().first()? {
+pub(crate) fn shown(value: &RawValue) -> Option<String> {
+    let is_string = |value: &RawValue| value.get().starts_with('"');
+    let json = value.get();
+    let text = match json.as_bytes().first()? {
         b'n' => return None,
-        b'"' => percent_encode(&string(value)?),
+        b'"' => percent_encode(&read::<String>(value)?),
         b'[' => {
-            let (mut strings, mut others) = (Vec::new(), false);
-            elements(value, |element| {
-                match element.text.starts_with('"') {
-                    true => strings.push(string(element)),
-                    false => others = true,
-                }
-                Some(())
-            })?;
-            if others {
-                compact(value.text)
+            let elements: Vec<&RawValue> = serde_json::from_str(json).ok()?;
+            if elements.into_iter().all(is_string) {
+                percent_encode(&read::<Vec<String>>(value)?.join(","))
             } else {
-                let strings: Option<Vec<_>> = strings.into_iter().collect();
-                percent_encode(&strings?.join(","))
+                json.to_owned()
             }
         }
-        _ => compact(value.text),
+        _ => json.to_owned(),
     };
     (!text.is_empty()).then_some(text)
 }

@@ -28,7 +28,6 @@ pub mod policy;
 pub mod reason;
 pub mod recheck;
 pub mod session;
-mod span;
 mod text;
 pub mod token;
 

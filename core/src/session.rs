@@ -1,12 +1,9 @@
-//! What is known of the caller, whichever way the caller was verified.
+//! The caller's identity, from a token or from the resolver.
 
 use std::fmt;
 
-use crate::span::{Span, Texts};
-use crate::text::{all, is_control, is_printable_ascii, trim_blanks};
-use crate::token::Claimed;
-
-pub use crate::text::Joined;
+use crate::text::{is_control, trim_blanks};
+use crate::token::Claims;
 
 /// One of the headers that Authgear's resolver sets, and the variable of the same name
 /// (`pkg/api/model/session_info.go`).
@@ -76,49 +73,25 @@ impl Field {
         }
     }
 
-    /// The field of a header's name. Its length tells all but two of them apart, and is known in
-    /// each comparison.
+    /// The field of a header's name, compared without case.
     fn of_header(name: &[u8]) -> Option<Field> {
-        let is = |field: Field| {
-            let wanted = field.lowcase_header().as_bytes();
-            // Not to be compared letter by letter where it comes from nginx.
-            (name == wanted || is_same_name(name, wanted)).then_some(field)
-        };
-        match name.len() {
-            18 => is(Field::UserId),
-            21 => is(Field::UserRoles),
-            22 => is(Field::SessionAmr),
-            24 if name[11].eq_ignore_ascii_case(&b'u') => is(Field::UserVerified),
-            24 => is(Field::SessionValid),
-            25 => is(Field::UserAnonymous),
-            34 => is(Field::UserCanReauthenticate),
-            35 => is(Field::SessionAuthenticatedAt),
-            _ => None,
-        }
+        let is = |field: &Field| name.eq_ignore_ascii_case(field.lowcase_header().as_bytes());
+        Field::ALL.into_iter().find(is)
     }
 }
 
-#[cold]
-fn is_same_name(one: &[u8], other: &[u8]) -> bool {
-    one.eq_ignore_ascii_case(other)
-}
-
-/// Whether a request header must not reach the backend, where this module may set headers of its
-/// own.
+/// Tells whether a request header is stripped, where this module may set headers of its own.
 ///
-/// True for every `X-Authgear-*` after folding case and turning every character that is no letter or
+/// That is every `X-Authgear-*` after folding case and turning every character that is no letter or
 /// digit into `-`: backends that turn names into variables (CGI, WSGI, PHP) cannot tell those
 /// spellings apart. The signature of Authgear's webhooks is no identity and stays.
 pub fn stripped_header(name: &[u8]) -> bool {
     const PREFIX: &[u8] = b"x-authgear-";
-    let is_ours = name.len() >= PREFIX.len()
-        && name
-            .iter()
-            .zip(PREFIX)
-            .all(|(&byte, &wanted)| match byte.is_ascii_alphanumeric() {
-                true => byte.to_ascii_lowercase() == wanted,
-                false => wanted == b'-',
-            });
+    let folded = name.iter().map(|byte| match byte.to_ascii_lowercase() {
+        byte if byte.is_ascii_alphanumeric() => byte,
+        _ => b'-',
+    });
+    let is_ours = folded.take(PREFIX.len()).eq(PREFIX.iter().copied());
     is_ours && !name.eq_ignore_ascii_case(b"X-Authgear-Body-Signature")
 }
 
@@ -131,7 +104,7 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// What [`Fields::text`] and [`Fields::ends`] said.
+    /// The inverse of [`Fields::text`] and [`Fields::ends`].
     pub fn new(text: &'a [u8], ends: [u32; 8]) -> Self {
         Fields { text, ends }
     }
@@ -141,7 +114,7 @@ impl<'a> Fields<'a> {
         self.text
     }
 
-    /// Where each value ends in the text.
+    /// The end of each value in the text.
     pub fn ends(&self) -> &[u32; 8] {
         &self.ends
     }
@@ -155,14 +128,14 @@ impl<'a> Fields<'a> {
         };
         let place = start as usize..self.ends[field.index()] as usize;
         let text = self.text.get(place).filter(|text| !text.is_empty())?;
-        std::str::from_utf8(text).ok()
+        str::from_utf8(text).ok()
     }
 
-    /// Reads the headers of the resolver's answer, whose status was 200, into `room`, whatever that
-    /// holds.
+    /// Reads the headers of the resolver's answer, whose status was 200. The values are put into `room`,
+    /// whose old content is dropped.
     ///
     /// `Ok(None)` is the resolver's no: `X-Authgear-Session-Valid` is `false` or absent. Names are
-    /// compared without case; other headers are passed over.
+    /// compared without case; other headers are ignored.
     ///
     /// # Errors
     ///
@@ -170,7 +143,7 @@ impl<'a> Fields<'a> {
     /// failure of the resolver and never a verdict.
     pub fn from_resolver<'h>(
         headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>,
-        room: &'a mut Joined,
+        room: &'a mut Vec<u8>,
     ) -> Result<Option<Self>, ResolverError> {
         let mut values: [Option<&[u8]>; 8] = [None; 8];
         for (name, value) in headers {
@@ -187,47 +160,36 @@ impl<'a> Fields<'a> {
             Some(_) => return Err(ResolverError::NeitherYesNorNo),
         }
         room.clear();
-        let (mut ends, mut end) = ([0; 8], 0);
-        for (value, place) in values.iter().zip(&mut ends) {
-            if let Some(value) = value {
-                room.push(value);
-                end += value.len() as u32;
-            }
-            *place = end;
-        }
-        let text = room.bytes();
-        // Mostly read in one go. Two halves of a character are none, though side by side they seem
-        // to be.
-        if !all(text, is_printable_ascii) {
-            let is_bad = |field: &Field| values[field.index()].is_some_and(|value| !is_text(value));
-            if let Some(field) = Field::ALL.into_iter().find(is_bad) {
+        let mut ends = [0; 8];
+        for field in Field::ALL {
+            let value = values[field.index()].unwrap_or_default();
+            if !is_text(value) {
                 return Err(ResolverError::NotText(field));
             }
+            room.extend_from_slice(value);
+            ends[field.index()] = room.len() as u32;
         }
         match values[Field::UserId.index()] {
             None | Some([]) => Err(ResolverError::NoUserId),
-            Some(_) => Ok(Some(Fields { text, ends })),
+            Some(_) => Ok(Some(Fields { text: room, ends })),
         }
     }
 }
 
 /// A verified caller: the resolver's eight values, and what only a JWT says. No value holds a
 /// control character.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Session<'a> {
     fields: Fields<'a>,
     token: Option<&'a TokenSession>,
-    /// The token's roles, one by one.
-    roles: &'a [Span],
 }
 
 impl<'a> Session<'a> {
-    /// What the resolver vouches for.
+    /// The session that the resolver vouches for.
     pub fn resolved(fields: Fields<'a>) -> Self {
         Session {
             fields,
             token: None,
-            roles: &[],
         }
     }
 
@@ -241,126 +203,123 @@ impl<'a> Session<'a> {
         self.fields.get(field)
     }
 
-    /// Whether the user has that role.
+    /// Tells whether the user has that role.
     ///
     /// A JWT lists roles one by one, and they are compared so: a role that holds a comma is one
-    /// role. The resolver says them in one header, joined by commas, so what stands between two
-    /// commas is a role there.
+    /// role. The resolver joins them with commas in one header, so what stands between two commas is
+    /// a role there. A client has none, whatever its token claims.
     pub fn has_role(&self, role: &str) -> bool {
-        match self.token {
-            Some(token) => self.roles.iter().any(|&own| token.texts.get(own) == role),
+        let is_it = |own: &str| own == role;
+        match self.token.map(|token| &token.claims) {
+            Some(claims) => !claims.is_client() && claims.roles.iter().any(|own| is_it(own)),
             None => self
                 .get(Field::UserRoles)
-                .is_some_and(|roles| roles.split(',').any(|own| own == role)),
+                .is_some_and(|roles| roles.split(',').any(is_it)),
         }
     }
 
     /// `client_id`; only a JWT says it.
     pub fn client_id(&self) -> Option<&'a str> {
-        self.of_token(|token| token.client_id)
+        self.claim(|claims| &claims.client_id)
     }
 
     /// `scope`, separated by spaces; only a JWT says it.
     pub fn scope(&self) -> Option<&'a str> {
-        self.of_token(|token| token.scope)
+        self.claim(|claims| &claims.scope)
     }
 
     /// `jti`; only a JWT says it.
     pub fn token_id(&self) -> Option<&'a str> {
-        self.of_token(|token| token.token_id)
+        self.claim(|claims| &claims.jti)
     }
 
     /// `exp` in whole Unix seconds, any fraction cut off; only a JWT says it.
     pub fn token_exp(&self) -> Option<&'a str> {
-        self.of_token(|token| token.token_exp)
+        Some(&self.token?.exp)
     }
 
     /// `user` or `client`; only a JWT says it.
     pub fn token_type(&self) -> Option<&'static str> {
-        Some(self.token?.token_type)
+        let is_client = self.token?.claims.is_client();
+        Some(if is_client { "client" } else { "user" })
     }
 
-    fn of_token(&self, which: impl FnOnce(&TokenSession) -> Span) -> Option<&'a str> {
-        let token = self.token?;
-        Some(token.texts.get(which(token))).filter(|text| !text.is_empty())
+    fn claim(&self, claim: impl FnOnce(&'a Claims) -> &'a Option<Box<str>>) -> Option<&'a str> {
+        claim(&self.token?.claims)
+            .as_deref()
+            .filter(|text| !text.is_empty())
     }
 }
 
-/// What a token says of the caller, with all texts of the token.
-#[derive(Debug, PartialEq, Eq)]
+/// A token's claims, and the resolver's eight values rendered from them.
+#[derive(Debug, PartialEq)]
 pub(crate) struct TokenSession {
-    texts: Texts,
-    /// Where behind the payload the fields begin.
-    start: u32,
-    /// Where each of them ends, counted from there. What is unknown is empty, here and below.
+    claims: Claims,
+    /// As in [`Fields`].
+    text: Box<str>,
     ends: [u32; 8],
-    client_id: Span,
-    scope: Span,
-    token_id: Span,
-    token_exp: Span,
-    token_type: &'static str,
+    /// `exp` in whole seconds.
+    exp: Box<str>,
 }
 
 impl TokenSession {
     /// Renders a token's claims as the resolver would. A client has no user and no login, so its
     /// token fills none of those fields, whatever else it claims.
-    pub(crate) fn new(claims: &Claimed, mut texts: Texts) -> Self {
-        let is_client = claims.is_client;
+    pub(crate) fn new(claims: Claims) -> Self {
         let flag = |flag: Option<bool>| match flag {
             Some(true) => "true",
             Some(false) => "false",
             None => "",
         };
-        let start = texts.more().len();
+        let mut text = String::new();
         let ends = Field::ALL.map(|field| {
             match field {
-                Field::SessionValid => drop(texts.push("true")),
-                _ if is_client => {}
-                Field::UserId => texts.join(&[claims.sub], ""),
-                Field::UserAnonymous => drop(texts.push(flag(claims.is_anonymous))),
-                Field::UserVerified => drop(texts.push(flag(claims.is_verified))),
-                Field::UserCanReauthenticate => drop(texts.push(flag(claims.can_reauthenticate))),
-                Field::UserRoles => texts.join(claims.roles(), ","),
-                Field::SessionAmr => texts.join(claims.amr(), " "),
+                Field::SessionValid => text.push_str("true"),
+                _ if claims.is_client() => {}
+                Field::UserId => text.push_str(&claims.sub),
+                Field::UserAnonymous => text.push_str(flag(claims.is_anonymous)),
+                Field::UserVerified => text.push_str(flag(claims.is_verified)),
+                Field::UserCanReauthenticate => text.push_str(flag(claims.can_reauthenticate)),
+                Field::UserRoles => text.push_str(&claims.roles.join(",")),
+                Field::SessionAmr => text.push_str(&claims.amr.join(" ")),
                 Field::SessionAuthenticatedAt => {
-                    texts.join(claims.auth_time.map(|time| time.text).as_slice(), "")
+                    text.extend(claims.auth_time.map(whole_seconds));
                 }
             }
-            (texts.more().len() - start) as u32
+            text.len() as u32
         });
         TokenSession {
-            texts,
-            start: start as u32,
+            text: text.into(),
             ends,
-            client_id: claims.client_id.unwrap_or_default(),
-            scope: claims.scope.unwrap_or_default(),
-            token_id: claims.jti.unwrap_or_default(),
-            token_exp: claims.exp.text,
-            token_type: if is_client { "client" } else { "user" },
+            exp: whole_seconds(claims.exp).into(),
+            claims,
         }
     }
 
-    /// What is known of the caller, whose token has those claims.
-    pub(crate) fn session<'a>(&'a self, claims: &'a Claimed) -> Session<'a> {
-        let text = self.texts.more().get(self.start as usize..);
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    pub(crate) fn session(&self) -> Session<'_> {
         Session {
-            fields: Fields::new(text.unwrap_or_default().as_bytes(), self.ends),
+            fields: Fields::new(self.text.as_bytes(), self.ends),
             token: Some(self),
-            roles: if claims.is_client {
-                &[]
-            } else {
-                claims.roles()
-            },
         }
     }
 
-    /// All texts, and whatever else they were made with.
-    pub(crate) fn texts(&self) -> &Texts {
-        &self.texts
+    /// Bytes on the heap.
+    pub(crate) fn heap_size(&self) -> usize {
+        self.claims.heap_size() + self.text.len() + self.exp.len()
     }
 }
 
-/// Why an answer of the resolver with status 200 is no verdict.
+/// The text of a time as Go's `time.Time.Unix` has it: the fraction cut off. Claims hold times from 0 to
+/// 2^53, so the conversion is exact.
+fn whole_seconds(time: f64) -> String {
+    (time as u64).to_string()
+}
+
+/// An answer of the resolver with status 200 that is no verdict, and the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolverError {
@@ -380,7 +339,7 @@ pub enum ResolverError {
 
 /// UTF-8 without control characters.
 fn is_text(text: &[u8]) -> bool {
-    all(text, |b| !is_control(b)) && std::str::from_utf8(text).is_ok()
+    str::from_utf8(text).is_ok() && !text.iter().copied().any(is_control)
 }
 
 impl fmt::Display for Field {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use authgear_core::keys::KeySet;
 use authgear_core::policy::{judge, Rules, TokenKind};
 use authgear_core::session::Field;
-use authgear_core::token::{verify, LastHeader, UnverifiedToken, VerifiedToken};
+use authgear_core::token::{verify, UnverifiedToken, VerifiedToken};
 use authgear_core::{Algorithm, AlgorithmSet, Reason};
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ impl Issued {
 
     fn token(&self, name: &str) -> Result<Rc<VerifiedToken>, Reason> {
         let text = self.all["tokens"][name]["credential"].as_str().unwrap();
-        let token = UnverifiedToken::parse(text.as_bytes(), &mut LastHeader::none())?;
+        let token = UnverifiedToken::parse(text.as_bytes())?;
         let allowed: AlgorithmSet = [Algorithm::Rs256].into_iter().collect();
         verify(token, &self.keys, allowed)
     }

@@ -193,9 +193,9 @@ fn a_look_up_finds_the_same_token_and_says_what_it_will_read() {
         .is_none());
 
     told.borrow_mut().clear();
-    cache.expect(text.as_bytes(), ahead);
-    cache.expect(format!("Bearer {text}").as_bytes(), ahead);
-    cache.expect(b"short", ahead);
+    cache.prefetch(text.as_bytes(), ahead);
+    cache.prefetch(format!("Bearer {text}").as_bytes(), ahead);
+    cache.prefetch(b"short", ahead);
     let [entry, the_same, other] = told.take()[..] else {
         panic!("each has one place to begin");
     };
@@ -249,13 +249,13 @@ fn a_look_up_in_vain_says_what_has_to_go() {
 }
 
 #[test]
-fn a_mark_is_made_once() {
+fn a_recheck_digest_is_made_once() {
     let token = Tokens::new().of(payload("1"));
-    assert_eq!(token.mark(|_| None), None);
-    assert_eq!(token.known_mark(), None);
-    assert_eq!(token.mark(|_| Some([1; 16])), Some([1; 16]));
-    assert_eq!(token.mark(|_| Some([2; 16])), Some([1; 16]));
-    assert_eq!(token.known_mark(), Some([1; 16]));
+    assert_eq!(token.recheck_digest(|_| None), None);
+    assert_eq!(token.known_recheck_digest(), None);
+    assert_eq!(token.recheck_digest(|_| Some([1; 16])), Some([1; 16]));
+    assert_eq!(token.recheck_digest(|_| Some([2; 16])), Some([1; 16]));
+    assert_eq!(token.known_recheck_digest(), Some([1; 16]));
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn a_large_token_counts_for_what_it_takes() {
 fn an_expired_token_is_not_kept() {
     let mut cache = cache(4);
     let token = Tokens::new().of(payload("1"));
-    let exp = token.claims().exp();
+    let exp = token.claims().exp;
     for (number, now) in [(0, exp - 1.0), (1, exp), (2, exp + 1.0), (3, f64::NAN)] {
         let digest = digest(&mut cache, number);
         cache.put(digest, Rc::clone(&token), now);

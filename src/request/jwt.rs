@@ -33,7 +33,7 @@ pub type Remembered = (Rc<VerifiedToken>, Provenance);
 /// Prefetches the memory in which a bearer token is looked up some time later.
 pub fn prefetch(r: &Request) {
     if let Some(value) = r.authorization() {
-        worker::with_tokens(|cache| cache.expect(value, load_ahead));
+        worker::with_tokens(|cache| cache.prefetch(value, load_ahead));
     }
 }
 
@@ -87,7 +87,11 @@ fn look_up(judge: &Judge<'_, '_>, token: &[u8]) -> (Option<TokenDigest>, Option<
     let cached = cached.filter(|cached| is_backed(judge, cached));
     let known = cached.map(|cached| (cached, Provenance::Cache));
     if let Some(known) = &known {
-        if let Some(digest) = judge.project.recheck.and_then(|_| known.0.known_mark()) {
+        if let Some(digest) = judge
+            .project
+            .recheck
+            .and_then(|_| known.0.known_recheck_digest())
+        {
             worker::expect_verdict(&digest);
         }
         judge.client.keep_token(tenant.id, token, Ok(known.clone()));

@@ -4,7 +4,7 @@ use memchr::memchr;
 use smallvec::SmallVec;
 
 use super::{classify, Form};
-use crate::text::{all, is_printable_ascii, trim_blanks};
+use crate::text::trim_blanks;
 
 /// The names of Authgear's cookies in one project, in the order in which they are looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl<'a> Cookies<'a> {
             };
             self.pairs.push((name, pair));
             let value = unquote(value);
-            if slot.is_none() && all(value, is_cookie_char) {
+            if slot.is_none() && value.iter().copied().all(is_cookie_char) {
                 *slot = Some(value);
             }
         }
@@ -181,7 +181,7 @@ fn unquote(value: &[u8]) -> &[u8] {
 }
 
 fn is_cookie_char(byte: u8) -> bool {
-    is_printable_ascii(byte) & (byte != b'"') & (byte != b';') & (byte != b'\\')
+    matches!(byte, b' '..=b'~') && !b"\";\\".contains(&byte)
 }
 
 #[cfg(test)]

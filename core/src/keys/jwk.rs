@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use super::material::Material;
 use super::verifier::Verifier;
 use crate::algorithm::Algorithm;
-use crate::json::{self, Value};
+use crate::json::{self, Object};
 use crate::text::Quoted;
 
 /// Which key it is: SHA-256 over its `kid`, its material and the algorithms it may be used for.
@@ -221,9 +221,7 @@ impl Jwk {
 
 /// The `kid` of an entry that is broken elsewhere, to name it in the log.
 fn kid_of(json: &str) -> Option<Box<str>> {
-    json::member(Value::new(json), "kid")
-        .and_then(json::string)
-        .map(Into::into)
+    json::read(Object::parse(json)?.get("kid")?)
 }
 
 fn identity(kid: Option<&str>, algorithms: &[Algorithm], material: &Material) -> KeyId {

@@ -1,18 +1,8 @@
 use super::*;
+use crate::json::Object;
 
-struct Token(TokenSession, Claimed);
-
-impl Token {
-    fn session(&self) -> Session<'_> {
-        self.0.session(&self.1)
-    }
-}
-
-fn of(payload: &str) -> Token {
-    let mut texts = Texts::new(payload);
-    let claims = Claimed::parse(&mut texts).unwrap();
-    let texts = Texts::with(payload.into(), texts.into_more());
-    Token(TokenSession::new(&claims, texts), claims)
+fn of(payload: &str) -> TokenSession {
+    TokenSession::new(Claims::read(&Object::parse_strict(payload.as_bytes()).unwrap()).unwrap())
 }
 
 fn texts<'a>(session: &Session<'a>) -> [Option<&'a str>; 8] {
@@ -199,7 +189,7 @@ fn every_name_is_known_in_any_case_and_no_other_of_its_length() {
 
 #[test]
 fn what_the_room_held_before_does_not_matter() {
-    let mut room = Joined::default();
+    let mut room = Vec::new();
     for roles in ["r".repeat(600), "admin".to_string(), "r".repeat(600)] {
         let headers = [VALID, USER, ("X-Authgear-User-Roles", &roles)];
         let headers = headers.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
@@ -315,6 +305,8 @@ fn headers_that_never_reach_the_backend() {
         "X!Authgear[User~Id",
         "X-Authgear-Body-Signature-Too",
         "X-Authgear-Body_Signature",
+        "X-Authgear-User[Id",
+        "X[Authgear-User-Id",
     ] {
         assert!(stripped_header(name.as_bytes()), "{name}");
     }

@@ -30,7 +30,7 @@ pub struct TokenDigest {
     /// Half of the source's number, compared beside the digest, which covers all of it.
     source: [u8; 16],
     /// Chooses the bucket.
-    aim: u32,
+    bucket_hash: u32,
 }
 
 /// The tokens that were verified last, the least recently used of which go first.
@@ -53,9 +53,9 @@ pub struct TokenCache {
     /// first had one.
     entries: Vec<Entry>,
     /// Of the latter those without a token, one leading to the next as in a bucket.
-    free: Place,
-    newest: Place,
-    oldest: Place,
+    free: EntryIndex,
+    newest: EntryIndex,
+    oldest: EntryIndex,
     count: usize,
     /// What the entries take together, about.
     size: usize,
@@ -63,10 +63,10 @@ pub struct TokenCache {
 
 /// The number of an entry from 1, or 0 for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Place(u32);
+struct EntryIndex(u32);
 
-impl Place {
-    const NONE: Place = Place(0);
+impl EntryIndex {
+    const NONE: EntryIndex = EntryIndex(0);
 
     fn index(self) -> Option<usize> {
         (self.0 as usize).checked_sub(1)
@@ -82,9 +82,9 @@ struct Entry {
     /// What both take; the token itself need not be looked at again to be dropped.
     size: u32,
     /// The next in the bucket.
-    next: Place,
-    newer: Place,
-    older: Place,
+    next: EntryIndex,
+    newer: EntryIndex,
+    older: EntryIndex,
 }
 
 const _: () = assert!(size_of::<Entry>() == 64);
@@ -94,13 +94,13 @@ impl Entry {
         digest: TokenDigest {
             digest: [0; 16],
             source: [0; 16],
-            aim: 0,
+            bucket_hash: 0,
         },
         token: None,
         size: 0,
-        next: Place::NONE,
-        newer: Place::NONE,
-        older: Place::NONE,
+        next: EntryIndex::NONE,
+        newer: EntryIndex::NONE,
+        older: EntryIndex::NONE,
     };
 }
 
@@ -120,97 +120,97 @@ impl TokenCache {
             capacity,
             buckets,
             entries,
-            free: Place::NONE,
-            newest: Place::NONE,
-            oldest: Place::NONE,
+            free: EntryIndex::NONE,
+            newest: EntryIndex::NONE,
+            oldest: EntryIndex::NONE,
             count: 0,
             size: 0,
         })
     }
 
-    /// Tells `load_ahead` where [`TokenCache::look_up`] will begin, for a text that ends with the token:
+    /// Tells `prefetch` where [`TokenCache::look_up`] will begin, for a text that ends with the token:
     /// to be called some time before.
-    pub fn expect(&self, text: &[u8], load_ahead: impl Fn(*const u8, usize)) {
-        self.expect_entry(self.first(self.aim(text)), load_ahead);
+    pub fn prefetch(&self, text: &[u8], prefetch: impl Fn(*const u8, usize)) {
+        self.prefetch_entry(self.first(self.bucket_hash(text)), prefetch);
     }
 
     /// What a token is found by, for one source of keys, and the token if it is here, which is then
     /// the most recently used one. `None` for what is too long to be a token.
     ///
-    /// `load_ahead` is told of memory, by where it begins and its length, that will be used soon: while
+    /// `prefetch` is told of memory, by where it begins and its length, that will be used soon: while
     /// the digest is made, the token that it will most likely lead to is on its way; and while the
     /// signature of a new one is checked, what [`TokenCache::put`] takes out for it.
     pub fn look_up(
         &mut self,
         source: &[u8; 32],
         token: &[u8],
-        load_ahead: impl Fn(*const u8, usize),
+        prefetch: impl Fn(*const u8, usize),
     ) -> Option<(TokenDigest, Option<Rc<VerifiedToken>>)> {
         if token.len() > MAX_TOKEN {
             return None;
         }
-        let aim = self.aim(token);
-        let first = self.entry(self.first(aim));
-        if let Some(entry) = first.filter(|entry| entry.digest.aim == aim) {
-            self.expect_use(entry, &load_ahead);
+        let bucket_hash = self.bucket_hash(token);
+        let first = self.entry(self.first(bucket_hash));
+        if let Some(entry) = first.filter(|entry| entry.digest.bucket_hash == bucket_hash) {
+            self.prefetch_use(entry, &prefetch);
         }
         let digest = TokenDigest {
             digest: self.digester.of(Kind::Token, &[source, token]),
             source: *source.first_chunk()?,
-            aim,
+            bucket_hash,
         };
         let found = self.get(&digest);
         if found.is_none() {
-            self.expect_removal(load_ahead);
+            self.prefetch_removal(prefetch);
         }
         Some((digest, found))
     }
 
-    /// Tells `load_ahead` of what the use of an entry will read or write: its token, and the entries that
+    /// Tells `prefetch` of what the use of an entry will read or write: its token, and the entries that
     /// it stands between.
-    fn expect_use(&self, entry: &Entry, load_ahead: impl Fn(*const u8, usize)) {
+    fn prefetch_use(&self, entry: &Entry, prefetch: impl Fn(*const u8, usize)) {
         if let Some(token) = &entry.token {
             let value = Rc::as_ptr(token).cast::<u8>();
-            load_ahead(
+            prefetch(
                 value.wrapping_sub(COUNTS),
                 COUNTS + size_of::<VerifiedToken>(),
             );
         }
         for neighbour in [entry.newer, entry.older] {
-            self.expect_entry(neighbour, &load_ahead);
+            self.prefetch_entry(neighbour, &prefetch);
         }
     }
 
-    /// Tells `load_ahead` of what it takes to make room for one more, if it does.
-    fn expect_removal(&self, load_ahead: impl Fn(*const u8, usize)) {
+    /// Tells `prefetch` of what it takes to make room for one more, if it does.
+    fn prefetch_removal(&self, prefetch: impl Fn(*const u8, usize)) {
         let oldest = self.entry(self.oldest);
         if let Some(oldest) = oldest.filter(|_| self.count == self.capacity.get()) {
-            self.expect_use(oldest, &load_ahead);
-            self.expect_entry(self.first(oldest.digest.aim), load_ahead);
+            self.prefetch_use(oldest, &prefetch);
+            self.prefetch_entry(self.first(oldest.digest.bucket_hash), prefetch);
         }
     }
 
-    fn expect_entry(&self, place: Place, load_ahead: impl Fn(*const u8, usize)) {
-        if let Some(entry) = self.entry(place) {
-            load_ahead(ptr::from_ref(entry).cast(), size_of::<Entry>());
+    fn prefetch_entry(&self, index: EntryIndex, prefetch: impl Fn(*const u8, usize)) {
+        if let Some(entry) = self.entry(index) {
+            prefetch(ptr::from_ref(entry).cast(), size_of::<Entry>());
         }
     }
 
     /// The token of that digest, which is then the most recently used one.
     fn get(&mut self, digest: &TokenDigest) -> Option<Rc<VerifiedToken>> {
-        let place = self.find(digest)?;
-        if place != self.newest {
-            self.unlink(place);
-            self.link(place);
+        let index = self.find(digest)?;
+        if index != self.newest {
+            self.unlink(index);
+            self.link(index);
         }
-        self.entry(place)?.token.clone()
+        self.entry(index)?.token.clone()
     }
 
     /// Keeps a token, unless it has expired at the time `now`, in Unix seconds, or is larger than
     /// the whole cache.
     pub fn put(&mut self, digest: TokenDigest, token: Rc<VerifiedToken>, now: f64) {
         let limit = self.capacity.get().saturating_mul(TOKEN_SIZE);
-        let is_alive = now < token.claims().exp();
+        let is_alive = now < token.claims().exp;
         let size = token.size() + ENTRY_SIZE;
         let Ok(own_size) = u32::try_from(size) else {
             return;
@@ -218,109 +218,109 @@ impl TokenCache {
         if !is_alive || size > limit {
             return;
         }
-        if let Some(place) = self.find(&digest) {
-            self.remove(place);
+        if let Some(index) = self.find(&digest) {
+            self.remove(index);
         }
         while self.size + size > limit || self.count >= self.capacity.get() {
-            if self.oldest == Place::NONE {
+            if self.oldest == EntryIndex::NONE {
                 return;
             }
             self.remove(self.oldest);
         }
-        let Some(place) = self.empty_place(digest.aim) else {
+        let Some(index) = self.empty_entry(digest.bucket_hash) else {
             return;
         };
-        let Some(entry) = self.entry_mut(place) else {
+        let Some(entry) = self.entry_mut(index) else {
             return;
         };
         (entry.digest, entry.token, entry.size) = (digest, Some(token), own_size);
-        self.link(place);
+        self.link(index);
         self.count += 1;
         self.size += size;
     }
 
     /// Drops every token that the key signed.
     pub fn forget_key(&mut self, key: &KeyId) {
-        let mut place = self.newest;
-        while let Some(entry) = self.entry(place) {
+        let mut index = self.newest;
+        while let Some(entry) = self.entry(index) {
             let older = entry.older;
             if entry
                 .token
                 .as_ref()
                 .is_some_and(|token| token.signed_by().key_id() == key)
             {
-                self.remove(place);
+                self.remove(index);
             }
-            place = older;
+            index = older;
         }
     }
 
     /// What the token's last characters choose a bucket by.
-    fn aim(&self, token: &[u8]) -> u32 {
+    fn bucket_hash(&self, token: &[u8]) -> u32 {
         let end = &token[token.len().saturating_sub(END)..];
         let digest = self.digester.of(Kind::TokenEnd, &[end]);
         u128::from_ne_bytes(digest) as u32
     }
 
-    /// The first place of a bucket.
-    fn first(&self, aim: u32) -> Place {
-        let bucket = aim as usize & (self.buckets - 1);
-        Place(bucket as u32 + 1)
+    /// The first index of a bucket.
+    fn first(&self, bucket_hash: u32) -> EntryIndex {
+        let bucket = bucket_hash as usize & (self.buckets - 1);
+        EntryIndex(bucket as u32 + 1)
     }
 
-    /// A place in a bucket that has no token: the first, or another that now comes behind it.
-    fn empty_place(&mut self, aim: u32) -> Option<Place> {
-        let first = self.first(aim);
+    /// A index in a bucket that has no token: the first, or another that now comes behind it.
+    fn empty_entry(&mut self, bucket_hash: u32) -> Option<EntryIndex> {
+        let first = self.first(bucket_hash);
         if self.entry(first)?.token.is_none() {
             return Some(first);
         }
-        let mut place = self.free;
-        match self.entry(place) {
+        let mut index = self.free;
+        match self.entry(index) {
             Some(free) => self.free = free.next,
             None => {
                 self.entries.push(Entry::EMPTY);
-                place = Place(u32::try_from(self.entries.len()).ok()?);
+                index = EntryIndex(u32::try_from(self.entries.len()).ok()?);
             }
         }
-        let next = std::mem::replace(&mut self.entry_mut(first)?.next, place);
-        self.entry_mut(place)?.next = next;
-        Some(place)
+        let next = std::mem::replace(&mut self.entry_mut(first)?.next, index);
+        self.entry_mut(index)?.next = next;
+        Some(index)
     }
 
-    fn entry(&self, place: Place) -> Option<&Entry> {
-        self.entries.get(place.index()?)
+    fn entry(&self, index: EntryIndex) -> Option<&Entry> {
+        self.entries.get(index.index()?)
     }
 
-    fn entry_mut(&mut self, place: Place) -> Option<&mut Entry> {
-        self.entries.get_mut(place.index()?)
+    fn entry_mut(&mut self, index: EntryIndex) -> Option<&mut Entry> {
+        self.entries.get_mut(index.index()?)
     }
 
-    fn find(&self, digest: &TokenDigest) -> Option<Place> {
-        let mut place = self.first(digest.aim);
-        while let Some(entry) = self.entry(place) {
+    fn find(&self, digest: &TokenDigest) -> Option<EntryIndex> {
+        let mut index = self.first(digest.bucket_hash);
+        while let Some(entry) = self.entry(index) {
             if entry.digest == *digest && entry.token.is_some() {
-                return Some(place);
+                return Some(index);
             }
-            place = entry.next;
+            index = entry.next;
         }
         None
     }
 
-    /// Makes a place the most recently used one.
-    fn link(&mut self, place: Place) {
-        let older = std::mem::replace(&mut self.newest, place);
-        if let Some(entry) = self.entry_mut(place) {
-            (entry.newer, entry.older) = (Place::NONE, older);
+    /// Makes a index the most recently used one.
+    fn link(&mut self, index: EntryIndex) {
+        let older = std::mem::replace(&mut self.newest, index);
+        if let Some(entry) = self.entry_mut(index) {
+            (entry.newer, entry.older) = (EntryIndex::NONE, older);
         }
         match self.entry_mut(older) {
-            Some(entry) => entry.newer = place,
-            None => self.oldest = place,
+            Some(entry) => entry.newer = index,
+            None => self.oldest = index,
         }
     }
 
-    /// Takes a place out of the order of use.
-    fn unlink(&mut self, place: Place) {
-        let Some(&Entry { newer, older, .. }) = self.entry(place) else {
+    /// Takes a index out of the order of use.
+    fn unlink(&mut self, index: EntryIndex) {
+        let Some(&Entry { newer, older, .. }) = self.entry(index) else {
             return;
         };
         match self.entry_mut(newer) {
@@ -333,29 +333,29 @@ impl TokenCache {
         }
     }
 
-    fn remove(&mut self, place: Place) {
-        self.unlink(place);
-        let Some(entry) = self.entry_mut(place) else {
+    fn remove(&mut self, index: EntryIndex) {
+        self.unlink(index);
+        let Some(entry) = self.entry_mut(index) else {
             return;
         };
         entry.token = None;
-        let (size, aim, next) = (entry.size, entry.digest.aim, entry.next);
+        let (size, bucket_hash, next) = (entry.size, entry.digest.bucket_hash, entry.next);
         self.count -= 1;
         self.size -= size as usize;
 
-        let mut before = self.first(aim);
-        if before == place {
+        let mut before = self.first(bucket_hash);
+        if before == index {
             return;
         }
-        let free = std::mem::replace(&mut self.free, place);
+        let free = std::mem::replace(&mut self.free, index);
         while let Some(entry) = self.entry_mut(before) {
-            if entry.next == place {
+            if entry.next == index {
                 entry.next = next;
                 break;
             }
             before = entry.next;
         }
-        if let Some(entry) = self.entry_mut(place) {
+        if let Some(entry) = self.entry_mut(index) {
             entry.next = free;
         }
     }

@@ -1,18 +1,17 @@
 //! A JWT whose signature cannot be checked here, since keys are missing.
 
-use super::claims::Claimed;
+use super::claims::Claims;
 use super::jose::UnverifiedToken;
+use crate::json::Object;
 use crate::policy::{judge_claims, Rules};
 use crate::reason::Reason;
-use crate::span::Texts;
 
-/// The claims of a token that nobody has vouched for. Good only to decide whether it is worth while
-/// to ask the resolver about it, which checks the signature itself.
+/// The claims of a token whose signature was not checked. They only help to decide whether the resolver,
+/// which checks the signature itself, is worth asking.
 #[derive(Debug)]
 pub struct UnprovenToken {
-    texts: Texts,
-    claims: Claimed,
-    typ: Option<String>,
+    claims: Claims,
+    typ: Option<Box<str>>,
 }
 
 impl UnprovenToken {
@@ -22,15 +21,10 @@ impl UnprovenToken {
     ///
     /// Those of [`verify`](super::verify) that concern the payload.
     pub fn read(token: UnverifiedToken<'_>) -> Result<UnprovenToken, Reason> {
-        let typ = token.header.typ().map(String::from);
-        let payload = String::from_utf8(token.payload).map_err(|_| Reason::Malformed)?;
-        let mut texts = Texts::new(&payload);
-        let claims = Claimed::parse(&mut texts)?;
-        let more = texts.into_more();
+        let payload = Object::parse_strict(&token.payload)?;
         Ok(UnprovenToken {
-            texts: Texts::with(payload.into_boxed_str(), more),
-            claims,
-            typ,
+            claims: Claims::read(&payload)?,
+            typ: token.header.typ,
         })
     }
 
@@ -46,17 +40,17 @@ impl UnprovenToken {
         audience: &[impl AsRef<str>],
         now: f64,
     ) -> Result<(), Reason> {
-        let claims = self.claims.read(&self.texts);
-        judge_claims(self.typ.as_deref(), claims, rules, issuer, audience, now)
+        let typ = self.typ.as_deref();
+        judge_claims(typ, &self.claims, rules, issuer, audience, now)
     }
 
-    /// Whether `aud` holds that text.
+    /// Tells whether `aud` holds that text.
     pub fn is_meant_for(&self, audience: &str) -> bool {
-        self.claims.read(&self.texts).aud().contains(audience)
+        self.claims.is_meant_for(audience)
     }
 
     /// `exp`, in Unix seconds.
     pub fn expiry(&self) -> f64 {
-        self.claims.read(&self.texts).exp()
+        self.claims.exp
     }
 }

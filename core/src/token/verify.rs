@@ -1,16 +1,15 @@
-//! The signature, and what may be asked once it was checked.
+//! Checks a token's signature and reads its claims.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
-use std::sync::OnceLock;
 
-use super::claims::{Claimed, Claims};
+use super::claims::Claims;
 use super::jose::UnverifiedToken;
 use crate::algorithm::{Algorithm, AlgorithmSet};
-use crate::json::{self, Value};
+use crate::json::{self, Object};
 use crate::keys::{KeyId, KeySet};
 use crate::reason::Reason;
 use crate::session::{Session, TokenSession};
-use crate::span::{Span, Texts};
 
 /// A token whose signature was checked and whose claims have the right types.
 ///
@@ -18,18 +17,16 @@ use crate::span::{Span, Texts};
 /// every request.
 #[derive(Debug)]
 pub struct VerifiedToken {
-    /// Holds every text of the token.
     session: TokenSession,
-    claims: Claimed,
-    /// The payload as compact JSON, unless it is that already; made when first asked for.
-    compact: OnceLock<Box<str>>,
-    /// See [`VerifiedToken::mark`].
-    mark: OnceLock<[u8; 16]>,
-    typ: Option<Span>,
+    /// As compact JSON; see [`VerifiedToken::claims_json`].
+    payload: Box<str>,
+    /// See [`VerifiedToken::recheck_digest`].
+    recheck_digest: OnceCell<[u8; 16]>,
+    typ: Option<Box<str>>,
     signed_by: SignedBy,
 }
 
-/// What a token's signature was checked with.
+/// The key and algorithm that a token's signature was checked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignedBy {
     key_id: KeyId,
@@ -38,7 +35,7 @@ pub struct SignedBy {
 }
 
 impl SignedBy {
-    /// Whether [`verify`] would come to the same key again: the key that signed is still in the set,
+    /// Tells whether [`verify`] would come to the same key again: the key that signed is still in the set,
     /// for a token without a `kid` as the only one that fits, and the algorithm is still allowed.
     pub fn is_backed_by(&self, keys: &KeySet, allowed: AlgorithmSet) -> bool {
         allowed.contains(self.algorithm)
@@ -46,7 +43,7 @@ impl SignedBy {
             && (self.has_kid || keys.has_one_for(self.algorithm))
     }
 
-    /// Which key signed.
+    /// The key that signed.
     pub fn key_id(&self) -> &KeyId {
         &self.key_id
     }
@@ -81,67 +78,55 @@ pub fn verify(
         algorithm,
         has_kid: token.kid().is_some(),
     };
-    let typ = token.header.typ();
-    let payload = String::from_utf8(token.payload).map_err(|_| Reason::Malformed)?;
-    let mut texts = Texts::new(&payload);
-    let claims = Claimed::parse(&mut texts)?;
-    let typ = typ.map(|typ| texts.push(typ));
-    let more = texts.into_more();
-    let texts = Texts::with(payload.into_boxed_str(), more);
+    let payload = Object::parse_strict(&token.payload)?;
     Ok(Rc::new(VerifiedToken {
-        session: TokenSession::new(&claims, texts),
-        claims,
-        compact: OnceLock::new(),
-        mark: OnceLock::new(),
-        typ,
+        session: TokenSession::new(Claims::read(&payload)?),
+        payload: payload.compact().into(),
+        recheck_digest: OnceCell::new(),
+        typ: token.header.typ,
         signed_by,
     }))
 }
 
 impl VerifiedToken {
-    /// The claims this crate knows.
-    pub fn claims(&self) -> Claims<'_> {
-        self.claims.read(self.session.texts())
+    /// The claims that this crate knows by name.
+    pub fn claims(&self) -> &Claims {
+        self.session.claims()
     }
 
-    /// What the token says of the caller, rendered as the resolver would.
+    /// The caller's identity, rendered as the resolver would.
     pub fn session(&self) -> Session<'_> {
-        self.session.session(&self.claims)
+        self.session.session()
     }
 
-    /// What the signature was checked with; [`SignedBy::is_backed_by`] says whether it still counts.
+    /// The key that signed; [`SignedBy::is_backed_by`] says whether it still counts.
     pub fn signed_by(&self) -> &SignedBy {
         &self.signed_by
     }
 
-    /// What the caller knows the token by, made once: a remembered token need not be digested again.
-    /// Nothing when `make` makes nothing.
-    pub fn mark(&self, make: impl FnOnce(&Self) -> Option<[u8; 16]>) -> Option<[u8; 16]> {
-        if self.known_mark().is_none() {
-            let _ = self.mark.set(make(self)?);
+    /// The digest under which the resolver's answers about the token are kept. Made once by `make`, so
+    /// that a remembered token is not digested again; `None` when `make` cannot make one.
+    pub fn recheck_digest(&self, make: impl FnOnce(&Self) -> Option<[u8; 16]>) -> Option<[u8; 16]> {
+        if self.known_recheck_digest().is_none() {
+            let _ = self.recheck_digest.set(make(self)?);
         }
-        self.known_mark()
+        self.known_recheck_digest()
     }
 
-    /// The mark, if it has been made.
-    pub fn known_mark(&self) -> Option<[u8; 16]> {
-        self.mark.get().copied()
+    /// The [recheck digest](VerifiedToken::recheck_digest), if it has been made.
+    pub fn known_recheck_digest(&self) -> Option<[u8; 16]> {
+        self.recheck_digest.get().copied()
     }
 
     /// The header's `typ`.
     pub fn typ(&self) -> Option<&str> {
-        self.typ.map(|typ| self.session.texts().get(typ))
+        self.typ.as_deref()
     }
 
     /// All claims as compact JSON: the payload without white space between its tokens, numbers
     /// digit for digit, and no raw control character.
     pub fn claims_json(&self) -> &str {
-        match self.claims.is_compact {
-            true => self.payload(),
-            false => self
-                .compact
-                .get_or_init(|| json::compact(self.payload()).into()),
-        }
+        &self.payload
     }
 
     /// The text of one top-level claim, as `$authgear_claim_NAME` shows it.
@@ -158,18 +143,14 @@ impl VerifiedToken {
     /// the names of variables: the claim of that very name, or else the only one that differs from
     /// it by case alone.
     pub fn claim_text_of_lowercase(&self, name: &str) -> Option<String> {
-        let (mut exact, mut alike) = (None, Vec::new());
-        let each = |found: &[u8], value| {
-            if found == name.as_bytes() {
-                exact = Some(value);
-            } else if found.eq_ignore_ascii_case(name.as_bytes()) {
-                alike.push(value);
-            }
-        };
-        json::strict_object(Value::new(self.payload()), each).ok()?;
-        match (exact, &alike[..]) {
-            (Some(value), _) => json::shown(value),
-            (None, [only]) => json::shown(*only),
+        let claims = Object::parse(&self.payload)?;
+        if let Some(exact) = claims.get(name) {
+            return json::shown(exact);
+        }
+        let is_alike = |own: &[u8]| own.eq_ignore_ascii_case(name.as_bytes());
+        let mut alike = claims.iter().filter(|(own, _)| is_alike(own));
+        match (alike.next(), alike.next()) {
+            (Some((_, only)), None) => json::shown(only),
             _ => None,
         }
     }
@@ -178,28 +159,16 @@ impl VerifiedToken {
     /// path names no claim. Below the top level a name may occur twice, and the last counts.
     pub fn claim_path_text(&self, path: &[impl AsRef<str>]) -> Option<String> {
         let (first, rest) = path.split_first()?;
-        let claim = json::member(Value::new(self.payload()), first.as_ref())?;
-        let value = rest
-            .iter()
-            .try_fold(claim, |object, name| json::member(object, name.as_ref()))?;
+        let claim = Object::parse(&self.payload)?.get(first.as_ref())?;
+        let value = rest.iter().try_fold(claim, |value, name| {
+            Object::parse(value.get())?.get(name.as_ref())
+        })?;
         json::shown(value)
     }
 
-    fn payload(&self) -> &str {
-        self.session.texts().payload()
-    }
-
     /// About how many bytes this takes, for a cache that is bounded by memory.
-    ///
-    /// Counts the compact JSON too where it may be made later.
     pub fn size(&self) -> usize {
-        let compact = match self.claims.is_compact {
-            true => 0,
-            false => self.payload().len(),
-        };
-        size_of::<VerifiedToken>()
-            + self.session.texts().heap_size()
-            + self.claims.heap_size()
-            + compact
+        let typ = self.typ.as_ref().map_or(0, |typ| typ.len());
+        size_of::<VerifiedToken>() + self.payload.len() + typ + self.session.heap_size()
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 
 use authgear_core::keys::KeySet;
-use authgear_core::token::{verify, LastHeader, UnverifiedToken, VerifiedToken};
+use authgear_core::token::{verify, UnverifiedToken, VerifiedToken};
 use authgear_core::{Algorithm, AlgorithmSet, Reason};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -172,7 +172,7 @@ pub fn key_set(keys: &[Value]) -> KeySet {
 /// Parses and verifies, with every algorithm allowed.
 pub fn verified(token: &str, keys: &KeySet) -> Result<Rc<VerifiedToken>, Reason> {
     verify(
-        UnverifiedToken::parse(token.as_bytes(), &mut LastHeader::none())?,
+        UnverifiedToken::parse(token.as_bytes())?,
         keys,
         all_algorithms(),
     )

@@ -4,7 +4,7 @@ use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
-use authgear_core::session::{Fields, Joined};
+use authgear_core::session::Fields;
 use nginx_sys::{
     ngx_http_post_subrequest_t, ngx_http_request_body_t, ngx_http_request_t, ngx_http_subrequest,
     ngx_int_t, ngx_str_t, ngx_uint_t, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_GATEWAY_TIME_OUT,
@@ -304,7 +304,7 @@ fn read(subrequest: &Request, asked: &Asked, mut each: impl FnMut(&[u8])) -> Ans
         return Err(failure(&uri, status, upstream_status));
     }
     let headers = headers.map(header_parts).inspect(|(name, _)| each(name));
-    let mut room = Joined::default();
+    let mut room = Vec::new();
     let fields = Fields::from_resolver(headers, &mut room);
     let fields = fields.map_err(|error| Failure::Unclear(error.to_string()))?;
     let session = fields.map(|fields| Resolved::copy_to(subrequest.pool(), &fields));
