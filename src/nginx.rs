@@ -127,6 +127,12 @@ impl Request {
         unsafe { Headers::of(&(*self.raw()).headers_in.headers) }
     }
 
+    /// The request's headers, those included whose name happens to have the hash 0.
+    pub fn all_headers(&self) -> Headers<'_> {
+        // SAFETY: the request is live, and so is its list of headers.
+        unsafe { Headers::with_removed(&(*self.raw()).headers_in.headers) }
+    }
+
     /// The value of `Authorization`, the first one if there are several.
     pub fn authorization(&self) -> Option<&[u8]> {
         // SAFETY: the request is live, and so are its headers.

@@ -73,6 +73,15 @@ impl Request {
         Ok(())
     }
 
+    /// Has nginx evaluate variables again when they are read next.
+    pub fn forget_variables(&self, indices: &[usize]) {
+        let count = core_main_conf(self).variables.nelts;
+        for &index in indices.iter().filter(|index| **index < count) {
+            // SAFETY: the request is live, and has so many variables.
+            unsafe { (*self.raw()).variables.add(index).write(mem::zeroed()) };
+        }
+    }
+
     /// Gives a subrequest headers of its own: `Authorization` and `Cookie` unless they are empty, the
     /// client's `User-Agent`, and nothing else. It has no body, whatever the client sends.
     pub fn carry_only(&self, authorization: ngx_str_t, cookie: ngx_str_t) -> Result<(), Failed> {

@@ -1,12 +1,13 @@
 //! The phase handlers: one request's way through post-read, rewrite, preaccess and access.
 
 use core::fmt::Write;
+use core::ptr::NonNull;
 
 use authgear_core::Reason;
 use nginx_sys::{
     ngx_int_t, NGX_AGAIN, NGX_DECLINED, NGX_DONE, NGX_ERROR, NGX_HTTP_BAD_REQUEST,
-    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_UNAUTHORIZED,
-    NGX_LOG_ERR, NGX_LOG_INFO, NGX_OK,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_SPECIAL_RESPONSE,
+    NGX_HTTP_UNAUTHORIZED, NGX_LOG_ERR, NGX_LOG_INFO, NGX_OK,
 };
 use ngx::ngx_log_error;
 
@@ -49,11 +50,11 @@ pub fn log(r: &Request) -> ngx_int_t {
     strip_unmet(r).map_or(NGX_ERROR as ngx_int_t, |()| NGX_OK as ngx_int_t)
 }
 
-/// Strips a client's request that no handler of this module has judged. One that was judged went
-/// through post-read, and may have headers of ours.
+/// Strips a client's request that this module has no state of. One that it has was stripped when the
+/// state was made, and may have headers of ours.
 fn strip_unmet(r: &Request) -> Result<(), Failed> {
-    match r.is_main() && r.server().verifies() && Context::find(r).is_none() {
-        true => headers::strip(r),
+    match r.is_main() && Context::find(r).is_none() {
+        true => headers::strip_late(r),
         false => Ok(()),
     }
 }
@@ -78,9 +79,15 @@ pub fn preaccess(r: &Request) -> ngx_int_t {
         return DECLINED;
     }
     match resolver::own_question(r) {
-        // A pass lets the other handlers of this phase run.
         None => match judge(r) {
+            // A pass lets the other handlers of this phase run.
             status if status == NGX_OK as ngx_int_t => DECLINED,
+            status if status >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t => {
+                // An error page could turn the refusal into a 200, which `auth_request` takes for a
+                // yes.
+                r.forbid_error_pages();
+                status
+            }
             status => status,
         },
         Some(_) => DECLINED,
@@ -122,6 +129,7 @@ fn judge(r: &Request) -> ngx_int_t {
     } else {
         let attempt = Attempt::new(r, (client, context), project, Reach::Full);
         let step = attempt.decide();
+        context.subject.set(attempt.subject());
         advance(r, (client, context), project, mode, step)
     };
     answered.unwrap_or(NGX_ERROR as ngx_int_t)
@@ -151,6 +159,7 @@ fn advance(
             context.waiting_since.set(None);
             context.queued_until.set(None);
             context.settle(outcome);
+            context.settled_for.set(Some(NonNull::from(r.location())));
             let outcome = context.outcome.borrow();
             let unmet = requirements::unmet(r, &outcome)?;
             context.unmet.set(unmet);
@@ -177,6 +186,19 @@ pub fn preview(r: &Request) -> Outcome {
         Step::Done(outcome @ (Outcome::Verified(..) | Outcome::Resolved(..))) => outcome,
         _ => Outcome::Unknown,
     }
+}
+
+/// Whether an outcome of another location is one for this location as well: the project, the tenant
+/// and the bearer token are the same, and with the request so are its cookies.
+pub fn is_same_judgement(r: &Request, context: &Context) -> bool {
+    let Some((gate, _)) = r.location().gate() else {
+        return false;
+    };
+    let (Ok(found), Ok(Some(project))) = (Context::find_or_create(r), project(r, gate)) else {
+        return false;
+    };
+    let here = Attempt::new(r, found, project, Reach::AtHand).subject();
+    here.is_some() && here == context.subject.get()
 }
 
 /// The project that guards the request; `None` when a variable switches it off.

@@ -8,8 +8,8 @@ use nginx_sys::NGX_LOG_ERR;
 use ngx::ngx_log_error;
 
 use crate::conf::{NoTenant, Project, Tenant};
-use crate::nginx::Request;
-use crate::request::context::{ClientRequest, Context};
+use crate::nginx::{borrowed_str, Request};
+use crate::request::context::{ClientRequest, Context, Subject};
 use crate::request::jwt::{self, Checked};
 use crate::request::outcome::{Outcome, Step};
 use crate::request::presented::{Bearer, Presented, Unreadable};
@@ -64,6 +64,16 @@ impl<'r> Attempt<'r> {
             presented: Presented::read(r, &project.cookies),
             tenant: project.tenant(r),
         }
+    }
+
+    /// The subject of the judgement, if its credentials can be read and its tenant is known.
+    pub fn subject(&self) -> Option<Subject> {
+        let token = self.presented.as_ref().ok()?.token;
+        Some(Subject {
+            project: self.project.index,
+            tenant: self.tenant.as_ref().ok()?.id,
+            token: token.map(borrowed_str),
+        })
     }
 
     /// Decides about the request, by the credentials it presents and this location's rules for

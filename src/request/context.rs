@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 use crate::conf::LocationConf;
 use crate::keystore::Id;
 use crate::nginx::{bytes, guard, Failed, Request};
+use crate::request::headers;
 use crate::request::outcome::{Outcome, Provenance};
 use crate::request::requirements::Unmet;
 use crate::request::resolver::{Asked, Verdict};
@@ -45,6 +46,26 @@ pub enum Claim {
     At(*const [Box<str>]),
 }
 
+/// The subject of a judgement: two with the same one have the same facts.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject {
+    /// The project's number.
+    pub project: usize,
+    /// The tenant.
+    pub tenant: Id,
+    /// The bearer token, whose text lives as long as the client request.
+    pub token: Option<ngx_str_t>,
+}
+
+impl PartialEq for Subject {
+    fn eq(&self, other: &Self) -> bool {
+        // SAFETY: the texts live as long as the client request, as whoever compares them.
+        let [token, other_token] = [self, other]
+            .map(|subject| subject.token.as_ref().map(|token| unsafe { bytes(token) }));
+        self.project == other.project && self.tenant == other.tenant && token == other_token
+    }
+}
+
 /// The state of one request: the client's own, or a subrequest.
 #[derive(Debug)]
 pub struct Context {
@@ -59,8 +80,12 @@ pub struct Context {
     pub waiting_since: Cell<Option<u64>>,
     /// Until when the request waits for its turn to have keys fetched.
     pub queued_until: Cell<Option<u64>>,
-    /// The location for which the outcome was found before the access phase, if it was.
-    pub early_for: Cell<Option<NonNull<LocationConf>>>,
+    /// The location whose rules gave the outcome.
+    pub settled_for: Cell<Option<NonNull<LocationConf>>>,
+    /// Whether the outcome was found before the access phase.
+    pub is_early: Cell<bool>,
+    /// The subject of the last judgement in the access phase.
+    pub subject: Cell<Option<Subject>>,
     /// Set while an early outcome is being found, so that a variable cannot ask for itself.
     pub is_asking: Cell<bool>,
     /// Texts of claims, in the request's pool.
@@ -219,6 +244,7 @@ impl ClientRequest {
             return Ok(client);
         }
         let main = r.main();
+        headers::strip_late(&main)?;
         let state = ClientRequest {
             main: Context::new(main.raw()),
             subrequests: RefCell::default(),
@@ -263,7 +289,9 @@ impl Context {
             unmet: Cell::new(None),
             waiting_since: Cell::new(None),
             queued_until: Cell::new(None),
-            early_for: Cell::new(None),
+            settled_for: Cell::new(None),
+            is_early: Cell::new(false),
+            subject: Cell::new(None),
             is_asking: Cell::new(false),
             texts: RefCell::default(),
             challenge: Cell::new(None),
@@ -279,14 +307,15 @@ impl Context {
         }
         self.waiting_since.set(None);
         self.queued_until.set(None);
-        if self.early_for.get().is_some() {
+        if self.is_early.get() {
             self.settle(Outcome::Unknown);
         }
     }
 
     /// Settles what is known of the caller.
     pub fn settle(&self, outcome: Outcome) {
-        self.early_for.set(None);
+        self.settled_for.set(None);
+        self.is_early.set(false);
         self.unmet.set(None);
         self.texts.borrow_mut().clear();
         *self.outcome.borrow_mut() = outcome;

@@ -8,10 +8,21 @@ use crate::request::outcome::Outcome;
 
 /// Removes every request header that a backend could take for one of ours.
 pub fn strip(r: &Request) -> Result<(), Failed> {
-    match r.headers().any(is_ours) {
+    match r.all_headers().any(is_ours) {
         true => copy_others(r),
         false => Ok(()),
     }
+}
+
+/// Strips a client's request that may not have gone through post-read, in a server in which a location
+/// verifies: nginx refuses some requests before that phase. What was read of the headers until now is
+/// forgotten.
+pub fn strip_late(r: &Request) -> Result<(), Failed> {
+    if !r.server().verifies() || !r.all_headers().any(is_ours) {
+        return Ok(());
+    }
+    r.forget_variables(r.main_conf().request_variables(r));
+    copy_others(r)
 }
 
 /// Prepares the request headers for a new judgement: those that an earlier pass set are removed, and
@@ -30,9 +41,9 @@ pub fn renew(r: &Request) -> Result<(), Failed> {
 fn copy_others(r: &Request) -> Result<(), Failed> {
     // SAFETY: a list is plain data, and all-zero is how nginx makes one.
     let mut list: ngx_list_t = unsafe { core::mem::zeroed() };
-    let kept = r.headers().filter(|header| !is_ours(header)).count();
+    let kept = r.all_headers().filter(|header| !is_ours(header)).count();
     r.pool().init_headers(&mut list, kept)?;
-    for header in r.headers().filter(|header| !is_ours(header)) {
+    for header in r.all_headers().filter(|header| !is_ours(header)) {
         // SAFETY: the list was made for headers of this request.
         *unsafe { push_header(&mut list, r.pool())? } = *header;
     }

@@ -273,22 +273,27 @@ fn has_outcome(context: &Context) -> bool {
 
 /// Forgets an early outcome that was found for another location.
 fn forget_elsewhere(r: &Request, context: &Context) {
-    let here = NonNull::from(r.location());
-    if context.early_for.get().is_some_and(|there| there != here) {
+    let is_elsewhere = context.settled_for.get() != Some(NonNull::from(r.location()));
+    if context.is_early.get() && is_elsewhere {
         context.settle(Outcome::Unknown);
     }
 }
 
-/// The context of a request in a location that verifies. Where nothing is known yet, an early outcome
-/// is found first, once for each location; that nothing could be found is one as well.
+/// The context of a request in a location that verifies. Where nothing is known for it yet, an early
+/// outcome is found first, once for each location; that nothing could be found is one as well.
 fn settled_early(r: &Request) -> Option<&Context> {
     let (_, context) = Context::find_or_create(r).ok()?;
-    forget_elsewhere(r, context);
-    let is_open = !has_outcome(context) && context.early_for.get().is_none();
-    if is_open && !context.is_asking.replace(true) {
+    let here = Some(NonNull::from(r.location()));
+    if context.settled_for.get() != here && !context.is_asking.replace(true) {
         let _asking = Asking(context);
-        context.settle(access::preview(r));
-        context.early_for.set(Some(NonNull::from(r.location())));
+        // After an internal redirect, the outcome of the location before counts here if it is the
+        // same judgement.
+        let is_known = has_outcome(context) && !context.is_early.get();
+        if !is_known || !access::is_same_judgement(r, context) {
+            context.settle(access::preview(r));
+            context.is_early.set(true);
+        }
+        context.settled_for.set(here);
     }
     Some(context)
 }

@@ -131,11 +131,17 @@ fn send(
             post.as_ptr(),
             flags as ngx_uint_t,
         );
-        let subrequest = NonNull::new(subrequest).filter(|_| status == NGX_OK as ngx_int_t);
-        Request::from_raw(subrequest.ok_or(Failed)?.as_ptr())
+        NonNull::new(subrequest).filter(|_| status == NGX_OK as ngx_int_t)
     };
     // SAFETY: `asked` was allocated above.
     let asked_ref = unsafe { asked.as_ref() };
+    let Some(subrequest) = subrequest else {
+        // A lease is given back at once.
+        drop(asked_ref.purpose.take());
+        return Err(Failed);
+    };
+    // SAFETY: nginx has made the subrequest, which lives as long as the client request.
+    let subrequest = unsafe { Request::from_raw(subrequest.as_ptr()) };
     asked_ref.subrequest.set(subrequest.raw());
     subrequest.own_variables(r.main_conf().request_variables(r))?;
     subrequest.carry_only(asked_ref.authorization, asked_ref.cookie)?;
@@ -223,10 +229,13 @@ unsafe extern "C" fn on_end(
         }
         match asked.delivery {
             Delivery::ByNginx => asked.is_done.set(true),
+            // Once: the parent may have ended before nginx calls again. A response in place of an error
+            // is made before the parent runs.
             Delivery::ByModule => {
-                asked.is_done.set(true);
-                // SAFETY: the parent lives as long as the client request.
-                unsafe { Request::from_raw(asked.parent.as_ptr()) }.post();
+                if !asked.is_done.replace(true) {
+                    // SAFETY: the parent lives as long as the client request.
+                    unsafe { Request::from_raw(asked.parent.as_ptr()) }.post();
+                }
             }
             Delivery::Kept => {
                 let is_over = subrequest.status() != 0 || asked.is_misplaced.get();
