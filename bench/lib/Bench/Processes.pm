@@ -126,7 +126,8 @@ sub worker {
 sub start_standin {
     my @options = @_;
     my $output = "$directory/standin";
-    my $pid = start($output, on_core($ENV{BENCH_STANDIN}, 'serve', @options));
+    # Tokens of an earlier run name grants that this stand-in has not made.
+    my $pid = start($output, on_core($ENV{BENCH_STANDIN}, 'serve', '--foreign-tokens', @options));
     my $line = wait_for(sub {
         open my $in, '<', $output or return;
         my ($line) = grep { /^\{.*\n\z/ } <$in>;
