@@ -125,6 +125,7 @@ fn judge(r: &Request) -> ngx_int_t {
     };
     let answered = if r.location().bypass_preflight() && requirements::is_preflight(r) {
         context.settle(Outcome::Anonymous);
+        context.settled_for.set(Some(NonNull::from(r.location())));
         headers::renew(r).map(|()| NGX_OK as ngx_int_t)
     } else {
         let attempt = Attempt::new(r, (client, context), project, Reach::Full);
