@@ -55,7 +55,7 @@ pub struct ServerConf {
 }
 
 impl ServerConf {
-    /// Whether any location of the server verifies.
+    /// True when a location of the server verifies.
     pub fn verifies(&self) -> bool {
         self.verifies.get()
     }

@@ -56,7 +56,7 @@ pub struct KeyStore {
     zone: SharedZone,
     /// Under a hash with a secret of its own: tenants' names come from clients.
     copies: LruCache<Id, Copy, RandomState>,
-    /// What the copies' keys take.
+    /// Bytes of the copies' keys.
     bytes: usize,
 }
 
@@ -110,7 +110,7 @@ impl KeyStore {
         }
     }
 
-    /// What a fetch of the source is to those of others.
+    /// The standing of a fetch of the source beside those of others.
     pub fn standing(&mut self, id: &Id, now: u64) -> Standing {
         let copy = self.copy(id, now);
         Standing {
@@ -306,7 +306,7 @@ impl KeyStore {
         self.copy(id, now).generation
     }
 
-    /// Whether somebody is fetching a source's keys.
+    /// True while somebody fetches a source's keys.
     pub fn is_fetched(&mut self, id: &Id, now: u64) -> bool {
         now < self.copy(id, now).record.lease_until
     }

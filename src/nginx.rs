@@ -216,7 +216,7 @@ impl Request {
         Ok(NonNull::from(header))
     }
 
-    /// Whether a header is in the response's list: nginx empties the list where a filter replaces the
+    /// Finds a header in the response's list: nginx empties the list where a filter replaces the
     /// response.
     pub fn has_response_header(&self, header: NonNull<ngx_table_elt_t>) -> bool {
         // SAFETY: the request is live, and so is its list of headers.

@@ -57,7 +57,7 @@ enum News {
 /// What is on its way from the threads to the event loop.
 static NEWS: Mutex<Vec<(Arc<Remote>, Lease, News)>> = Mutex::new(Vec::new());
 
-/// Whether a fetch was started.
+/// The result of an attempt to start a fetch.
 #[derive(PartialEq, Eq)]
 enum Start {
     Started,

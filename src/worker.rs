@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use authgear_core::digest::{Digest, Digester, Kind};
 use authgear_core::keys::freshness::Need;
 use authgear_core::keys::slots::{Slots, Standing};
-use authgear_core::token::{SignedBy, TokenCache, UnverifiedToken};
+use authgear_core::token::{SignedBy, TokenCache};
 use authgear_core::{AlgorithmSet, Reason};
 use nginx_sys::{
     ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_handle_read_event, ngx_http_block_reading,
@@ -172,8 +172,8 @@ pub fn ask(remote: &Remote, need: Need) -> Answer {
     })
 }
 
-/// Whether a request may wait for a slot in which its keys are fetched: for the time that the fetch may
-/// take, counted from when it first had to.
+/// Lets a request wait for a slot in which its keys are fetched, for the time that the fetch may take,
+/// counted from when it first had to wait.
 pub fn may_queue(context: &Context, remote: &Remote) -> bool {
     let now = now();
     let until = context.queued_until.get().unwrap_or_else(|| {
@@ -223,7 +223,7 @@ pub fn with_verdicts<T>(use_it: impl FnOnce(&mut Table, u64) -> T) -> Option<T> 
     zone()?.with_verdicts(|table| use_it(table, now))
 }
 
-/// What the table of verdicts knows a tenant's question by. It is going to be looked up.
+/// The key of a tenant's question in the table of the resolver's answers, which is prefetched.
 pub fn verdict_key(tenant: &Id, parts: &[&[u8]]) -> Option<Key> {
     let zone = zone()?;
     let digester = WORKER.with(|worker| {
@@ -245,8 +245,8 @@ pub fn verdict_key(tenant: &Id, parts: &[&[u8]]) -> Option<Key> {
     Some(key)
 }
 
-/// What is known under a digest is going to be looked up.
-pub fn expect_verdict(digest: &Digest) {
+/// Prefetches what the table of the resolver's answers has under a digest.
+pub fn prefetch_answer(digest: &Digest) {
     if let Some(zone) = zone() {
         zone.load_ahead(digest);
     }
@@ -336,11 +336,6 @@ pub fn with_tokens<T>(use_it: impl FnOnce(&mut TokenCache) -> T) -> Option<T> {
     })
 }
 
-/// Takes a token apart; see [`UnverifiedToken::parse`].
-pub fn take_apart(token: &[u8]) -> Result<UnverifiedToken<'_>, Reason> {
-    UnverifiedToken::parse(token)
-}
-
 /// Suspends a request until another has an answer to the same question.
 pub fn wait_for_answer(r: &Request, context: &Context, key: Key) -> ngx_int_t {
     if context.waiting_since.get().is_none() {
@@ -376,7 +371,7 @@ fn wait(r: &Request, stage: &Cell<Stage>, awaited: Awaited) -> ngx_int_t {
     })
 }
 
-/// Whether a request still waits.
+/// Tells a request that still waits.
 pub fn is_waiting(id: WaiterId) -> bool {
     WORKER.with(|worker| worker.waiters.borrow().contains_key(&id))
 }

@@ -1,5 +1,5 @@
 # After an internal redirect the variables show another location's judgement only if it is the same
-# one: of the same project, tenant and credential.
+# one: of the same project, tenant, credential and audience.
 
 use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear;
@@ -21,6 +21,7 @@ sub only_the_same_judgement_shows {
         ['/tried-same', '200 [alice] [ok]'],
         ['/tried-other', '200 [] []'],
         ['/tried-credential', '200 [bob] [ok]'],
+        ['/tried-audience', '200 [] []'],
         ['/paged-same', '200 [] [expired]', 'Authorization: Bearer ' . token(user => 'eve', expires_in => -1)],
         ['/tried-open', '200 [alice] [ok]'],
     ) {
@@ -52,5 +53,7 @@ location = /open { return 200 "[$authgear_user_id] [$authgear_reason]\n"; }
 location = /tried-same { authgear_verify myapp; try_files /none /shown; }
 location = /tried-other { authgear_verify myapp; try_files /none /other; }
 location = /tried-credential { authgear_verify myapp; try_files /none /credential; }
+location = /audience { authgear_verify myapp; authgear_audience https://api.example.com; return 200 "[$authgear_user_id] [$authgear_reason]\n"; }
+location = /tried-audience { authgear_verify myapp; try_files /none /audience; }
 location = /tried-open { authgear_verify myapp; try_files /none /open; }
 location = /paged-same { authgear_verify myapp; error_page 401 =200 /shown; proxy_pass $TEST_NGINX_ECHO; }

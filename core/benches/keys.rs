@@ -1,4 +1,4 @@
-//! What it takes to read a key set, and to make its keys ready: Authgear's own, and the worst that the
+//! Time to read a key set and to make its keys ready: Authgear's own, and the worst that the
 //! limits allow.
 
 #[path = "../tests/support/mod.rs"]

@@ -1,4 +1,4 @@
-//! What a running Authgear issued (`t/fixtures/authgear-2026-08.json`), judged at the time of issue, since
+//! Tokens that a running Authgear issued (`t/fixtures/authgear-2026-08.json`), judged at the time of issue, since
 //! its client's token does not live long.
 
 use std::rc::Rc;

@@ -12,9 +12,9 @@ use super::zone::SharedZone;
 #[derive(Default)]
 pub struct Copy {
     pub keys: Option<Rc<KeySet>>,
-    /// What they take.
+    /// Bytes of the keys.
     pub size: usize,
-    /// Whether the source has ever had keys, here or in the zone.
+    /// True once the source has had keys, here or in the zone.
     pub had_keys: bool,
     pub record: Record,
     /// The zone's generation when the copy was made.
@@ -24,12 +24,12 @@ pub struct Copy {
     /// Digest of the document that `keys` were parsed from; 0 without keys.
     pub document: u64,
     pub touched: u64,
-    /// Whether a lease is this worker's own, since the zone had no room for an entry.
+    /// True when a lease is this worker's own, since the zone had no room for an entry.
     pub alone: bool,
 }
 
 impl Entry {
-    /// What a worker with that copy knows: as long as nothing was published, its own keys count;
+    /// The record as a worker with that copy sees it: as long as nothing was published, its own keys count;
     /// of a document that the zone has no room for, only those who fetched it have the keys.
     pub fn record_for(&self, copy: &Copy) -> Record {
         let record = self.record();

@@ -1,4 +1,4 @@
-//! What the zone holds of one source of keys.
+//! One source of keys in the zone.
 
 use core::mem::{self, offset_of};
 use core::{ptr, slice};
@@ -94,7 +94,7 @@ impl Entry {
         entry
     }
 
-    /// What is known of the source.
+    /// The source's record.
     pub fn record(&self) -> Record {
         let time = |word: &Word| Some(word.get()).filter(|time| *time != 0);
         Record {

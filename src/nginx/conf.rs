@@ -156,7 +156,7 @@ impl Conf {
         }
     }
 
-    /// Whether `proxy_cache` is in force in a location, after all levels were merged.
+    /// True when `proxy_cache` is in force in a location, after all levels were merged.
     #[cfg(ngx_feature = "http_cache")]
     pub fn is_proxy_cached(&self, confs: LocationConfs) -> bool {
         self.http_module(c"ngx_http_proxy_module")
@@ -171,7 +171,7 @@ impl Conf {
             })
     }
 
-    /// Whether `proxy_cache` is in force in a location: this nginx has no cache.
+    /// Never true: this nginx has no cache.
     #[cfg(not(ngx_feature = "http_cache"))]
     pub fn is_proxy_cached(&self, _: LocationConfs) -> bool {
         false

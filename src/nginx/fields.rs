@@ -149,19 +149,19 @@ impl Request {
         request::set_error_page(unsafe { &mut *self.raw() }, true);
     }
 
-    /// Whether the response comes from nginx's cache.
+    /// True when the response comes from nginx's cache.
     pub fn is_from_cache(&self) -> bool {
         // SAFETY: the request is live.
         request::cached(unsafe { &*self.raw() })
     }
 
-    /// Whether the header of the response was sent.
+    /// True once the header of the response was sent.
     pub fn has_sent_header(&self) -> bool {
         // SAFETY: the request is live.
         request::header_sent(unsafe { &*self.raw() })
     }
 
-    /// Whether the request is in a location that is `internal` and not a named one.
+    /// True in a location that is `internal` and not a named one.
     pub fn is_in_internal_location(&self) -> bool {
         // SAFETY: the request is live, and so is its configuration.
         let core = NgxHttpCoreModule::location_conf(unsafe { &*self.raw() });

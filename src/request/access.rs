@@ -26,16 +26,17 @@ const DECLINED: ngx_int_t = NGX_DECLINED as ngx_int_t;
 /// Post-read: removes the client's own `X-Authgear-*` before anything can read them, in a server in
 /// which a location verifies.
 pub fn post_read(r: &Request) -> ngx_int_t {
-    match r.server().verifies() && headers::strip(r).is_err() {
-        true => NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
-        false => DECLINED,
-    }
+    declined_after(headers::strip(r))
+}
+
+fn declined_after(done: Result<(), Failed>) -> ngx_int_t {
+    done.map_or(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, |()| DECLINED)
 }
 
 /// Server rewrite: strips a request that nginx refused before post-read, and that has an error page.
 pub fn server_rewrite(r: &Request) -> ngx_int_t {
-    match r.is_internal() && strip_unmet(r).is_err() {
-        true => NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
+    match r.is_internal() {
+        true => declined_after(strip_unmet(r)),
         false => DECLINED,
     }
 }
@@ -54,7 +55,7 @@ pub fn log(r: &Request) -> ngx_int_t {
 /// state was made, and may have headers of ours.
 fn strip_unmet(r: &Request) -> Result<(), Failed> {
     match r.is_main() && Context::find(r).is_none() {
-        true => headers::strip_late(r),
+        true => headers::strip(r),
         false => Ok(()),
     }
 }
@@ -189,12 +190,20 @@ pub fn preview(r: &Request) -> Outcome {
     }
 }
 
-/// Whether an outcome of another location is one for this location as well: the project, the tenant
-/// and the bearer token are the same, and with the request so are its cookies.
+/// Tells an outcome of another location that is one for this location as well: the project, the tenant,
+/// the bearer token and the audience are the same, and with the request so are its cookies.
 pub fn is_same_judgement(r: &Request, context: &Context) -> bool {
     let Some((gate, _)) = r.location().gate() else {
         return false;
     };
+    // SAFETY: locations live as long as the configuration, which outlives its requests.
+    let there = context
+        .settled_for
+        .get()
+        .map(|there| unsafe { there.as_ref() });
+    if there.is_none_or(|there| there.audience() != r.location().audience()) {
+        return false;
+    }
     let (Ok(found), Ok(Some(project))) = (Context::find_or_create(r), project(r, gate)) else {
         return false;
     };

@@ -1,5 +1,6 @@
 //! One run of a handler as data: its inputs, gathered once, and the decision that follows.
 
+use core::ops::Deref;
 use std::rc::Rc;
 
 use authgear_core::policy::{judge_session, TokenKind};
@@ -36,15 +37,19 @@ pub struct Attempt<'r> {
     tenant: Result<Rc<Tenant>, NoTenant>,
 }
 
-/// The inputs of an attempt whose credentials can be read and whose tenant is known.
+/// An attempt whose credentials can be read and whose tenant is known.
 pub struct Judge<'a, 'r> {
-    pub r: &'r Request,
-    pub client: &'r ClientRequest,
-    pub context: &'r Context,
-    pub project: &'r Project,
-    pub reach: Reach,
-    pub presented: &'a Presented<'r>,
+    attempt: &'a Attempt<'r>,
+    presented: &'a Presented<'r>,
     pub tenant: &'a Tenant,
+}
+
+impl<'r> Deref for Judge<'_, 'r> {
+    type Target = Attempt<'r>;
+
+    fn deref(&self) -> &Attempt<'r> {
+        self.attempt
+    }
 }
 
 impl<'r> Attempt<'r> {
@@ -89,11 +94,7 @@ impl<'r> Attempt<'r> {
             Err(error) => return self.without_tenant(presented, error),
         };
         Judge {
-            r: self.r,
-            client: self.client,
-            context: self.context,
-            project: self.project,
-            reach: self.reach,
+            attempt: self,
             presented,
             tenant,
         }
@@ -267,7 +268,7 @@ impl<'r> Judge<'_, 'r> {
             .unwrap_or(&self.tenant.audience)
     }
 
-    /// Whether a session that the resolver vouches for can be let in here at all.
+    /// Refuses sessions of the resolver where the project's or the location's rules let none in.
     fn admits_sessions(&self) -> Result<(), Reason> {
         let tenant = self.tenant;
         let judge = |audience| {

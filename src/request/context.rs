@@ -82,7 +82,7 @@ pub struct Context {
     pub queued_until: Cell<Option<u64>>,
     /// The location whose rules gave the outcome.
     pub settled_for: Cell<Option<NonNull<LocationConf>>>,
-    /// Whether the outcome was found before the access phase.
+    /// True when the outcome was found before the access phase.
     pub is_early: Cell<bool>,
     /// The subject of the last judgement in the access phase.
     pub subject: Cell<Option<Subject>>,
@@ -135,7 +135,7 @@ pub struct ClientRequest {
 }
 
 impl ClientRequest {
-    /// What was found out about a token for this client request.
+    /// The verdict on a token that was found for this client request.
     pub fn token(
         &self,
         tenant: &Id,
@@ -150,7 +150,7 @@ impl ClientRequest {
         Some(found.verdict.clone())
     }
 
-    /// Keeps what was found out about a token. Its text must live as long as the client request.
+    /// Keeps the verdict on a token. Its text must live as long as the client request.
     pub fn keep_token(
         &self,
         tenant: Id,
@@ -164,7 +164,7 @@ impl ClientRequest {
         });
     }
 
-    /// What the resolver answered to this question for this client request.
+    /// The resolver's answer to this question for this client request.
     pub fn answer(&self, tenant: &Id, token: &[u8], cookie: &[u8]) -> Option<Verdict> {
         let questions = self.questions.borrow();
         let found = questions.iter().find(|known| {
@@ -176,7 +176,7 @@ impl ClientRequest {
         Some(found.verdict)
     }
 
-    /// Keeps what the resolver answered. Both texts must lie in the client request's pool.
+    /// Keeps the resolver's answer. Both texts must lie in the client request's pool.
     pub fn keep_answer(&self, tenant: Id, token: ngx_str_t, cookie: ngx_str_t, verdict: Verdict) {
         self.questions.borrow_mut().push(JudgedQuestion {
             tenant,
@@ -244,7 +244,7 @@ impl ClientRequest {
             return Ok(client);
         }
         let main = r.main();
-        headers::strip_late(&main)?;
+        headers::strip(&main)?;
         let state = ClientRequest {
             main: Context::new(main.raw()),
             subrequests: RefCell::default(),
@@ -273,7 +273,7 @@ impl ClientRequest {
     }
 }
 
-/// Where nginx keeps this module's pointer for a request.
+/// nginx's place for this module's pointer of a request.
 fn slot(r: &Request) -> *mut *mut c_void {
     let index = crate::AuthgearModule::module().ctx_index;
     // SAFETY: the request is live, and `ctx` has a slot for every module.

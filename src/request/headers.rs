@@ -6,18 +6,10 @@ use nginx_sys::{ngx_list_t, ngx_table_elt_t};
 use crate::nginx::{borrowed_str, header_parts, push_header, Failed, Request, RequestHeader};
 use crate::request::outcome::Outcome;
 
-/// Removes every request header that a backend could take for one of ours.
+/// Removes every request header that a backend could take for one of ours, in a server in which a
+/// location verifies. Variables that were made from headers until now are forgotten: nginx refuses some
+/// requests before post-read, and an error page's URL may have read them.
 pub fn strip(r: &Request) -> Result<(), Failed> {
-    match r.all_headers().any(is_ours) {
-        true => copy_others(r),
-        false => Ok(()),
-    }
-}
-
-/// Strips a client's request that may not have gone through post-read, in a server in which a location
-/// verifies: nginx refuses some requests before that phase. What was read of the headers until now is
-/// forgotten.
-pub fn strip_late(r: &Request) -> Result<(), Failed> {
     if !r.server().verifies() || !r.all_headers().any(is_ours) {
         return Ok(());
     }

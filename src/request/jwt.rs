@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use authgear_core::keys::freshness::Need;
-use authgear_core::token::{verify, TokenDigest, UnprovenToken, VerifiedToken};
+use authgear_core::token::{verify, TokenDigest, UnprovenToken, UnverifiedToken, VerifiedToken};
 use authgear_core::Reason;
 
 use crate::conf::{Keys, Remote};
@@ -92,14 +92,14 @@ fn look_up(judge: &Judge<'_, '_>, token: &[u8]) -> (Option<TokenDigest>, Option<
             .recheck
             .and_then(|_| known.0.known_recheck_digest())
         {
-            worker::expect_verdict(&digest);
+            worker::prefetch_answer(&digest);
         }
         judge.client.keep_token(tenant.id, token, Ok(known.clone()));
     }
     (Some(digest), known)
 }
 
-/// Whether the key that signed a token is still in the set, and may still be used.
+/// Looks for the key that signed a token: it must still be in the set, and its algorithm allowed.
 fn is_backed(judge: &Judge<'_, '_>, token: &Rc<VerifiedToken>) -> bool {
     let allowed = judge.project.algorithms;
     let is_backed = match &judge.tenant.keys {
@@ -121,7 +121,7 @@ fn verify_now(
     token: &[u8],
 ) -> Result<Result<Rc<VerifiedToken>, Reason>, Checked> {
     let allowed = judge.project.algorithms;
-    let token = match worker::take_apart(token) {
+    let token = match UnverifiedToken::parse(token) {
         Ok(token) => token,
         Err(reason) => return Ok(Err(reason)),
     };
@@ -167,5 +167,5 @@ fn queue(judge: &Judge<'_, '_>, remote: &Remote) -> Checked {
 
 /// The claims of a token whose keys are missing.
 pub fn unproven(token: &[u8]) -> Result<UnprovenToken, Reason> {
-    UnprovenToken::read(worker::take_apart(token)?)
+    UnprovenToken::read(UnverifiedToken::parse(token)?)
 }

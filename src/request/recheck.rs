@@ -21,7 +21,7 @@ use crate::worker;
 pub struct Confirmation {
     /// The token that stands if the resolver confirms it.
     pub token: Rc<VerifiedToken>,
-    /// Where the answer is kept, and the right to ask, if another request could not take it.
+    /// The key under which the answer is kept, and the right to ask, if the table had room for it.
     pub place: Option<(Key, Option<Lease>)>,
     /// The project's number.
     pub project: usize,
@@ -31,7 +31,7 @@ pub struct Confirmation {
     pub leeway: f64,
 }
 
-/// Whether a token is confirmed at all. A client's is not, and neither is one whose `aud` lacks the
+/// Tells the tokens that are confirmed at all. A client's is not, and neither is one whose `aud` lacks the
 /// endpoint: the resolver calls it no session (authgear-server PRs 5750 and 5870).
 pub fn applies(judge: &Judge<'_, '_>, token: &VerifiedToken) -> bool {
     let claims = token.claims();
@@ -102,7 +102,7 @@ pub fn confirm<'r>(
     stands(verified)
 }
 
-/// What follows from what the table knows of a token.
+/// The next step, from the table's entry of a token.
 fn next(recheck: Recheck, known: &Known<'_>, now: u64) -> Next {
     let last = known.verdict.as_ref().and_then(|(verdict, at)| {
         let said = match verdict {
@@ -117,7 +117,7 @@ fn next(recheck: Recheck, known: &Known<'_>, now: u64) -> Next {
     recheck.next(last, known.is_asked, known.is_crowded)
 }
 
-/// Where the resolver's answers about a token are kept. The key covers what the signature covers,
+/// The key of the resolver's answers about a token. It covers what the signature covers,
 /// so that two spellings of one token are one; a token is remembered for one tenant alone, so its
 /// digest is made once.
 fn token_key(judge: &Judge<'_, '_>, token: &VerifiedToken) -> Option<Key> {

@@ -25,7 +25,7 @@ const LEASE: u64 = 10_000;
 /// The longest time for which a no is kept, in milliseconds.
 const KEEP_NO: u64 = 1_000;
 
-/// What is left for the resolver to judge.
+/// The credentials that are left for the resolver to judge.
 #[derive(Debug)]
 pub struct Question<'a> {
     /// The bearer token; empty for none.
@@ -84,7 +84,7 @@ pub struct Lease {
     number: u64,
 }
 
-/// Whose turn it is to ask.
+/// The turn to ask.
 #[derive(Debug)]
 pub enum Turn {
     /// This request's; without a lease where the table has no room for one.
@@ -144,7 +144,7 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// Where the answer is kept: endpoint, project, and exactly what is asked.
+    /// The key under which the answer is kept: endpoint, project, and exactly what is asked.
     fn key(&self, tenant: &Id) -> Option<Key> {
         worker::verdict_key(tenant, &[self.token, &self.cookie])
     }
@@ -214,7 +214,7 @@ pub fn answer<'r>(judge: &Judge<'_, 'r>, question: Question<'r>) -> Step<'r> {
     }
 }
 
-/// What the table knows of a question.
+/// The table's entry of a question.
 enum Found {
     /// The answer.
     Verdict(Verdict),

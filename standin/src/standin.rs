@@ -24,7 +24,7 @@ pub struct Settings {
     pub resolver: Behaviour,
 }
 
-/// Where servers' resolvers differ.
+/// Behaviour in which the resolvers of servers differ.
 #[derive(Clone, Copy, Debug)]
 pub struct Behaviour {
     /// Say the `amr` of a session. The server of 2026-08 always sends it empty.

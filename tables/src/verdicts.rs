@@ -1,4 +1,4 @@
-//! What the resolver said, shared by all workers.
+//! The resolver's answers, shared by all workers.
 //!
 //! A table of fixed size. A [`Key`] has its place in one small set of slots. When the set is full, the
 //! slot that is worth least gives way (the order of `Rank`); a *no* to a token that has not expired never
@@ -338,7 +338,7 @@ impl Table {
         }
     }
 
-    /// Whether the administrator is to be told that the table is too small: once in its life, after the
+    /// True when the administrator is to be told that the table is too small: once in its life, after the
     /// first live answer that gave way or found no room.
     pub fn take_warning(&mut self) -> bool {
         let warning = &self.head().warning;
@@ -356,7 +356,7 @@ impl Table {
         (head.live_evictions.get(), head.without_room.get())
     }
 
-    /// Whether a project's resolver failed when it was last asked about a token.
+    /// True when a project's resolver failed the last question about a token.
     #[must_use]
     pub fn is_failing(&self, project: usize) -> bool {
         self.head().failing.get() & (1 << (project % PROJECTS)) != 0
@@ -375,7 +375,7 @@ impl Table {
     }
 }
 
-/// Where a digest has its slot.
+/// The place of a digest's slot.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     set: usize,

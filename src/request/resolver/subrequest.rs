@@ -174,7 +174,7 @@ pub fn own_question(r: &Request) -> Option<&Asked> {
 }
 
 impl Asked {
-    /// Whether it is that question of that tenant.
+    /// True for the same question of the same tenant.
     pub fn is_same(&self, tenant: &Id, token: &[u8], cookie: &[u8]) -> bool {
         // SAFETY: both texts lie in the pool of the client request, as the question does.
         let (own_token, own_cookie) = unsafe { (bytes(&self.token), bytes(&self.cookie)) };

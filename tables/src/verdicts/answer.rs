@@ -1,4 +1,4 @@
-//! What the table of verdicts is asked and told.
+//! Questions to the table of verdicts, and its answers.
 
 use authgear_core::digest::Digest;
 use authgear_core::session::Fields;
@@ -6,12 +6,12 @@ use authgear_core::session::Fields;
 /// A tenant's number: a digest of its key source, endpoint and issuer.
 pub type Tenant = [u8; 32];
 
-/// What a verdict is found by. The tenant is compared as it is, the digest covers the question.
+/// The key of a verdict. The tenant is compared as it is, the digest covers the question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
-    /// Whose resolver is asked.
+    /// The tenant whose resolver is asked.
     pub tenant: Tenant,
-    /// What it is asked.
+    /// The question.
     pub digest: Digest,
 }
 
@@ -26,7 +26,7 @@ pub enum Lease {
     Busy,
 }
 
-/// What the resolver said.
+/// The resolver's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict<'a> {
     /// The session is valid.
@@ -49,7 +49,7 @@ pub enum Verdict<'a> {
 /// An answer to be kept. Times are in milliseconds of the table's clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Answer<'a> {
-    /// What the resolver said.
+    /// The resolver's answer.
     pub verdict: Verdict<'a>,
     /// It is not used from this time on. For [`Verdict::Denied`], when the token is refused for its age
     /// in any case, so `exp` and the leeway.
@@ -58,12 +58,12 @@ pub struct Answer<'a> {
     pub live_until: u64,
 }
 
-/// What the table knows of a key.
+/// The table's entry of a key.
 #[derive(Debug)]
 pub struct Known<'a> {
     /// The resolver's last answer, and when it came.
     pub verdict: Option<(Verdict<'a>, u64)>,
-    /// Whether somebody is asking now.
+    /// True while somebody is asking.
     pub is_asked: bool,
     /// There is no yes or no, and a no may have been lost for want of room: a token waits for an
     /// answer.

@@ -37,7 +37,7 @@ pub(super) struct Slot {
     pub lease: Word,
     /// Until this time somebody is asking.
     pub lease_until: Word,
-    /// Where each of the session's eight fields ends in `texts`, 16 bits each.
+    /// Ends of the session's eight fields in `texts`, 16 bits each.
     ends: [Word; 2],
     texts: [Word; TEXTS],
 }
@@ -68,12 +68,12 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     offset_of!(Slot, texts),
 ]);
 
-/// What a slot is worth, the least first. A no to a token that has not expired has no rank: it never
+/// The worth of a slot, the least first. A no to a token that has not expired has no rank: it never
 /// gives way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     Empty,
-    /// Whoever asked has left.
+    /// The request that asked has left.
     Asked,
     Failed,
     /// The verdict has run out.
@@ -86,7 +86,7 @@ pub(super) enum Rank {
     Live,
 }
 
-/// What wants a slot.
+/// An entry that wants a slot.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Comes {
     /// A question, which anybody can cause.
@@ -98,7 +98,7 @@ pub(super) enum Comes {
 }
 
 impl Comes {
-    /// Whether a slot of that rank gives way to it. So many questions are under way in the set.
+    /// True when a slot of that rank gives way to it. So many questions are under way in the set.
     pub fn takes(self, rank: Rank, questions: usize) -> bool {
         match self {
             Comes::Answer => true,
@@ -147,7 +147,7 @@ impl Slot {
         })
     }
 
-    /// What is known and still used.
+    /// The verdict, while it is still used.
     pub fn verdict(&self, now: u64) -> Option<Verdict<'_>> {
         if now >= self.not_after.get() {
             return None;
@@ -164,7 +164,7 @@ impl Slot {
         }
     }
 
-    /// Whether an answer may replace what the slot holds. `is_own` says that it is that of the present
+    /// True when an answer may replace what the slot holds. `is_own` says that it is that of the present
     /// lease.
     pub fn accepts(&self, verdict: &Verdict<'_>, is_own: bool, now: u64) -> bool {
         let is_leased = now < self.lease_until.get();
@@ -242,7 +242,7 @@ fn put(words: &[Word], bytes: &[u8]) {
     }
 }
 
-/// Whether words hold these bytes.
+/// True when words hold these bytes.
 fn is(words: &[Word], bytes: &[u8]) -> bool {
     let pieces = bytes.chunks_exact(WORD);
     words
