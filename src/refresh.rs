@@ -115,8 +115,13 @@ fn start(store: &mut KeyStore, remote: &Remote, need: Need, slots: &mut Slots, n
     let has_keys = store.look_up(remote, need, now).keys.is_some();
     if let Err(error) = spawn(Arc::new(remote.clone()), lease, standing, has_keys) {
         slots.give_back(standing);
-        let error = format_args!("cannot start a thread: {error}");
-        failed(store, remote, lease, &error, now);
+        failed(
+            store,
+            remote,
+            lease,
+            &format_args!("cannot start a thread: {error}"),
+            now,
+        );
         return Start::No;
     }
     Start::Started

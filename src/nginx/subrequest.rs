@@ -4,7 +4,7 @@ use core::ptr::{self, NonNull};
 use core::{mem, slice};
 
 use nginx_sys::{
-    ngx_array_t, ngx_http_core_main_conf_t, ngx_http_finalize_request, ngx_http_headers_in_t,
+    ngx_http_core_main_conf_t, ngx_http_finalize_request, ngx_http_headers_in_t,
     ngx_http_post_request, ngx_http_request_t, ngx_http_variable_t, ngx_int_t, ngx_list_init,
     ngx_palloc, ngx_str_t, ngx_table_elt_t, ngx_variable_value_t, NGX_OK,
 };
@@ -145,7 +145,7 @@ unsafe fn set_cookie(
             return Err(Failed);
         }
         slot.write(cookie);
-        headers.cookies = ngx_array_t {
+        headers.cookies = nginx_sys::ngx_array_t {
             elts: slot.cast(),
             nelts: 1,
             size,

@@ -169,8 +169,12 @@ impl Confirmation {
                 );
             }
             Err(Failure::Unclear(why)) => {
-                let line = format_args!("a token waits until it can be confirmed: {why}");
-                worker::log_limited(r, NGX_LOG_ERR, (self.project, "recheck"), line);
+                worker::log_limited(
+                    r,
+                    NGX_LOG_ERR,
+                    (self.project, "recheck"),
+                    format_args!("a token waits until it can be confirmed: {why}"),
+                );
             }
             Ok(_) if is_news => {
                 ngx_log_error!(
