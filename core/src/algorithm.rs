@@ -92,12 +92,12 @@ impl AlgorithmSet {
         AlgorithmSet(self.0 | 1 << algorithm as u16)
     }
 
-    /// Whether the algorithm is in the set.
+    /// Tells whether the algorithm is in the set.
     pub const fn contains(self, algorithm: Algorithm) -> bool {
         self.0 & 1 << algorithm as u16 != 0
     }
 
-    /// Whether the set allows nothing.
+    /// Tells whether the set allows nothing.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }

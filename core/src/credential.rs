@@ -1,4 +1,4 @@
-//! Which credential a request carries, as Authgear's server finds it
+//! Finds the credential that a request carries, as Authgear's server does
 //! (`pkg/lib/session/middleware.go`, `pkg/lib/oauth/resolver.go`).
 
 use memchr::memchr_iter;
@@ -13,7 +13,7 @@ pub use cookies::{CookieNames, CookiePrefixError, Cookies, Line};
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 16 * 1024;
 
-/// What a token looks like.
+/// The form of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Three segments, the first a JOSE header: verified here.
@@ -25,8 +25,8 @@ pub enum Form {
 /// The token in one `Authorization` header value.
 ///
 /// The scheme is case-insensitive and one space follows it (RFC 6750, section 2.1). `None` for
-/// another scheme, and for `Bearer` with nothing but spaces behind it. What follows the space is
-/// returned as it is: [`classify`] judges it.
+/// another scheme, and for `Bearer` with nothing but spaces behind it. The text behind the space
+/// is returned as it is: [`classify`] judges it.
 pub fn bearer(value: &[u8]) -> Option<&[u8]> {
     const SCHEME: &[u8] = b"Bearer ";
     let (scheme, token) = value.split_at_checked(SCHEME.len())?;
@@ -76,7 +76,7 @@ fn is_b64token_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte)
 }
 
-/// Whether base64 text decodes to JSON white space and then `{`.
+/// Tells whether base64 text decodes to JSON white space and then `{`.
 fn begins_object(segment: &[u8]) -> bool {
     let (mut bits, mut held) = (0u32, 0);
     for &symbol in segment {

@@ -4,13 +4,13 @@ use std::hash::Hasher as _;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-/// What a text is found by.
+/// A digest, under which a text is looked up.
 pub type Digest = [u8; 16];
 
 /// The secret of a [`Digester`].
 pub type DigestKey = [u8; 16];
 
-/// What a digest is of. Digests of different kinds differ, whatever they are of.
+/// The kind of text that is digested. Digests of equal texts differ between kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A token, and the source of the keys that it was verified with.
@@ -30,7 +30,7 @@ pub enum Kind {
 /// full or in part, through timing for one, without giving the key away. The best attacks known on it
 /// are to guess the key, 2^-128 a try; to meet a given digest by chance, 2^-128 a text; and to find any
 /// two texts with the same digest, `n`² / 2^129 for `n` texts that were digested: below 2^-64 for four
-/// thousand million texts. Whoever uses a digest compares the tenant as well.
+/// thousand million texts. Every lookup compares the tenant as well.
 ///
 /// On the machine of `bench/README.md` it took less time than keyed BLAKE3 and HMAC-SHA256, for 100
 /// bytes and for 1 KiB.

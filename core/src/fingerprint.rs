@@ -1,4 +1,4 @@
-//! Digests that tell things apart.
+//! SHA-256 over lists of texts.
 
 use aws_lc_rs::digest::{Context, SHA256};
 

@@ -148,6 +148,21 @@ pub(crate) fn read<T: DeserializeOwned>(value: &RawValue) -> Option<T> {
     serde_json::from_str(value.get()).ok()
 }
 
+/// The text of a string; `None` as in [`read`].
+pub(crate) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
+    let text = value.get().strip_prefix('"')?.strip_suffix('"')?;
+    if text.contains('\\') {
+        return read(value).map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(text))
+}
+
+/// The texts of an array of strings; `None` as in [`read`].
+pub(crate) fn strings(value: &RawValue) -> Option<Vec<Cow<'_, str>>> {
+    let elements: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
+    elements.into_iter().map(string).collect()
+}
+
 /// The characters of a valid JSON text, each with `true` if it belongs to a string.
 fn characters(json: &str) -> impl Iterator<Item = (char, bool)> + '_ {
     let (mut in_string, mut is_escaped) = (false, false);
@@ -195,11 +210,11 @@ pub(crate) fn shown(value: &RawValue) -> Option<String> {
     let json = value.get();
     let text = match json.as_bytes().first()? {
         b'n' => return None,
-        b'"' => percent_encode(&read::<String>(value)?),
+        b'"' => percent_encode(&string(value)?),
         b'[' => {
             let elements: Vec<&RawValue> = serde_json::from_str(json).ok()?;
             if elements.into_iter().all(is_string) {
-                percent_encode(&read::<Vec<String>>(value)?.join(","))
+                percent_encode(&strings(value)?.join(","))
             } else {
                 json.to_owned()
             }

@@ -1,4 +1,4 @@
-//! Key sets: where they come from and what they hold.
+//! Key sets: their sources, their fetch and their keys.
 
 mod document;
 pub mod fetch;

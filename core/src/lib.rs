@@ -1,18 +1,17 @@
 //! Verdicts on Authgear's tokens, without nginx.
 //!
 //! Bytes, keys and a clock come in, a verdict goes out: nothing here reads the time by itself or
-//! does I/O, except [`keys::fetch`] and [`keys::saved`], which are blocking and meant for a thread
-//! of its own. Whatever decides who gets in lives in this crate, so that it can be tested, fuzzed
-//! and measured without a server.
+//! does I/O, except [`keys::fetch`] and [`keys::saved`], which block and run on a thread of their
+//! own. All decisions are in this crate, so that they can be tested, fuzzed and measured without a
+//! server.
 //!
 //! One request, as data:
 //!
 //! 1. [`credential`] finds the token in a header or cookie and says whether it is a JWT.
-//! 2. [`token::UnverifiedToken::parse`] takes it apart, [`token::verify`] checks its signature
-//!    against a [`keys::KeySet`] and makes a [`token::VerifiedToken`], the only thing that can be
-//!    asked for claims.
+//! 2. [`token::UnverifiedToken::parse`] splits it, [`token::verify`] checks its signature
+//!    against a [`keys::KeySet`] and makes a [`token::VerifiedToken`], which has the claims.
 //! 3. [`policy::judge`] applies the rules of one location.
-//! 4. [`session::Session`] is what is then known of the caller, whichever way it was verified.
+//! 4. [`session::Session`] is the caller's identity, from a token or from the resolver.
 //!
 //! Every refusal is a [`Reason`].
 
@@ -29,6 +28,7 @@ pub mod reason;
 pub mod recheck;
 pub mod session;
 mod text;
+mod texts;
 pub mod token;
 
 pub use algorithm::{Algorithm, AlgorithmSet};

@@ -1,10 +1,10 @@
 //! The rules of one location, applied to a verified token on every request.
 
 use crate::reason::Reason;
-use crate::session::{Field, Session};
-use crate::token::{Claims, VerifiedToken};
+use crate::session::{Field, Session, TokenSession};
+use crate::token::VerifiedToken;
 
-/// Whose tokens are let in.
+/// The kind of token that a project accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum TokenKind {
     /// Users' tokens only.
@@ -16,12 +16,12 @@ pub enum TokenKind {
     Any,
 }
 
-/// What a project asks of a token, beyond its signature, issuer and audience.
+/// A project's rules for tokens, beyond signature, issuer and audience.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     /// Any of them must be `client_id`; not checked when empty.
     pub client_ids: Vec<Box<str>>,
-    /// Whose tokens are let in.
+    /// The kind of token that is accepted.
     pub token_type: TokenKind,
     /// Any of them must be the header's `typ`; `None` switches the check off, an empty list refuses
     /// all.
@@ -61,26 +61,25 @@ pub fn judge(
     audience: &[impl AsRef<str>],
     now: f64,
 ) -> Result<(), Reason> {
-    judge_claims(token.typ(), token.claims(), rules, issuer, audience, now)
+    judge_claims(token.claims(), rules, issuer, audience, now)
 }
 
-/// [`judge`] on a token's parts, proven or not.
+/// [`judge`] on the parts of a token, verified or not.
 pub(crate) fn judge_claims(
-    typ: Option<&str>,
-    claims: &Claims,
+    claims: &TokenSession,
     rules: &Rules,
     issuer: &str,
     audience: &[impl AsRef<str>],
     now: f64,
 ) -> Result<(), Reason> {
     if let Some(allowed) = &rules.typ {
-        let typ = typ.ok_or(Reason::BadType)?;
+        let typ = claims.typ().ok_or(Reason::BadType)?;
         let is_it = |allowed: &str| allowed == typ || is_same_type(allowed, typ);
         if !allowed.iter().any(|allowed| is_it(allowed)) {
             return Err(Reason::BadType);
         }
     }
-    // Said so that a time that is no number lets nobody in.
+    // Written so that NaN refuses.
     let is_alive = now < claims.exp + rules.leeway;
     if !is_alive {
         return Err(Reason::Expired);
@@ -89,7 +88,7 @@ pub(crate) fn judge_claims(
     if !has_begun {
         return Err(Reason::NotYetValid);
     }
-    if claims.iss.as_deref() != Some(issuer) {
+    if claims.iss() != Some(issuer) {
         return Err(Reason::BadIssuer);
     }
     let mut audience = audience.iter().map(AsRef::as_ref);
@@ -97,12 +96,12 @@ pub(crate) fn judge_claims(
         return Err(Reason::BadAudience);
     }
     if !rules.client_ids.is_empty() {
-        let client_id = claims.client_id.as_ref().ok_or(Reason::BadClient)?;
-        if !rules.client_ids.contains(client_id) {
+        let client_id = claims.client_id().ok_or(Reason::BadClient)?;
+        if !rules.client_ids.iter().any(|wanted| **wanted == *client_id) {
             return Err(Reason::BadClient);
         }
     }
-    match (rules.token_type, claims.is_client()) {
+    match (rules.token_type, claims.is_client) {
         (TokenKind::Any, _) | (TokenKind::User, false) | (TokenKind::Client, true) => Ok(()),
         (TokenKind::User, true) | (TokenKind::Client, false) => Err(Reason::BadType),
     }
@@ -110,7 +109,7 @@ pub(crate) fn judge_claims(
 
 /// Judges a session that the resolver vouches for by the rules that are made for tokens.
 ///
-/// The resolver tells neither client nor audience. A session is meant for its project, which goes
+/// The resolver names neither client nor audience. A session is meant for its project, which goes
 /// by the names `own`: its endpoint and its issuer, one of which is the `aud` of every user's token
 /// (`pkg/lib/oauth/token_encoding.go`).
 ///
@@ -132,7 +131,7 @@ pub fn judge_session(
     Ok(())
 }
 
-/// What one location asks of a caller who is known, whichever way.
+/// The requirements of one location for a known caller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requirements<'a> {
     /// Any of them must be among the caller's roles (see [`Session::has_role`]); empty asks for
@@ -149,24 +148,24 @@ pub struct Requirements<'a> {
 pub enum Unmet {
     /// The caller has none of the roles.
     Role,
-    /// A scope is missing, or nobody says what the scope is.
+    /// A scope is missing, or the scope is unknown.
     Scope,
-    /// The log-in is too long ago, or nobody says when it was.
+    /// The log-in is too long ago, or its time is unknown.
     AuthAge,
 }
 
 impl Requirements<'_> {
-    /// Whether nothing is asked.
+    /// Tells whether there is no requirement.
     pub fn is_empty(&self) -> bool {
         self.roles.is_empty() && self.scopes.is_empty() && self.auth_age.is_none()
     }
 
-    /// Compares with what is known of the caller at the time `now`, in Unix seconds. The log-in
-    /// comes last: it is the one that the caller can mend.
+    /// Checks the session at the time `now`, in Unix seconds. The log-in comes last, since the caller can
+    /// log in again.
     ///
     /// # Errors
     ///
-    /// The first that is not met. What is not known is not met: a client has neither roles nor a
+    /// The first that is not met. An unknown value does not meet one: a client has neither roles nor a
     /// log-in, and the resolver tells no scope.
     pub fn check(&self, session: &Session, now: f64) -> Result<(), Unmet> {
         if !self.roles.is_empty() && !self.roles.iter().any(|role| session.has_role(role)) {

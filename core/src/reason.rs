@@ -1,4 +1,4 @@
-//! Why a request was let in or refused: the words of `$authgear_reason`.
+//! The reasons for which a request is let in or refused: the words of `$authgear_reason`.
 
 use std::fmt;
 

@@ -1,11 +1,11 @@
-//! Whether a token that verifies still stands, by what the resolver said of it last.
+//! Decides by the resolver's last answer whether a token that verifies still stands.
 
 /// How valid tokens are confirmed with the resolver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recheck {
     /// The least time between two questions about one token, in milliseconds.
     pub interval: u64,
-    /// Whether a token that is new, or was not confirmed for two intervals, waits for the answer.
+    /// A token that is new, or was not confirmed for two intervals, waits for the answer.
     pub strict: bool,
 }
 
@@ -26,7 +26,7 @@ pub enum Said {
     Unclear,
 }
 
-/// What follows for a request with the token.
+/// The next step of a request with the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// The token stands.
@@ -40,9 +40,9 @@ pub enum Next {
 }
 
 impl Recheck {
-    /// What follows from the last answer, which is so many milliseconds old, and from whether
-    /// somebody is asking already. `may_be_forgotten` says that a no may have found no room: a
-    /// token without an answer then waits, as with `strict`.
+    /// Decides by the last answer and its age in milliseconds. `is_asked`: another request is asking
+    /// already. `may_be_forgotten`: there may have been no room to keep a no, so that a token without
+    /// an answer waits, as with `strict`.
     ///
     /// A token that was refused never stands again before the resolver says so, and one whose last
     /// question had no clear answer not before there is one; any other stands while the resolver

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use crate::text::{is_control, trim_blanks};
-use crate::token::Claims;
+pub(crate) use token::TokenSession;
+
+mod token;
 
 /// One of the headers that Authgear's resolver sets, and the variable of the same name
 /// (`pkg/api/model/session_info.go`).
@@ -209,114 +211,43 @@ impl<'a> Session<'a> {
     /// role. The resolver joins them with commas in one header, so what stands between two commas is
     /// a role there. A client has none, whatever its token claims.
     pub fn has_role(&self, role: &str) -> bool {
-        let is_it = |own: &str| own == role;
-        match self.token.map(|token| &token.claims) {
-            Some(claims) => !claims.is_client() && claims.roles.iter().any(|own| is_it(own)),
+        match self.token {
+            Some(token) => token.has_role(role),
             None => self
                 .get(Field::UserRoles)
-                .is_some_and(|roles| roles.split(',').any(is_it)),
+                .is_some_and(|roles| roles.split(',').any(|own| own == role)),
         }
     }
 
     /// `client_id`; only a JWT says it.
     pub fn client_id(&self) -> Option<&'a str> {
-        self.claim(|claims| &claims.client_id)
+        filled(self.token?.client_id())
     }
 
     /// `scope`, separated by spaces; only a JWT says it.
     pub fn scope(&self) -> Option<&'a str> {
-        self.claim(|claims| &claims.scope)
+        filled(self.token?.scope())
     }
 
     /// `jti`; only a JWT says it.
     pub fn token_id(&self) -> Option<&'a str> {
-        self.claim(|claims| &claims.jti)
+        filled(self.token?.token_id())
     }
 
     /// `exp` in whole Unix seconds, any fraction cut off; only a JWT says it.
     pub fn token_exp(&self) -> Option<&'a str> {
-        Some(&self.token?.exp)
+        Some(self.token?.token_exp())
     }
 
     /// `user` or `client`; only a JWT says it.
     pub fn token_type(&self) -> Option<&'static str> {
-        let is_client = self.token?.claims.is_client();
+        let is_client = self.token?.is_client;
         Some(if is_client { "client" } else { "user" })
     }
-
-    fn claim(&self, claim: impl FnOnce(&'a Claims) -> &'a Option<Box<str>>) -> Option<&'a str> {
-        claim(&self.token?.claims)
-            .as_deref()
-            .filter(|text| !text.is_empty())
-    }
 }
 
-/// A token's claims, and the resolver's eight values rendered from them.
-#[derive(Debug, PartialEq)]
-pub(crate) struct TokenSession {
-    claims: Claims,
-    /// As in [`Fields`].
-    text: Box<str>,
-    ends: [u32; 8],
-    /// `exp` in whole seconds.
-    exp: Box<str>,
-}
-
-impl TokenSession {
-    /// Renders a token's claims as the resolver would. A client has no user and no login, so its
-    /// token fills none of those fields, whatever else it claims.
-    pub(crate) fn new(claims: Claims) -> Self {
-        let flag = |flag: Option<bool>| match flag {
-            Some(true) => "true",
-            Some(false) => "false",
-            None => "",
-        };
-        let mut text = String::new();
-        let ends = Field::ALL.map(|field| {
-            match field {
-                Field::SessionValid => text.push_str("true"),
-                _ if claims.is_client() => {}
-                Field::UserId => text.push_str(&claims.sub),
-                Field::UserAnonymous => text.push_str(flag(claims.is_anonymous)),
-                Field::UserVerified => text.push_str(flag(claims.is_verified)),
-                Field::UserCanReauthenticate => text.push_str(flag(claims.can_reauthenticate)),
-                Field::UserRoles => text.push_str(&claims.roles.join(",")),
-                Field::SessionAmr => text.push_str(&claims.amr.join(" ")),
-                Field::SessionAuthenticatedAt => {
-                    text.extend(claims.auth_time.map(whole_seconds));
-                }
-            }
-            text.len() as u32
-        });
-        TokenSession {
-            text: text.into(),
-            ends,
-            exp: whole_seconds(claims.exp).into(),
-            claims,
-        }
-    }
-
-    pub(crate) fn claims(&self) -> &Claims {
-        &self.claims
-    }
-
-    pub(crate) fn session(&self) -> Session<'_> {
-        Session {
-            fields: Fields::new(self.text.as_bytes(), self.ends),
-            token: Some(self),
-        }
-    }
-
-    /// Bytes on the heap.
-    pub(crate) fn heap_size(&self) -> usize {
-        self.claims.heap_size() + self.text.len() + self.exp.len()
-    }
-}
-
-/// The text of a time as Go's `time.Time.Unix` has it: the fraction cut off. Claims hold times from 0 to
-/// 2^53, so the conversion is exact.
-fn whole_seconds(time: f64) -> String {
-    (time as u64).to_string()
+fn filled(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
 }
 
 /// An answer of the resolver with status 200 that is no verdict, and the reason.

@@ -1,4 +1,4 @@
-//! Text of unknown origin, made fit for one log line.
+//! Text from outside: escaped for log lines, trimmed, checked for control characters.
 
 use std::fmt;
 

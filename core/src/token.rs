@@ -7,7 +7,7 @@ mod unproven;
 mod verify;
 
 pub use cache::{TokenCache, TokenDigest, TOKEN_SIZE};
-pub use claims::Claims;
+pub(crate) use claims::Claims;
 pub use jose::{UnverifiedToken, MAX_HEADER};
 pub use unproven::UnprovenToken;
 pub use verify::{verify, SignedBy, VerifiedToken};

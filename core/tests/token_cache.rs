@@ -303,7 +303,7 @@ fn a_large_token_counts_for_what_it_takes() {
 fn an_expired_token_is_not_kept() {
     let mut cache = cache(4);
     let token = Tokens::new().of(payload("1"));
-    let exp = token.claims().exp;
+    let exp = token.exp();
     for (number, now) in [(0, exp - 1.0), (1, exp), (2, exp + 1.0), (3, f64::NAN)] {
         let digest = digest(&mut cache, number);
         cache.put(digest, Rc::clone(&token), now);

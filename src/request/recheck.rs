@@ -34,8 +34,7 @@ pub struct Confirmation {
 /// Tells the tokens that are confirmed at all. A client's is not, and neither is one whose `aud` lacks the
 /// endpoint: the resolver calls it no session (authgear-server PRs 5750 and 5870).
 pub fn applies(judge: &Judge<'_, '_>, token: &VerifiedToken) -> bool {
-    let claims = token.claims();
-    !claims.is_client() && claims.is_meant_for(&judge.tenant.origin)
+    !token.is_client() && token.is_meant_for(&judge.tenant.origin)
 }
 
 /// Lets a verified token stand, has it confirmed, or refuses it, by the resolver's last answer.
@@ -47,7 +46,7 @@ pub fn confirm<'r>(
     provenance: Provenance,
 ) -> Step<'r> {
     let stands = |token| Step::Done(Outcome::Verified(token, provenance));
-    let question = Question::about_token(token, verified.claims().exp);
+    let question = Question::about_token(token, verified.exp());
     if let Some(verdict) = resolver::known_to_this_request(judge, &question) {
         return match verdict {
             Verdict::Yes(..) => stands(verified),
@@ -136,9 +135,7 @@ impl Confirmation {
     pub fn settle(&mut self, r: &Request, answer: &Answer) -> Verdict {
         let verdict = match answer {
             // A yes for somebody else is none for this token.
-            Ok(Some(session))
-                if session.session().get(Field::UserId) == Some(&*self.token.claims().sub) =>
-            {
+            Ok(Some(session)) if session.session().get(Field::UserId) == Some(self.token.sub()) => {
                 Ok(true)
             }
             Ok(_) => Ok(false),
@@ -199,7 +196,7 @@ impl Confirmation {
         now: u64,
     ) -> (Verdict, bool) {
         // A second more than the token is accepted, since the clocks are read at different times.
-        let left = (self.token.claims().exp + self.leeway - r.now()).max(0.0);
+        let left = (self.token.exp() + self.leeway - r.now()).max(0.0);
         let expiry = now.saturating_add((left * 1000.0) as u64 + 1000);
         let store = |table: &mut verdicts::Table, verdict| {
             let answer = verdicts::Answer {

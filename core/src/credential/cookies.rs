@@ -66,7 +66,7 @@ pub struct Cookies<'a> {
 impl<'a> Cookies<'a> {
     /// Reads the next `Cookie` header of the request, once. Of each name the first cookie counts.
     ///
-    /// Reads what Authgear's server reads, which is Go's `net/http`: pairs end at `;`, spaces and
+    /// Reads like Authgear's server, which uses Go's `net/http`: pairs end at `;`, spaces and
     /// tabs around a pair are dropped, names keep their case, one pair of double quotes around a
     /// value is dropped, and a cookie is passed over when its value holds a byte that RFC 6265 does
     /// not allow (space and comma are let through).
@@ -115,7 +115,7 @@ impl<'a> Cookies<'a> {
         line
     }
 
-    /// Whether any cookie is left that the resolver could accept; `with_session` as in
+    /// Tells whether any cookie is left that the resolver could accept; `with_session` as in
     /// [`Cookies::for_resolver`].
     pub fn has_any_for_resolver(&self, with_session: bool) -> bool {
         let is_opaque = |token: &[u8]| !is_judged_here(token);
@@ -140,7 +140,7 @@ impl<'a> Cookies<'a> {
     }
 }
 
-/// Whether a token is a JWT, or close enough to one that Authgear's server would take it for one
+/// Tells whether a token is a JWT, or close enough to one that Authgear's server would take it for one
 /// (prefix `eyJ`, `pkg/lib/oauth/token_encoding.go`): the resolver is never shown those.
 fn is_judged_here(token: &[u8]) -> bool {
     match classify(token) {

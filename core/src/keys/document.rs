@@ -60,7 +60,7 @@ struct Document<'a> {
 }
 
 impl KeySet {
-    /// Reads a document. Keys that cannot be used are skipped and told of; entries are judged one
+    /// Reads a document. Unusable keys are skipped and reported; entries are judged one
     /// by one, so that a broken one does not cost the others. An entry that says the same as an
     /// earlier one is dropped.
     ///
@@ -106,23 +106,23 @@ impl KeySet {
     }
 
     /// About how many bytes the set takes in memory once each key has been used for each of its
-    /// algorithms, for a store that is bounded by memory. A key is made ready for an algorithm only
+    /// algorithms, for a store that is bounded by memory. A key is parsed for an algorithm only
     /// when a token asks for it, so it may be much less.
     pub fn size(&self) -> usize {
         size_of::<KeySet>() + self.keys.iter().map(Jwk::size).sum::<usize>()
     }
 
-    /// Whether that very key is in the set, with the same `kid`, material and algorithms.
+    /// Tells whether that very key is in the set, with the same `kid`, material and algorithms.
     pub fn contains(&self, id: &KeyId) -> bool {
         self.keys.iter().any(|key| key.id() == id)
     }
 
-    /// Whether a usable key of that `kid` is in the set.
+    /// Tells whether a usable key of that `kid` is in the set.
     pub fn has_kid(&self, kid: &str) -> bool {
         self.keys.iter().any(|key| key.kid() == Some(kid))
     }
 
-    /// Whether a token without a `kid` can have been signed by one key alone.
+    /// Tells whether exactly one key can have signed a token without a `kid`.
     pub(crate) fn has_one_for(&self, algorithm: Algorithm) -> bool {
         self.fitting(None, algorithm).count() == 1
     }
@@ -139,7 +139,7 @@ impl KeySet {
             .filter(move |key| key.fits(algorithm))
     }
 
-    /// Which key made the signature over the message, in the order of the document.
+    /// Finds the key that made the signature over the message; keys are tried in the order of the document.
     pub(crate) fn check_signature(
         &self,
         kid: Option<&str>,

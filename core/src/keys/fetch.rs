@@ -28,15 +28,15 @@ use http::Client;
 /// The longest discovery document that is read, in bytes.
 pub const MAX_DISCOVERY: usize = 256 * 1024;
 
-/// Where a key set comes from and how to get it.
+/// The source of a key set and how to fetch it.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// Where the key set is.
+    /// The place of the key set.
     pub keys: KeysFrom,
     /// The project's public origin, if it has one. With [`KeysFrom::Discovery`] that origin counts
     /// instead.
     pub endpoint: Option<Origin>,
-    /// Where the endpoint is reached from here. What lies under the endpoint's origin is fetched
+    /// The address of the endpoint from here. URLs under the endpoint's origin are fetched
     /// there, with the public `Host`, and the public scheme as `X-Forwarded-Proto`: with another
     /// scheme Authgear's server redirects to its public origin.
     pub internal: Option<Origin>,
@@ -77,10 +77,10 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// Where a key set is.
+/// The place of a key set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeysFrom {
-    /// Where this endpoint's discovery document says (OpenID Connect Discovery 1.0, section 4).
+    /// The `jwks_uri` of this endpoint's discovery document (OpenID Connect Discovery 1.0, section 4).
     Discovery(Origin),
     /// At this URL.
     Uri(Url),
@@ -176,7 +176,7 @@ fn discover(
 
 /// How one URL is reached.
 struct Route {
-    /// Where the request goes.
+    /// The target of the request.
     url: Url,
     /// The public origin, when the request goes to the internal one instead.
     public: Option<Origin>,

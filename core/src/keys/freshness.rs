@@ -13,7 +13,7 @@ pub struct Timing {
     pub min_interval: u64,
 }
 
-/// What is known of a project's key set.
+/// The state of a project's key set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// When the set that is at hand was fetched; `None` when there is none.
@@ -28,7 +28,7 @@ pub struct Record {
     pub lease_until: u64,
 }
 
-/// What a request wants.
+/// The need of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// Any set that may be used.
@@ -37,14 +37,14 @@ pub enum Need {
     NewKey,
 }
 
-/// What the request is told.
+/// The advice to the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
     /// Use the set at hand.
     Use,
     /// Use the set at hand, and let somebody fetch a newer one.
     UseAndFetch,
-    /// Fetch, and wait for what comes.
+    /// Fetch, and wait for the result.
     FetchAndWait,
     /// Somebody is fetching: wait.
     Wait,
@@ -57,7 +57,7 @@ pub enum Advice {
     Unknown,
 }
 
-/// Says what a request with that need shall do at the time `now`.
+/// Decides the next step of a request with that need at the time `now`.
 pub fn advise(record: &Record, timing: &Timing, need: Need, now: u64) -> Advice {
     let fetching = now < record.lease_until;
     let failing = record.failures > 0;

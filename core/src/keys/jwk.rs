@@ -13,7 +13,7 @@ use crate::algorithm::Algorithm;
 use crate::json::{self, Object};
 use crate::text::Quoted;
 
-/// Which key it is: SHA-256 over its `kid`, its material and the algorithms it may be used for.
+/// The identity of a key: SHA-256 over its `kid`, its material and the algorithms it may be used for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyId([u8; 32]);
 
@@ -34,9 +34,9 @@ impl fmt::Debug for KeyId {
 
 /// A usable public key.
 ///
-/// The key is made ready for an algorithm when a token first asks for it, and kept so: of a set
-/// that names no `alg`, most algorithms are never asked for. `jsonwebtoken::decode` would build the
-/// key anew for each token, and does not enforce `crit`, so tokens are verified without it.
+/// It is parsed for an algorithm when a token first asks for it, and kept: of a set that names no `alg`,
+/// most algorithms are never asked for. `jsonwebtoken::decode` would parse the key for each token, and
+/// does not enforce `crit`, so tokens are verified without it.
 #[derive(Debug)]
 pub(super) struct Jwk {
     id: KeyId,
@@ -45,8 +45,8 @@ pub(super) struct Jwk {
     verifiers: Box<[Prepared]>,
 }
 
-/// An algorithm that a key may be used for, and the key ready for it once that is needed; `None` in
-/// it when the crypto library refuses the key.
+/// An algorithm that a key may be used for, and the key parsed for it on first use; `None` when aws-lc
+/// refuses the key.
 #[derive(Debug)]
 struct Prepared {
     algorithm: Algorithm,
@@ -96,7 +96,15 @@ pub(super) enum Unusable {
     Point,
 }
 
-/// The parameters that matter. `x5c`, `x5u` and a private part are never looked at.
+/// The parameters that are used. `x5c`, `x5u` and private parameters are ignored.
+///
+/// `use` and `key_ops` are of jsonwebtoken's types. Its whole `jwk::Jwk` cannot be used:
+///
+/// - `KeyAlgorithm` has no ES512: that name and all unknown ones become one value, so that `alg` could
+///   neither be checked against the curve nor named in the log.
+/// - `null` in `use`, `key_ops`, `alg` or `kid` counts as absent there; here it is a wrong type.
+/// - An `x5c` or `x5u` of a wrong type refuses the key there; here they are ignored.
+/// - `n`, `e`, `x` and `y` stay text there, so [`Material`] would decode and check them all the same.
 #[derive(Deserialize)]
 pub(super) struct Entry {
     pub(super) kty: String,
@@ -169,8 +177,8 @@ impl Jwk {
             verifiers: algorithms.into_iter().map(prepared).collect(),
             material,
         };
-        // Whether a point is one of the curve is known only when the key is made ready. Such a key
-        // has one algorithm, and RSA's numbers have been checked already.
+        // aws-lc tells only while it parses a key that a point is not on the curve. RSA's numbers have
+        // been checked already.
         match key.material {
             Material::Rsa { .. } => Ok(key),
             Material::Ec { .. } | Material::Ed25519 { .. } => {
@@ -188,19 +196,19 @@ impl Jwk {
         self.kid.as_deref()
     }
 
-    /// Whether it may be used for that algorithm.
+    /// Tells whether it may be used for that algorithm.
     pub(super) fn fits(&self, algorithm: Algorithm) -> bool {
         self.prepared(algorithm).is_some()
     }
 
-    /// Whether the key made the signature over the message with that algorithm.
+    /// Tells whether the key made the signature over the message with that algorithm.
     pub(super) fn is_signed(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         self.prepared(algorithm)
             .and_then(|prepared| self.ready(prepared))
             .is_some_and(|verifier| verifier.is_signed(message, signature))
     }
 
-    /// About how many bytes it takes once it is ready for all of its algorithms.
+    /// About how many bytes it takes once it is parsed for all of its algorithms.
     pub(super) fn size(&self) -> usize {
         let own = self.kid.as_ref().map_or(0, |kid| kid.len()) + self.material.size();
         let ready = size_of::<Prepared>() + Verifier::heap_size(&self.material);

@@ -1,5 +1,5 @@
-//! What a public key is made of, by type (RFC 7518, section 6; RFC 8037, section 2), and which
-//! algorithms it fits.
+//! The parameters of a public key, by type (RFC 7518, section 6; RFC 8037, section 2), and the
+//! algorithms that fit it.
 
 use base64_simd::URL_SAFE_NO_PAD;
 

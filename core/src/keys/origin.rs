@@ -22,7 +22,7 @@ pub struct Url {
     path: Box<str>,
 }
 
-/// Why a text is no origin or URL, and what to write instead.
+/// The mistake in an origin or URL; its text says what to write instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OriginError {
@@ -62,7 +62,7 @@ pub enum OriginError {
     Port,
 }
 
-/// Where plain `http` is allowed.
+/// The hosts for which plain `http` is allowed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PlainHttp {
     LoopbackOnly,
@@ -116,7 +116,7 @@ impl Origin {
         };
         // A variable may stand for a part of a name or of an address.
         match (Origin::parse(&filled("x")), Origin::parse(&filled("1"))) {
-            // What is named may be on loopback.
+            // The name may be one of loopback.
             (Ok(_) | Err(OriginError::PlainHttp), _) | (_, Ok(_)) => Ok(()),
             (Err(error), _) => Err(error),
         }
@@ -151,12 +151,12 @@ impl Origin {
         }
     }
 
-    /// Whether the host is `localhost`, in 127.0.0.0/8, or `[::1]`.
+    /// Tells whether the host is `localhost`, in 127.0.0.0/8, or `[::1]`.
     pub fn is_loopback(&self) -> bool {
         self.is_loopback
     }
 
-    /// Whether what goes there can be read and changed on the way: plain `http`, off loopback.
+    /// Tells whether others can read and change the traffic: plain `http`, off loopback.
     pub fn is_exposed(&self) -> bool {
         !self.is_https && !self.is_loopback
     }
@@ -259,7 +259,7 @@ fn split(text: &str, plain_http: PlainHttp) -> Result<(Origin, &str), OriginErro
     ))
 }
 
-/// Whether the scheme is `https` (else `http`), and what follows `://`.
+/// Splits a URL: `true` for `https`, `false` for `http`, and the text behind `://`.
 fn strip_scheme(text: &str) -> Option<(bool, &str)> {
     let (scheme, rest) = text.split_once("://")?;
     if scheme.eq_ignore_ascii_case("https") {

@@ -1,7 +1,7 @@
 //! The last good key set of a source as a file, so that a cold start survives an unreachable endpoint.
 //!
 //! Blocking, and meant for the thread that fetches. Plain files in a folder in which nobody but its
-//! owner may write, and which the process' user or root owns: whoever can write there can name keys.
+//! owner may write, and which the process' user or root owns: write access is the right to name keys.
 //! That is checked at each use, and nothing is opened that is no regular file of such an owner, so
 //! neither a link nor a FIFO does harm.
 
@@ -36,7 +36,7 @@ pub enum LoadError {
     Read {
         /// The file, or the folder.
         path: PathBuf,
-        /// What the system says, or what is wrong with it.
+        /// The system's error, or the mistake in it.
         cause: io::Error,
     },
     /// It holds no usable key set.
@@ -44,12 +44,12 @@ pub enum LoadError {
     Parse {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The mistake in it.
         cause: DocumentError,
     },
 }
 
-/// Says what is wrong with a folder that is there, for a check of the configuration. Its owner is
+/// Checks an existing folder while the configuration is read. Its owner is
 /// not looked at, since nginx gives it to its workers' user; and where nothing can be found out, it
 /// is nginx that will say why.
 ///
@@ -63,7 +63,7 @@ pub fn check_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Reads what [`save`] wrote for the source `id`; `Ok(None)` when it never did.
+/// Reads the document that [`save`] wrote for the source `id`; `Ok(None)` when there is none.
 ///
 /// # Errors
 ///
@@ -96,12 +96,12 @@ pub fn load(folder: &Path, id: &[u8; 32], now: SystemTime) -> Result<Option<Save
     }
 }
 
-/// Replaces what is saved for the source `id`, at once and whole: a reader finds the old document or
+/// Replaces the saved document of the source `id` atomically: a reader finds the old document or
 /// the new one.
 ///
 /// # Errors
 ///
-/// What the system says, or what is wrong with the folder; the old document is still there then.
+/// The system's error, or the mistake in the folder; the old document is still there then.
 pub fn save(folder: &Path, id: &[u8; 32], document: &[u8]) -> io::Result<()> {
     let name = name(id);
     let opened = Folder::open(folder)?;
@@ -156,7 +156,7 @@ impl Folder {
     fn write(&self, name: &str, document: &[u8]) -> io::Result<()> {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
-        // Nobody else has a draft of that name, and what is there by accident is left alone.
+        // No other process has a draft of that name; a file that is there by accident is left alone.
         let draft = format!("{name}.{:016x}.tmp", u64::from_ne_bytes(random));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let mode = Mode::RUSR | Mode::WUSR;
@@ -204,7 +204,7 @@ impl Folder {
     }
 }
 
-/// Refuses what is of another type, or what group or others may write to.
+/// Refuses another type of file, and one that group or others may write.
 fn only_its_owner_writes(stat: &Stat, wanted: FileType) -> io::Result<()> {
     if FileType::from_raw_mode(stat.st_mode) != wanted {
         return Err(refused(match wanted {
@@ -222,7 +222,7 @@ fn only_its_owner_writes(stat: &Stat, wanted: FileType) -> io::Result<()> {
     Ok(())
 }
 
-/// Refuses what is neither that user's nor root's, who may do anything anyway.
+/// Refuses a file of any owner but that user and root, who may do anything anyway.
 fn belongs_to(stat: &Stat, user: u32) -> io::Result<()> {
     match stat.st_uid {
         0 => Ok(()),

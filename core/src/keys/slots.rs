@@ -11,7 +11,7 @@ const FAILING: usize = MOST / 4;
 /// Kept for sources that had keys.
 const RESERVED: usize = 8;
 
-/// What a source's fetch is to those of others.
+/// The history of a source, which decides how many slots such sources may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// It has had keys.

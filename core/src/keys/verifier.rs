@@ -1,4 +1,4 @@
-//! A public key, ready for one algorithm.
+//! A public key, parsed for one algorithm.
 
 use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents};
@@ -6,13 +6,13 @@ use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents};
 use super::material::Material;
 use crate::algorithm::Algorithm;
 
-/// What aws-lc keeps of an RSA key takes so many times the modulus, and so many bytes more.
+/// Memory of an RSA key in aws-lc: so many times the modulus, and so many bytes more.
 const RSA_NUMBERS: usize = 9;
 const RSA_OVERHEAD: usize = 1024;
-/// What aws-lc keeps of a point.
+/// Memory of a point in aws-lc, in bytes.
 const EC_SIZE: usize = 1024;
 
-/// A public key, ready for one algorithm: what can be done before a signature is seen is done.
+/// A public key, parsed for one algorithm.
 #[derive(Debug)]
 pub(super) enum Verifier {
     /// RSA or ECDSA, over a digest made beforehand: in one step with the message, aws-lc would make
@@ -71,7 +71,7 @@ impl Verifier {
         Some(Verifier::Digest(key, digest))
     }
 
-    /// Whether the key made the signature over the message.
+    /// Tells whether the key made the signature over the message.
     pub(super) fn is_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
             Verifier::Digest(key, digest) => {

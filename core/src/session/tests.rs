@@ -1,8 +1,10 @@
 use super::*;
 use crate::json::Object;
+use crate::token::Claims;
 
 fn of(payload: &str) -> TokenSession {
-    TokenSession::new(Claims::read(&Object::parse_strict(payload.as_bytes()).unwrap()).unwrap())
+    let payload = Object::parse_strict(payload.as_bytes()).unwrap();
+    TokenSession::new(&Claims::read(&payload).unwrap(), None)
 }
 
 fn texts<'a>(session: &Session<'a>) -> [Option<&'a str>; 8] {

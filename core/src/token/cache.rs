@@ -1,4 +1,4 @@
-//! Verified tokens that one worker has met: their claims and which key signed them, never a
+//! The LRU cache of verified tokens in one worker: their claims and the key that signed them, never a
 //! verdict.
 
 use std::num::NonZeroUsize;
@@ -13,51 +13,49 @@ use crate::keys::KeyId;
 /// Bytes for one token, on average over the cache. A token of Authgear's takes three quarters of it.
 pub const TOKEN_SIZE: usize = 2048;
 
-/// What an entry takes beside its token: itself, its part of the buckets that are empty, of which there is
-/// no more than one for each token that there is room for, and the allocator's own.
+/// Bytes for an entry beside its token: the entry, its share of the empty buckets (at most one for each
+/// token of the capacity), and the overhead of the allocator.
 const ENTRY_SIZE: usize = 2 * size_of::<Entry>() + 32;
 
-/// Bytes before the value of an [`Rc`], which every use of it changes.
+/// Bytes of the counters of an [`Rc`], which stand before its value and change with each clone.
 const COUNTS: usize = 2 * size_of::<usize>();
 
-/// Last characters of a token that choose its bucket, 96 bits of its signature.
+/// The number of last characters that choose the bucket: 96 bits of the signature.
 const END: usize = 16;
 
-/// Tells tokens apart without keeping them.
+/// The key of a token in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenDigest {
     digest: Digest,
-    /// Half of the source's number, compared beside the digest, which covers all of it.
+    /// Half of the source's id; compared as well, though the digest covers all of it.
     source: [u8; 16],
     /// Chooses the bucket.
     bucket_hash: u32,
 }
 
-/// The tokens that were verified last, the least recently used of which go first.
+/// A hash table of verified tokens; the least recently used ones are evicted first.
 ///
-/// A token is found by its [digest](Digester), which covers the source of the keys: a token that was
-/// verified for one is unknown to any other. Whoever takes a token out still has to ask
+/// A token is looked up by its [digest](Digester), which covers the source of the keys: a token that was
+/// verified for one source is unknown to any other. The caller still has to check
 /// [`SignedBy::is_backed_by`](super::SignedBy::is_backed_by) and the rules of the location.
 ///
-/// The bucket is chosen by another digest, of the token's last characters alone, which are those of its
-/// signature. So it is known before the token's own digest is, and the processor fetches entry and token
-/// meanwhile. How long it takes to find nothing may tell a client whether the bucket of a signature's
-/// end that it made up has tokens, but neither which ones nor anything about the key. Only a token that
-/// was verified fills a bucket, and its issuer cannot predict which.
+/// A second digest, of the last characters of the signature alone, chooses the bucket. It is ready before
+/// the first one, so that entry and token can be prefetched meanwhile. The time of a miss may tell a client
+/// that the bucket of a made-up signature is not empty, but neither which tokens are in it nor anything
+/// about the key. Only verified tokens fill buckets, and their issuer cannot predict which.
 pub struct TokenCache {
     digester: Digester,
     capacity: NonZeroUsize,
-    /// How many, a power of two.
+    /// The number of buckets, a power of two.
     buckets: usize,
-    /// The first entry of each bucket, with or without a token; then those that came when a bucket's
-    /// first had one.
+    /// The first entry of each bucket, with or without a token; then the overflow entries of all buckets.
     entries: Vec<Entry>,
-    /// Of the latter those without a token, one leading to the next as in a bucket.
+    /// The list of overflow entries without a token, linked by `next`.
     free: EntryIndex,
     newest: EntryIndex,
     oldest: EntryIndex,
     count: usize,
-    /// What the entries take together, about.
+    /// Bytes of all entries with their tokens, about.
     size: usize,
 }
 
@@ -73,13 +71,13 @@ impl EntryIndex {
     }
 }
 
-/// Lies in one line of the processor's cache.
+/// Fills one cache line.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 struct Entry {
     digest: TokenDigest,
     token: Option<Rc<VerifiedToken>>,
-    /// What both take; the token itself need not be looked at again to be dropped.
+    /// Bytes of entry and token, so that eviction does not read the token.
     size: u32,
     /// The next in the bucket.
     next: EntryIndex,
@@ -109,10 +107,11 @@ impl TokenCache {
     ///
     /// # Errors
     ///
-    /// When the system has no randomness to give.
+    /// When the system gives no random bytes.
     pub fn new(capacity: NonZeroUsize) -> Result<TokenCache, NoRandomness> {
         let buckets = capacity.get().next_power_of_two();
-        // They never move: no more can come than there are buckets. What is not used yet takes no memory.
+        // The entries never move: there is at most one overflow entry for each bucket. Reserved capacity takes
+        // no memory before it is used.
         let mut entries = Vec::with_capacity(2 * buckets);
         entries.resize(buckets, Entry::EMPTY);
         Ok(TokenCache {
@@ -128,18 +127,18 @@ impl TokenCache {
         })
     }
 
-    /// Tells `prefetch` where [`TokenCache::look_up`] will begin, for a text that ends with the token:
-    /// to be called some time before.
+    /// Prefetches the bucket of a text that ends with a token, some time before
+    /// [`TokenCache::look_up`]. `prefetch` gets the start and length of the memory.
     pub fn prefetch(&self, text: &[u8], prefetch: impl Fn(*const u8, usize)) {
         self.prefetch_entry(self.first(self.bucket_hash(text)), prefetch);
     }
 
-    /// What a token is found by, for one source of keys, and the token if it is here, which is then
-    /// the most recently used one. `None` for what is too long to be a token.
+    /// Returns the key of a token for one source of keys, and the token if it is cached; it is then the
+    /// most recently used one. `None` when the text is too long to be a token.
     ///
-    /// `prefetch` is told of memory, by where it begins and its length, that will be used soon: while
-    /// the digest is made, the token that it will most likely lead to is on its way; and while the
-    /// signature of a new one is checked, what [`TokenCache::put`] takes out for it.
+    /// `prefetch` gets the start and length of memory that is needed soon: the token that is probably
+    /// found, while its digest is made; and the entry that [`TokenCache::put`] will evict, while the
+    /// signature of a new token is checked.
     pub fn look_up(
         &mut self,
         source: &[u8; 32],
@@ -166,8 +165,8 @@ impl TokenCache {
         Some((digest, found))
     }
 
-    /// Tells `prefetch` of what the use of an entry will read or write: its token, and the entries that
-    /// it stands between.
+    /// Prefetches what the use of an entry reads or writes: its token, and its neighbours in the order of
+    /// use.
     fn prefetch_use(&self, entry: &Entry, prefetch: impl Fn(*const u8, usize)) {
         if let Some(token) = &entry.token {
             let value = Rc::as_ptr(token).cast::<u8>();
@@ -181,7 +180,7 @@ impl TokenCache {
         }
     }
 
-    /// Tells `prefetch` of what it takes to make room for one more, if it does.
+    /// Prefetches what the next eviction reads or writes, if the cache is full.
     fn prefetch_removal(&self, prefetch: impl Fn(*const u8, usize)) {
         let oldest = self.entry(self.oldest);
         if let Some(oldest) = oldest.filter(|_| self.count == self.capacity.get()) {
@@ -210,7 +209,7 @@ impl TokenCache {
     /// the whole cache.
     pub fn put(&mut self, digest: TokenDigest, token: Rc<VerifiedToken>, now: f64) {
         let limit = self.capacity.get().saturating_mul(TOKEN_SIZE);
-        let is_alive = now < token.claims().exp;
+        let is_alive = now < token.exp();
         let size = token.size() + ENTRY_SIZE;
         let Ok(own_size) = u32::try_from(size) else {
             return;
@@ -255,20 +254,20 @@ impl TokenCache {
         }
     }
 
-    /// What the token's last characters choose a bucket by.
+    /// The hash that chooses the bucket, from the last characters of the token.
     fn bucket_hash(&self, token: &[u8]) -> u32 {
         let end = &token[token.len().saturating_sub(END)..];
         let digest = self.digester.of(Kind::TokenEnd, &[end]);
         u128::from_ne_bytes(digest) as u32
     }
 
-    /// The first index of a bucket.
+    /// The first entry of a bucket.
     fn first(&self, bucket_hash: u32) -> EntryIndex {
         let bucket = bucket_hash as usize & (self.buckets - 1);
         EntryIndex(bucket as u32 + 1)
     }
 
-    /// A index in a bucket that has no token: the first, or another that now comes behind it.
+    /// An entry of the bucket without a token: the first, or an overflow entry that is linked behind it.
     fn empty_entry(&mut self, bucket_hash: u32) -> Option<EntryIndex> {
         let first = self.first(bucket_hash);
         if self.entry(first)?.token.is_none() {
@@ -306,7 +305,7 @@ impl TokenCache {
         None
     }
 
-    /// Makes a index the most recently used one.
+    /// Makes an entry the most recently used one.
     fn link(&mut self, index: EntryIndex) {
         let older = std::mem::replace(&mut self.newest, index);
         if let Some(entry) = self.entry_mut(index) {
@@ -318,7 +317,7 @@ impl TokenCache {
         }
     }
 
-    /// Takes a index out of the order of use.
+    /// Takes an entry out of the order of use.
     fn unlink(&mut self, index: EntryIndex) {
         let Some(&Entry { newer, older, .. }) = self.entry(index) else {
             return;

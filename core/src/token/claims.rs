@@ -1,7 +1,8 @@
 //! Authgear's claims, typed (`pkg/lib/oauth/token_encoding.go`, `pkg/api/model/claims.go`; RFC
 //! 7519, RFC 9068).
 
-use serde::de::DeserializeOwned;
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 use serde_json::Number;
 
@@ -18,40 +19,40 @@ const MAX_TIME: u64 = 1 << 53;
 /// to 2^53, fractions allowed. The claims that have a variable of their own hold no control
 /// character.
 #[derive(Debug, PartialEq)]
-pub struct Claims {
+pub(crate) struct Claims<'a> {
     /// `iss`
-    pub iss: Option<Box<str>>,
+    pub(crate) iss: Option<Cow<'a, str>>,
     /// `aud`, a string or an array of strings.
-    pub aud: Vec<Box<str>>,
+    pub(crate) aud: Vec<Cow<'a, str>>,
     /// `exp`
-    pub exp: f64,
+    pub(crate) exp: f64,
     /// `nbf`
-    pub nbf: Option<f64>,
+    pub(crate) nbf: Option<f64>,
     /// `iat`; not compared with anything.
-    pub iat: Option<f64>,
+    pub(crate) iat: Option<f64>,
     /// `sub`: the user's id, or `client_id_` and the client's; never empty.
-    pub sub: Box<str>,
+    pub(crate) sub: Cow<'a, str>,
     /// `client_id`
-    pub client_id: Option<Box<str>>,
+    pub(crate) client_id: Option<Cow<'a, str>>,
     /// `scope`, separated by spaces.
-    pub scope: Option<Box<str>>,
+    pub(crate) scope: Option<Cow<'a, str>>,
     /// `jti`
-    pub jti: Option<Box<str>>,
+    pub(crate) jti: Option<Cow<'a, str>>,
     /// `auth_time`: when the user logged in.
-    pub auth_time: Option<f64>,
+    pub(crate) auth_time: Option<f64>,
     /// `amr`: how the user logged in (RFC 8176).
-    pub amr: Vec<Box<str>>,
+    pub(crate) amr: Vec<Cow<'a, str>>,
     /// `https://authgear.com/claims/user/is_anonymous`
-    pub is_anonymous: Option<bool>,
+    pub(crate) is_anonymous: Option<bool>,
     /// `https://authgear.com/claims/user/is_verified`
-    pub is_verified: Option<bool>,
+    pub(crate) is_verified: Option<bool>,
     /// `https://authgear.com/claims/user/can_reauthenticate`
-    pub can_reauthenticate: Option<bool>,
+    pub(crate) can_reauthenticate: Option<bool>,
     /// `https://authgear.com/claims/user/roles`
-    pub roles: Vec<Box<str>>,
+    pub(crate) roles: Vec<Cow<'a, str>>,
 }
 
-impl Claims {
+impl<'a> Claims<'a> {
     /// Reads a payload.
     ///
     /// # Errors
@@ -61,28 +62,43 @@ impl Claims {
     /// [`Reason::BadClaim`] when `exp` or `sub` is absent or `sub` empty, when a claim has the wrong
     /// type (`null` is one), when a time is out of range, and when a claim with a variable of its own
     /// holds a control character.
-    pub(crate) fn read(payload: &Object<'_>) -> Result<Claims, Reason> {
+    pub(crate) fn read(payload: &Object<'a>) -> Result<Self, Reason> {
         if payload.get("cnf").is_some() {
             return Err(Reason::Unsupported);
         }
         let claims = Claims {
-            iss: read(payload.get("iss"))?,
-            aud: payload.get("aud").map_or(Ok(Vec::new()), audience)?,
-            exp: time(payload.get("exp"))?.ok_or(Reason::BadClaim)?,
-            nbf: time(payload.get("nbf"))?,
-            iat: time(payload.get("iat"))?,
-            sub: read(payload.get("sub"))?.ok_or(Reason::BadClaim)?,
-            client_id: read(payload.get("client_id"))?,
-            scope: read(payload.get("scope"))?,
-            jti: read(payload.get("jti"))?,
-            auth_time: time(payload.get("auth_time"))?,
-            amr: read(payload.get("amr"))?.unwrap_or_default(),
-            is_anonymous: read(payload.get("https://authgear.com/claims/user/is_anonymous"))?,
-            is_verified: read(payload.get("https://authgear.com/claims/user/is_verified"))?,
-            can_reauthenticate: read(
-                payload.get("https://authgear.com/claims/user/can_reauthenticate"),
+            iss: claim(payload, "iss", json::string)?,
+            aud: claim(payload, "aud", audience)?.unwrap_or_default(),
+            exp: claim(payload, "exp", time)?.ok_or(Reason::BadClaim)?,
+            nbf: claim(payload, "nbf", time)?,
+            iat: claim(payload, "iat", time)?,
+            sub: claim(payload, "sub", json::string)?.ok_or(Reason::BadClaim)?,
+            client_id: claim(payload, "client_id", json::string)?,
+            scope: claim(payload, "scope", json::string)?,
+            jti: claim(payload, "jti", json::string)?,
+            auth_time: claim(payload, "auth_time", time)?,
+            amr: claim(payload, "amr", json::strings)?.unwrap_or_default(),
+            is_anonymous: claim(
+                payload,
+                "https://authgear.com/claims/user/is_anonymous",
+                json::read,
             )?,
-            roles: read(payload.get("https://authgear.com/claims/user/roles"))?.unwrap_or_default(),
+            is_verified: claim(
+                payload,
+                "https://authgear.com/claims/user/is_verified",
+                json::read,
+            )?,
+            can_reauthenticate: claim(
+                payload,
+                "https://authgear.com/claims/user/can_reauthenticate",
+                json::read,
+            )?,
+            roles: claim(
+                payload,
+                "https://authgear.com/claims/user/roles",
+                json::strings,
+            )?
+            .unwrap_or_default(),
         };
         let has_control = |text: &str| text.bytes().any(is_control);
         if claims.sub.is_empty() || claims.texts_with_variables().any(has_control) {
@@ -92,13 +108,8 @@ impl Claims {
     }
 
     /// Tells whether the token is a client's (machine-to-machine), by the form of its `sub`.
-    pub fn is_client(&self) -> bool {
+    pub(crate) fn is_client(&self) -> bool {
         self.sub.starts_with("client_id_")
-    }
-
-    /// Tells whether `aud` holds that text.
-    pub fn is_meant_for(&self, audience: &str) -> bool {
-        self.aud.iter().any(|own| **own == *audience)
     }
 
     /// The texts that a variable or header of their own shows.
@@ -109,48 +120,33 @@ impl Claims {
         let listed = self.amr.iter().chain(&self.roles);
         alone.chain(listed).chain([&self.sub]).map(|text| &**text)
     }
-
-    /// Bytes on the heap.
-    pub(crate) fn heap_size(&self) -> usize {
-        let texts = self
-            .iss
-            .as_deref()
-            .into_iter()
-            .chain(self.texts_with_variables());
-        let lists = self.aud.len() + self.amr.len() + self.roles.len();
-        texts
-            .chain(self.aud.iter().map(|text| &**text))
-            .map(str::len)
-            .sum::<usize>()
-            + lists * size_of::<Box<str>>()
-    }
 }
 
-fn read<T: DeserializeOwned>(claim: Option<&RawValue>) -> Result<Option<T>, Reason> {
-    let read = |value| json::read(value).ok_or(Reason::BadClaim);
-    claim.map(read).transpose()
+/// Reads one claim; `None` when it is absent.
+fn claim<'a, T>(
+    payload: &Object<'a>,
+    name: &str,
+    read: impl FnOnce(&'a RawValue) -> Option<T>,
+) -> Result<Option<T>, Reason> {
+    let read = |value| read(value).ok_or(Reason::BadClaim);
+    payload.get(name).map(read).transpose()
 }
 
 /// Reads `aud`: an array of strings, or one string (RFC 7519, section 4.1.3).
-fn audience(value: &RawValue) -> Result<Vec<Box<str>>, Reason> {
-    let one = || json::read(value).map(|one| vec![one]);
-    json::read(value).or_else(one).ok_or(Reason::BadClaim)
+fn audience(value: &RawValue) -> Option<Vec<Cow<'_, str>>> {
+    json::strings(value).or_else(|| Some(vec![json::string(value)?]))
 }
 
 /// Reads a time in seconds.
-fn time(claim: Option<&RawValue>) -> Result<Option<f64>, Reason> {
-    let Some(number) = read::<Number>(claim)? else {
-        return Ok(None);
-    };
+fn time(value: &RawValue) -> Option<f64> {
+    let number: Number = json::read(value)?;
     // Whole seconds are compared as integers: as an f64, 2^53 + 1 would pass for 2^53.
-    let is_in_range = match number.as_u64() {
-        Some(seconds) => seconds <= MAX_TIME,
-        None => number
-            .as_f64()
-            .is_some_and(|seconds| (0.0..=MAX_TIME as f64).contains(&seconds)),
-    };
-    let seconds = number.as_f64().filter(|_| is_in_range);
-    seconds.map(Some).ok_or(Reason::BadClaim)
+    if number.as_u64().is_some_and(|seconds| seconds > MAX_TIME) {
+        return None;
+    }
+    number
+        .as_f64()
+        .filter(|seconds| (0.0..=MAX_TIME as f64).contains(seconds))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub const MAX_HEADER: usize = 8 * 1024;
 /// A JWT in compact form, parsed but not verified: only its header can be read.
 #[derive(Clone, Debug)]
 pub struct UnverifiedToken<'a> {
-    /// Header and payload as they were sent: what the signature covers (RFC 7515, section 5.2).
+    /// The signed text: header and payload as they were sent (RFC 7515, section 5.2).
     pub(super) signed: &'a [u8],
     pub(super) header: Header,
     /// Decoded, as the signature.
@@ -89,8 +89,11 @@ impl Header {
         }
         let header = Object::parse_strict(header)?;
         let text = |name| -> Result<Option<Box<str>>, Reason> {
-            let read = |value| json::read(value).ok_or(Reason::Malformed);
-            header.get(name).map(read).transpose()
+            let read = |value| Some(json::string(value)?.into());
+            header
+                .get(name)
+                .map(|value| read(value).ok_or(Reason::Malformed))
+                .transpose()
         };
         let alg = text("alg")?.ok_or(Reason::Malformed)?;
         let (kid, typ) = (text("kid")?, text("typ")?);

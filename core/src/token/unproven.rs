@@ -5,13 +5,13 @@ use super::jose::UnverifiedToken;
 use crate::json::Object;
 use crate::policy::{judge_claims, Rules};
 use crate::reason::Reason;
+use crate::session::TokenSession;
 
 /// The claims of a token whose signature was not checked. They only help to decide whether the resolver,
 /// which checks the signature itself, is worth asking.
 #[derive(Debug)]
 pub struct UnprovenToken {
-    claims: Claims,
-    typ: Option<Box<str>>,
+    claims: TokenSession,
 }
 
 impl UnprovenToken {
@@ -23,8 +23,7 @@ impl UnprovenToken {
     pub fn read(token: UnverifiedToken<'_>) -> Result<UnprovenToken, Reason> {
         let payload = Object::parse_strict(&token.payload)?;
         Ok(UnprovenToken {
-            claims: Claims::read(&payload)?,
-            typ: token.header.typ,
+            claims: TokenSession::new(&Claims::read(&payload)?, token.header.typ.as_deref()),
         })
     }
 
@@ -40,8 +39,7 @@ impl UnprovenToken {
         audience: &[impl AsRef<str>],
         now: f64,
     ) -> Result<(), Reason> {
-        let typ = self.typ.as_deref();
-        judge_claims(typ, &self.claims, rules, issuer, audience, now)
+        judge_claims(&self.claims, rules, issuer, audience, now)
     }
 
     /// Tells whether `aud` holds that text.

@@ -22,7 +22,6 @@ pub struct VerifiedToken {
     payload: Box<str>,
     /// See [`VerifiedToken::recheck_digest`].
     recheck_digest: OnceCell<[u8; 16]>,
-    typ: Option<Box<str>>,
     signed_by: SignedBy,
 }
 
@@ -80,18 +79,37 @@ pub fn verify(
     };
     let payload = Object::parse_strict(&token.payload)?;
     Ok(Rc::new(VerifiedToken {
-        session: TokenSession::new(Claims::read(&payload)?),
+        session: TokenSession::new(&Claims::read(&payload)?, token.header.typ.as_deref()),
         payload: payload.compact().into(),
         recheck_digest: OnceCell::new(),
-        typ: token.header.typ,
         signed_by,
     }))
 }
 
 impl VerifiedToken {
-    /// The claims that this crate knows by name.
-    pub fn claims(&self) -> &Claims {
-        self.session.claims()
+    /// The claims that the rules are about.
+    pub(crate) fn claims(&self) -> &TokenSession {
+        &self.session
+    }
+
+    /// `sub`: the user's id, or `client_id_` and the client's; never empty.
+    pub fn sub(&self) -> &str {
+        self.session.sub()
+    }
+
+    /// `exp`, in Unix seconds.
+    pub fn exp(&self) -> f64 {
+        self.session.exp
+    }
+
+    /// Tells whether `aud` holds that text.
+    pub fn is_meant_for(&self, audience: &str) -> bool {
+        self.session.is_meant_for(audience)
+    }
+
+    /// Tells whether the token is a client's (machine-to-machine), by the form of its `sub`.
+    pub fn is_client(&self) -> bool {
+        self.session.is_client
     }
 
     /// The caller's identity, rendered as the resolver would.
@@ -120,7 +138,7 @@ impl VerifiedToken {
 
     /// The header's `typ`.
     pub fn typ(&self) -> Option<&str> {
-        self.typ.as_deref()
+        self.session.typ()
     }
 
     /// All claims as compact JSON: the payload without white space between its tokens, numbers
@@ -168,7 +186,6 @@ impl VerifiedToken {
 
     /// About how many bytes this takes, for a cache that is bounded by memory.
     pub fn size(&self) -> usize {
-        let typ = self.typ.as_ref().map_or(0, |typ| typ.len());
-        size_of::<VerifiedToken>() + self.payload.len() + typ + self.session.heap_size()
+        size_of::<VerifiedToken>() + self.payload.len() + self.session.heap_size()
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>, CaEr
     if certificates.is_empty() {
         return Err(CaError::Empty);
     }
-    // ureq would leave out what it cannot read, without a word.
+    // ureq silently skips certificates that it cannot read.
     let mut store = RootCertStore::empty();
     for (index, certificate) in certificates.iter().enumerate() {
         store

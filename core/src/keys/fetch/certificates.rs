@@ -44,7 +44,7 @@ impl Certificates {
 
     /// The client, made if there is none yet.
     pub(super) fn client(&self) -> Result<Agent, CaError> {
-        // Nothing is half-made: whatever a panic left there is a client or none.
+        // A poisoned lock is harmless: the value is a whole client or none.
         let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = &*client {
             return Ok(client.clone());

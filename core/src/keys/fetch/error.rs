@@ -13,7 +13,7 @@ pub enum FetchError {
     NameLookup {
         /// The URL without its query.
         url: String,
-        /// What the system says.
+        /// The system's error.
         cause: String,
     },
     /// No connection to any of the host's addresses.
@@ -21,7 +21,7 @@ pub enum FetchError {
     Connect {
         /// The URL without its query.
         url: String,
-        /// What the system says.
+        /// The system's error.
         cause: String,
     },
     /// The TLS handshake failed, most often over the certificate; or there is no CA certificate to
@@ -30,7 +30,7 @@ pub enum FetchError {
     Tls {
         /// The URL without its query.
         url: String,
-        /// What the TLS library says.
+        /// The TLS library's error.
         cause: String,
     },
     /// The CA certificates cannot be used.
@@ -49,7 +49,7 @@ pub enum FetchError {
     Response {
         /// The URL without its query.
         url: String,
-        /// What the HTTP library says.
+        /// The HTTP library's error.
         cause: String,
     },
     /// A redirect, which is never followed.
@@ -59,7 +59,7 @@ pub enum FetchError {
         url: String,
         /// The status.
         status: u16,
-        /// Where to, without the query, quoted.
+        /// The target without its query, quoted.
         location: String,
     },
     /// Any other status than 200.
@@ -85,7 +85,7 @@ pub enum FetchError {
     Discovery {
         /// The URL without its query.
         url: String,
-        /// What is wrong with it.
+        /// The mistake in it.
         cause: String,
     },
     /// A defect of this crate.
@@ -96,7 +96,7 @@ pub enum FetchError {
     Parse {
         /// The URL without its query.
         url: String,
-        /// What is wrong with it.
+        /// The mistake in it.
         cause: DocumentError,
     },
 }

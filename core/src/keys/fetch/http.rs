@@ -139,7 +139,7 @@ impl Client {
 
     fn failed(&self, route: &Route, error: Error) -> FetchError {
         let url = route.url.to_string();
-        // It may repeat what the server sent.
+        // The error may repeat text that the server sent.
         let cause = printable(&plain_text(&error));
         match error {
             Error::Timeout(_) => FetchError::TimedOut {

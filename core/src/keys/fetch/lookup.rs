@@ -58,10 +58,10 @@ fn look_up(name: String, timeout: NextTimeout) -> Result<Vec<SocketAddr>, Error>
     match receiver.recv_timeout(*timeout.after) {
         Ok(addresses) => {
             let addresses: Vec<SocketAddr> = addresses.map_err(Error::Io)?.collect();
-            match addresses.is_empty() {
-                true => Err(Error::HostNotFound),
-                false => Ok(addresses),
+            if addresses.is_empty() {
+                return Err(Error::HostNotFound);
             }
+            Ok(addresses)
         }
         Err(RecvTimeoutError::Timeout) => Err(Error::Timeout(timeout.reason)),
         Err(RecvTimeoutError::Disconnected) => Err(Error::HostNotFound),

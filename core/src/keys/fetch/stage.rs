@@ -1,10 +1,10 @@
-//! Which stage of making a connection failed. ureq's own errors do not tell a refused connection
+//! The stage at which a connection failed. ureq's own errors do not tell a refused connection
 //! from a broken handshake or a name that is not known.
 
 use ureq::unversioned::transport::{ConnectionDetails, Connector, Transport};
 use ureq::Error;
 
-/// What happens before a request is sent.
+/// A stage before the request is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     LookUp,
@@ -33,7 +33,7 @@ impl Stage {
     }
 }
 
-/// What went wrong, without the name that ureq puts before it.
+/// An error's text without the name that ureq puts before it.
 pub(super) fn plain_text(error: &Error) -> String {
     match error {
         Error::Io(inner) => inner.to_string(),
