@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use memchr::memchr;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -65,7 +66,9 @@ impl<'a> Object<'a> {
     /// The object without white space between its tokens, numbers digit for digit, and with 0x7f escaped,
     /// which JSON itself lets through.
     pub(crate) fn compact(&self) -> String {
-        let mut out = String::with_capacity(1024);
+        let length = |member: &Member| member.raw_name.get().len() + member.value.get().len();
+        let lengths = self.0.iter().map(|member| length(member) + ":,".len());
+        let mut out = String::with_capacity("{".len() + lengths.sum::<usize>().max(1));
         out.push('{');
         for (index, member) in self.0.iter().enumerate() {
             if index > 0 {
@@ -121,8 +124,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     }
 }
 
+/// The text of a JSON string that has no escape.
+fn without_escapes(string: &str) -> Option<&str> {
+    let text = string.strip_prefix('"')?.strip_suffix('"')?;
+    memchr(b'\\', text.as_bytes()).is_none().then_some(text)
+}
+
 /// The bytes of a JSON string that serde_json has accepted.
 fn unescaped(string: &str) -> serde_json::Result<Cow<'_, [u8]>> {
+    if let Some(text) = without_escapes(string) {
+        return Ok(Cow::Borrowed(text.as_bytes()));
+    }
     struct Bytes;
     impl<'de> Visitor<'de> for Bytes {
         type Value = Cow<'de, [u8]>;
@@ -150,11 +162,10 @@ pub(crate) fn read<T: DeserializeOwned>(value: &RawValue) -> Option<T> {
 
 /// The text of a string; `None` as in [`read`].
 pub(crate) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
-    let text = value.get().strip_prefix('"')?.strip_suffix('"')?;
-    if text.contains('\\') {
-        return read(value).map(Cow::Owned);
+    match without_escapes(value.get()) {
+        Some(text) => Some(Cow::Borrowed(text)),
+        None => read(value).map(Cow::Owned),
     }
-    Some(Cow::Borrowed(text))
 }
 
 /// The texts of an array of strings; `None` as in [`read`].
@@ -175,9 +186,11 @@ fn characters(json: &str) -> impl Iterator<Item = (char, bool)> + '_ {
     })
 }
 
-/// The deepest nesting of arrays and objects in a valid JSON text.
+/// The deepest nesting of arrays and objects in a valid JSON text; 0 for one that is too short to break
+/// [`MAX_DEPTH`].
 fn depth(json: &str) -> usize {
-    if !json.starts_with(['[', '{']) {
+    // Each level takes two brackets.
+    if !json.starts_with(['[', '{']) || json.len() < 2 * MAX_DEPTH - 2 {
         return 0;
     }
     let (mut depth, mut deepest) = (0, 0);
