@@ -33,7 +33,7 @@ pub struct MainConf {
     pub zone: ZoneConf,
     /// The variables of `authgear_claim_set`, and what nginx hands to their getter.
     pub claims: RefCell<Vec<(String, usize)>>,
-    /// What `authgear_token_cache` says.
+    /// The arguments of `authgear_token_cache`.
     pub token_cache: TokenCacheConf,
     of_headers: OnceCell<Box<[usize]>>,
     /// The locations that projects name in `resolve_request`.
@@ -325,7 +325,7 @@ fn directive(
     })
 }
 
-/// What only shows once the whole configuration is read.
+/// Checks that need the whole configuration.
 pub fn finish(cf: &Conf) -> Result<(), Failed> {
     let main = cf.main_conf();
     cf.http_level().check(cf)?;

@@ -33,7 +33,7 @@ const MOST_COPIES: usize = 1024;
 const MOST_BYTES: usize = 16 << 20;
 /// How often a worker tells the zone that it uses an entry, in milliseconds.
 const TOUCH: u64 = 1000;
-/// What a lease lasts beyond the fetch's own time limit, in milliseconds.
+/// Milliseconds of a lease beyond the time limit of the fetch.
 const LEASE_MARGIN: u64 = 1000;
 
 /// The right to fetch one source's keys, until its deadline. No two have the same number.
@@ -60,11 +60,11 @@ pub struct KeyStore {
     bytes: usize,
 }
 
-/// What [`KeyStore::look_up`] found.
+/// The result of [`KeyStore::look_up`].
 pub struct Found {
     /// The keys, fresh or not, if there are any.
     pub keys: Option<Rc<KeySet>>,
-    /// What to do with them, and beside them.
+    /// The caller's next step.
     pub advice: Advice,
 }
 
@@ -311,7 +311,7 @@ impl KeyStore {
         now < self.copy(id, now).record.lease_until
     }
 
-    /// Whether a source has changed since its last change was `since`, or is not being fetched by
+    /// Tells whether a source has changed since its last change was `since`, or is not being fetched by
     /// anybody any more.
     pub fn has_news(&mut self, id: &Id, since: u64, now: u64) -> bool {
         let copy = self.copy(id, now);
@@ -326,7 +326,7 @@ fn digest(document: &[u8]) -> u64 {
     hasher.finish() | 1
 }
 
-/// What became of a fetched document.
+/// The outcome of publishing a fetched document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Published {
     /// Every worker has it.

@@ -76,7 +76,7 @@ static mut ngx_http_authgear_first_module: ngx_module_t = ngx_module_t {
     ..ngx_module_t::default()
 };
 
-/// What `load_module` looks for: the modules in this file, their names, and where they stand
+/// The symbols that `load_module` looks up: the modules in this file, their names, and their place
 /// among nginx's own.
 mod exports {
     use core::ffi::c_char;

@@ -1,4 +1,4 @@
-//! What the processor is told of memory.
+//! Hints to the processor about memory.
 
 /// Tells the processor that memory will be read: what is in none of its faster caches is then fetched
 /// while it does something else, and at once, not line by line.

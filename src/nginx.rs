@@ -416,7 +416,7 @@ impl Pool {
     }
 }
 
-/// What a pool calls with a value before it goes.
+/// A cleanup handler: a pool calls it with the value before it is destroyed.
 pub type Cleanup = unsafe extern "C" fn(*mut c_void);
 
 /// A header's name as nginx keeps it in a request.
@@ -424,7 +424,7 @@ pub type Cleanup = unsafe extern "C" fn(*mut c_void);
 pub struct RequestHeader {
     name: &'static str,
     lowcase: &'static str,
-    /// What `ngx_hash_key` makes of the lower-case name.
+    /// The hash of the lower-case name, as `ngx_hash_key` computes it.
     hash: ngx_uint_t,
 }
 

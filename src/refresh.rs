@@ -1,4 +1,4 @@
-//! Who fetches keys, when, and who waits for them.
+//! Fetching of keys: the choice of the worker, the time, and the waiting requests.
 //!
 //! A fetch runs on a short-lived thread that owns plain data and never touches nginx's memory.
 //! While one is under way, or a request waits for one of another worker, a timer looks for what
@@ -28,7 +28,7 @@ use crate::keystore::{Change, KeyStore, Lease, Published};
 /// Enough for a TLS handshake in a debug build.
 const STACK: usize = 1 << 20;
 
-/// What a request is told when it asks for keys.
+/// The answer to a request that asks for keys.
 pub enum Answer {
     /// Judge the token by these.
     Keys(Rc<KeySet>),
@@ -42,7 +42,7 @@ pub enum Answer {
     Unknown,
 }
 
-/// What a fetching thread has to tell the event loop.
+/// A message of a fetching thread to the event loop.
 enum News {
     /// The set that an earlier process saved, or why it cannot be used.
     Saved(Result<Saved, LoadError>),
@@ -54,7 +54,7 @@ enum News {
     Over(Standing),
 }
 
-/// What is on its way from the threads to the event loop.
+/// Messages of the threads that the event loop has not read yet.
 static NEWS: Mutex<Vec<(Arc<Remote>, Lease, News)>> = Mutex::new(Vec::new());
 
 /// The result of an attempt to start a fetch.
@@ -156,7 +156,7 @@ fn spawn(remote: Arc<Remote>, lease: Lease, standing: Standing, has_keys: bool) 
     }
 }
 
-/// What the thread does.
+/// The body of the fetching thread.
 fn run(remote: &Remote, has_keys: bool, tell: &dyn Fn(News)) {
     if let Some(folder) = remote.state.as_deref().filter(|_| !has_keys) {
         if let Some(saved) = saved::load(folder, &remote.id, SystemTime::now()).transpose() {

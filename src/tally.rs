@@ -1,4 +1,4 @@
-//! What `observe` would have refused, counted for all workers and across reloads.
+//! Counters of the requests that `observe` would have refused, for all workers and across reloads.
 
 use core::mem::{self, offset_of};
 use core::sync::atomic::{AtomicU64, Ordering};

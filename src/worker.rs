@@ -1,4 +1,4 @@
-//! What one worker process keeps between requests.
+//! The state of one worker process between requests.
 
 use core::cell::{Cell, RefCell};
 use core::fmt;
@@ -45,7 +45,7 @@ struct Waiter {
     awaited: Awaited,
 }
 
-/// What a request waits for.
+/// The event that a request waits for.
 enum Awaited {
     Keys {
         source: Id,
@@ -184,8 +184,8 @@ pub fn may_queue(context: &Context, remote: &Remote) -> bool {
     now < until
 }
 
-/// Whether keys that may be used now back a signature; `None` when there are none. Starts a fetch as
-/// [`ask`] does.
+/// Tells whether keys that may be used now back a signature; `None` when there are none. Starts a
+/// fetch as [`ask`] does.
 pub fn is_backed(remote: &Remote, by: &SignedBy, allowed: AlgorithmSet) -> Option<bool> {
     let (now, generation) = (now(), zone()?.generation());
     let is_known = WORKER.with(|worker| {

@@ -1,4 +1,4 @@
-//! What stands at any level: `authgear_verify`, and what is asked of its callers.
+//! The directives of every level: `authgear_verify`, and the requirements for its callers.
 
 use authgear_core::policy::{Requirements, TokenKind};
 use nginx_sys::ngx_uint_t;
@@ -12,7 +12,7 @@ mod rules;
 
 pub use rules::{ClaimSet, Require};
 
-/// What is asked of a request that `authgear_verify` covers.
+/// The mode of a request that `authgear_verify` covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// No valid credential, no entry.
@@ -255,7 +255,7 @@ impl LocationConf {
         }
     }
 
-    /// Who guards this location, and how strictly; `None` when nobody does.
+    /// The gate of this location and its mode; `None` when the location is not verified.
     pub fn gate(&self) -> Option<(Gate, Mode)> {
         match self.verify {
             Some(Verify::Gate(gate, mode, _)) => Some((gate, mode)),
@@ -263,17 +263,17 @@ impl LocationConf {
         }
     }
 
-    /// Whether the backend gets `X-Authgear-*`.
+    /// Tells whether the backend gets `X-Authgear-*`.
     pub fn pass_headers(&self) -> bool {
         self.pass_headers.unwrap_or(true)
     }
 
-    /// Whether a CORS preflight needs no credential.
+    /// Tells whether a CORS preflight needs no credential.
     pub fn bypass_preflight(&self) -> bool {
         self.bypass_preflight.unwrap_or(false)
     }
 
-    /// Where a token is looked for in place of the `Authorization` header; empty for that header.
+    /// The places of a token instead of the `Authorization` header; empty for that header.
     pub fn tokens(&self) -> &[ComplexValue] {
         self.tokens.as_deref().unwrap_or_default()
     }
@@ -283,17 +283,17 @@ impl LocationConf {
         self.audience.as_deref().filter(|list| !list.is_empty())
     }
 
-    /// What `authgear_require` asks.
+    /// The conditions of `authgear_require`.
     pub fn requires(&self) -> &[Require] {
         self.requires.as_deref().unwrap_or_default()
     }
 
-    /// Whether every caller who is known may pass.
+    /// Tells whether every caller who is known may pass.
     pub fn asks_nothing(&self) -> bool {
         !self.asks
     }
 
-    /// What is asked of the caller's roles, scope and log-in.
+    /// The requirements for the caller's roles, scope and log-in.
     pub fn requirements(&self) -> Requirements<'_> {
         Requirements {
             roles: self.roles.as_deref().unwrap_or_default(),
@@ -314,7 +314,7 @@ impl LocationConf {
         self.realm.as_ref()?.as_deref()
     }
 
-    /// Where a client finds the resource's metadata (RFC 9728).
+    /// The URL of the resource's metadata (RFC 9728).
     pub fn resource_metadata(&self) -> Option<&str> {
         self.resource_metadata.as_ref()?.as_deref()
     }

@@ -38,7 +38,7 @@ pub struct Project {
     pub cookies: CookieNames,
     /// The algorithms a token may be signed with.
     pub algorithms: AlgorithmSet,
-    /// What is asked of a token beside issuer and audience.
+    /// The rules for a token beside issuer and audience.
     pub rules: Rules,
     /// The internal location that proxies to the resolver.
     pub resolve_request: Option<Box<[u8]>>,
@@ -60,7 +60,7 @@ enum Endpoint {
     },
 }
 
-/// What a tenant of an endpoint with variables is made from.
+/// The template of the tenants of an endpoint with variables.
 #[derive(Debug)]
 struct Template {
     project: String,
@@ -83,17 +83,17 @@ pub struct Tenant {
     /// The endpoint's origin, or the issuer without an endpoint: what a token for the project
     /// itself names as its audience.
     pub origin: Box<str>,
-    /// What `iss` must be.
+    /// The required `iss`.
     pub issuer: Box<str>,
     /// Any of them must be in `aud`.
     pub audience: Vec<Box<str>>,
-    /// Where the keys come from.
+    /// The origin of the keys.
     pub keys: Keys,
     /// Whether its sessions are let in where no other audience is asked for; judged once.
     pub sessions: OnceCell<Result<(), Reason>>,
 }
 
-/// Where keys come from.
+/// The origin of keys.
 #[derive(Debug)]
 pub enum Keys {
     /// `jwks_file`, read by the master.
@@ -107,7 +107,7 @@ pub enum Keys {
 pub struct Remote {
     /// Tells this source from every other, across reloads.
     pub id: [u8; 32],
-    /// What to fetch.
+    /// The document to fetch.
     pub source: Source,
     /// When to fetch it.
     pub timing: Timing,
@@ -127,7 +127,7 @@ pub enum NoTenant {
 }
 
 impl Project {
-    /// Whether its keys are fetched.
+    /// Tells whether its keys are fetched.
     pub fn is_remote(&self) -> bool {
         match &self.endpoint {
             Endpoint::Fixed(tenant) => matches!(tenant.keys, Keys::Remote(_)),
@@ -135,7 +135,7 @@ impl Project {
         }
     }
 
-    /// Whether what the resolver says is kept.
+    /// Tells whether what the resolver says is kept.
     pub fn keeps_verdicts(&self) -> bool {
         self.resolve_cache.is_some() || self.recheck.is_some()
     }

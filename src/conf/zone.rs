@@ -95,7 +95,7 @@ impl ZoneConf {
         self.keeps_verdicts.set(true);
     }
 
-    /// Whether the zone keeps what the resolver says.
+    /// Tells whether the zone keeps what the resolver says.
     pub fn keeps_verdicts(&self) -> bool {
         self.keeps_verdicts.get()
     }
@@ -105,7 +105,7 @@ impl ZoneConf {
         self.keeps_tallies.set(true);
     }
 
-    /// Whether counters are kept.
+    /// Tells whether counters are kept.
     pub fn keeps_tallies(&self) -> bool {
         self.keeps_tallies.get()
     }

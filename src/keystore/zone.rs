@@ -45,7 +45,7 @@ pub(super) const BUCKETS: usize = 512;
 /// The table of verdicts takes one part in so many of the zone.
 const VERDICTS_PART: usize = 4;
 
-/// What stands at the beginning of the zone.
+/// The header of the zone.
 #[repr(C)]
 pub struct Zone {
     magic: u64,
@@ -62,7 +62,7 @@ pub struct Zone {
     pub(super) leaving: Link<u8>,
     /// The bucket in which the search for room goes on.
     pub(super) hand: Word,
-    /// What the resolver said, or null when no project keeps it.
+    /// The resolver's answers, or null when no project keeps them.
     verdicts: Link<Head>,
     tallies: Tallies,
     pub(super) buckets: [Link<Entry>; BUCKETS],
@@ -192,7 +192,7 @@ impl SharedZone {
         self.header().generation.get()
     }
 
-    /// What `observe` counts.
+    /// The counters of `observe`.
     pub fn tallies(&self) -> &Tallies {
         &self.header().tallies
     }

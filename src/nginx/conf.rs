@@ -60,7 +60,7 @@ impl Conf {
         }
     }
 
-    /// What this module's directives in the `http` block itself say.
+    /// This module's configuration of the `http` block itself.
     pub fn http_level(&self) -> &crate::conf::LocationConf {
         // SAFETY: the context is live, and that of the `http` block.
         crate::AuthgearModule::location_conf(unsafe { self.0.as_ref() })
@@ -109,7 +109,7 @@ impl Conf {
         ngx::ngx_log_error!(NGX_LOG_EMERG, log, "authgear: {message}");
     }
 
-    /// Whether another module has asked for a shared memory zone of that name.
+    /// Tells whether another module has asked for a shared memory zone of that name.
     pub fn is_zone_taken(&self, name: &str, tag: *mut c_void) -> bool {
         // SAFETY: the cycle's list holds `ngx_shm_zone_t`, and lives as long as the context.
         unsafe {
@@ -198,7 +198,7 @@ impl Conf {
         ngx::ngx_conf_log_error!(NGX_LOG_WARN, self.raw(), "authgear: {message}");
     }
 
-    /// Where the directive stands, to tell of a mistake that only shows later.
+    /// The file and line of the directive, for a mistake that is found later.
     pub fn place(&self) -> Place {
         // SAFETY: the context is live; `conf_file` is null only for `-g` parameters.
         unsafe {
@@ -351,7 +351,7 @@ pub struct LocationAt<'a> {
 }
 
 impl LocationAt<'_> {
-    /// Whether it is a location that clients can ask.
+    /// Tells whether it is a location that clients can ask.
     pub fn is_open(&self) -> bool {
         let is_named = self.name.as_ref().is_some_and(|name| name.starts_with('@'));
         self.name.is_some() && !is_named && !self.is_internal

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use self::request::{Body, Head, Reader};
 use crate::listener;
 
-/// Where to serve.
+/// The addresses to serve.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// Address to listen on
@@ -25,7 +25,7 @@ pub struct Options {
     pub listen: SocketAddr,
 }
 
-/// Where the backend is, printed as one line of JSON.
+/// The addresses of the backend, printed as one line of JSON.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs)]
 pub struct Announcement {

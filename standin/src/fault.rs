@@ -1,4 +1,4 @@
-//! What can be made to go wrong at a public endpoint.
+//! The faults that a public endpoint can be given.
 
 use std::collections::HashMap;
 use std::str::FromStr;

@@ -52,7 +52,7 @@ impl From<aws_lc_rs::error::KeyRejected> for Error {
     }
 }
 
-/// What a key is made of.
+/// The type of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyType {
     /// RSA with this many bits: 2048, 3072, 4096 or 8192.
@@ -117,7 +117,7 @@ pub struct Key {
     pub kid: String,
     /// The JWK's `alg` member; `None` leaves it out.
     pub alg: Option<String>,
-    /// What it is made of.
+    /// Its type.
     pub kind: KeyType,
     created_at: i64,
     pair: Pair,

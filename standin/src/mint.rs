@@ -14,7 +14,7 @@ use crate::util::{base64url, hex, now, random, random_token};
 const CLAIM_PREFIX: &str = "https://authgear.com/claims/user/";
 const LIFETIME: i64 = 1800;
 
-/// What a token is for.
+/// The use of a token.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenKind {

@@ -27,12 +27,12 @@ impl Origin {
         Self { secure, host }
     }
 
-    /// Whether a `Host` header's value means this origin.
+    /// Tells whether a `Host` header's value means this origin.
     pub fn is_host(&self, host: &str) -> bool {
         Self::new(self.secure, host).host == self.host
     }
 
-    /// Whether the host is the machine itself.
+    /// Tells whether the host is the machine itself.
     pub fn is_loopback(&self) -> bool {
         let name = match self.host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,

@@ -29,7 +29,7 @@ pub struct User {
     pub disabled: bool,
 }
 
-/// What a caller says about a user to be made; the rest is default.
+/// The given properties of a new user; the others have defaults.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)]
@@ -268,7 +268,7 @@ impl Project {
         self.revoked.insert(jti);
     }
 
-    /// Whether the JWT of this `jti` was revoked.
+    /// Tells whether the JWT of this `jti` was revoked.
     pub fn is_revoked(&self, jti: &str) -> bool {
         self.revoked.contains(jti)
     }

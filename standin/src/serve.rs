@@ -88,7 +88,7 @@ pub struct Announcement {
 
 /// A running stand-in; dropping it ends it.
 pub struct Running {
-    /// Where it is.
+    /// Its addresses.
     pub announcement: Announcement,
     tasks: JoinSet<io::Result<()>>,
     _folder: Option<tempfile::TempDir>,

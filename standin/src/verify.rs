@@ -1,4 +1,4 @@
-//! Whether a JWT is an access token of the project, as the resolver judges it.
+//! The resolver's check that a JWT is an access token of the project.
 
 use aws_lc_rs::signature::{UnparsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 use serde_json::Value;

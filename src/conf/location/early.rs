@@ -1,4 +1,4 @@
-//! What nginx does before, or without, this module: warnings of `nginx -t`.
+//! Warnings of `nginx -t` about answers that nginx gives before this module or without it.
 
 use core::ffi::CStr;
 use core::mem;

@@ -21,7 +21,7 @@ use crate::conf::value::{any_time, bad_value, plain, positive_time, set, texts};
 use crate::conf::{directive, MainConf, Mistake};
 use crate::nginx::{guard, ComplexValue, Conf, CONF_ERROR};
 
-/// What `endpoint` says.
+/// The argument of `endpoint`.
 enum GivenEndpoint {
     Fixed(Origin),
     Variable(ComplexValue),

@@ -42,7 +42,7 @@ impl Head {
         found.map(|(_, value)| value)
     }
 
-    /// Whether the header lists this word.
+    /// Tells whether the header lists this word.
     pub(super) fn has(&self, name: &str, word: &str) -> bool {
         let value = self.get(name).unwrap_or_default();
         value
@@ -50,14 +50,14 @@ impl Head {
             .any(|listed| listed.trim().eq_ignore_ascii_case(word))
     }
 
-    /// Whether the request is of this method.
+    /// Tells whether the request is of this method.
     pub(super) fn is(&self, method: &str) -> bool {
         self.0
             .strip_prefix(method.as_bytes())
             .is_some_and(|rest| rest.starts_with(b" "))
     }
 
-    /// Whether the client wants another request on the connection.
+    /// Tells whether the client wants another request on the connection.
     pub(super) fn keeps_alive(&self) -> bool {
         let line = self
             .0
@@ -206,7 +206,7 @@ fn broken(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// What is kept of a body while it comes in.
+/// The summary of a body, updated while it is read.
 struct Sum {
     length: usize,
     start: Vec<u8>,

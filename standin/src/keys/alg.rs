@@ -70,7 +70,7 @@ impl Alg {
             .map_or("", |(_, name)| name)
     }
 
-    /// Whether keys of this type sign with it. HMAC and `none` take an RSA key for its `kid`.
+    /// Tells whether keys of this type sign with it. HMAC and `none` take an RSA key for its `kid`.
     pub fn fits(self, kind: KeyType) -> bool {
         match self {
             Self::Es256 => kind == KeyType::P256,
