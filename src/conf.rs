@@ -339,12 +339,12 @@ pub fn finish(cf: &Conf) -> Result<(), Failed> {
             return Err(Failed);
         }
     }
-    let keeps_verdicts = main.projects.iter().any(Project::keeps_verdicts);
-    if keeps_verdicts {
-        main.zone.keep_verdicts();
+    let keeps_answers = main.projects.iter().any(Project::keeps_answers);
+    if keeps_answers {
+        main.zone.keep_answers();
     }
     let is_remote = main.projects.iter().any(Project::is_remote);
-    if keeps_verdicts || main.zone.keeps_tallies() || is_remote {
+    if keeps_answers || main.zone.keeps_counters() || is_remote {
         main.zone.create(cf)?;
     }
     Ok(())

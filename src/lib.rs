@@ -20,15 +20,12 @@ use crate::conf::{LocationConf, MainConf, ServerConf};
 use crate::nginx::{guard, Conf, Failed, Request};
 use crate::request::{access, variables};
 
-mod clock;
 mod conf;
-mod keystore;
-mod memory;
+mod keys;
 mod nginx;
-mod refresh;
+mod prefetch;
 mod request;
-mod tally;
-mod verdicts;
+mod shm;
 mod worker;
 
 struct AuthgearModule;

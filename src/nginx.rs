@@ -15,11 +15,13 @@ use nginx_sys::{
 };
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf};
 
+mod clock;
 mod conf;
 pub mod fields;
 mod filter;
 mod subrequest;
 
+pub use clock::now;
 pub use filter::set_first_header_filter;
 
 pub use subrequest::variables_of_headers;

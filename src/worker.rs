@@ -11,6 +11,7 @@ use authgear_core::keys::freshness::Need;
 use authgear_core::keys::slots::{Slots, Standing};
 use authgear_core::token::{SignedBy, TokenCache};
 use authgear_core::{AlgorithmSet, Reason};
+use authgear_tables::resolver_cache::{Key, Table};
 use nginx_sys::{
     ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_handle_read_event, ngx_http_block_reading,
     ngx_http_core_run_phases, ngx_http_finalize_request, ngx_http_post_request,
@@ -22,13 +23,13 @@ use ngx::http::HttpModuleMainConf;
 use ngx::ngx_log_error;
 use smallvec::SmallVec;
 
-pub use crate::clock::now;
 use crate::conf::{Keys, MainConf, Remote};
-use crate::keystore::{Id, KeyStore, SharedZone};
+use crate::keys::refresh::{self, Answer};
+use crate::keys::KeyStore;
+pub use crate::nginx::now;
 use crate::nginx::{fields, guard, Request};
-use crate::refresh::{self, Answer};
 use crate::request::context::{Context, Stage};
-use crate::verdicts::{Key, Table};
+use crate::shm::{Id, SharedZone};
 
 /// How often a worker looks for news while it waits for some, in milliseconds.
 const POLL: usize = 15;
@@ -217,19 +218,19 @@ pub fn is_backed(remote: &Remote, by: &SignedBy, allowed: AlgorithmSet) -> Optio
     Some(is_backed)
 }
 
-/// Uses the table of the resolver's verdicts at the present time; `None` when there is none.
-pub fn with_verdicts<T>(use_it: impl FnOnce(&mut Table, u64) -> T) -> Option<T> {
+/// Uses the table of the resolver's answers at the present time; `None` when there is none.
+pub fn with_resolver_cache<T>(use_it: impl FnOnce(&mut Table, u64) -> T) -> Option<T> {
     let now = now();
-    zone()?.with_verdicts(|table| use_it(table, now))
+    zone()?.with_resolver_cache(|table| use_it(table, now))
 }
 
 /// The key of a tenant's question in the table of the resolver's answers, which is prefetched.
-pub fn verdict_key(tenant: &Id, parts: &[&[u8]]) -> Option<Key> {
+pub fn question_key(tenant: &Id, parts: &[&[u8]]) -> Option<Key> {
     let zone = zone()?;
     let digester = WORKER.with(|worker| {
         let digester = worker.digester.get();
         digester.or_else(|| {
-            let digester = Digester::with(zone.verdicts_key()?);
+            let digester = Digester::with(zone.resolver_cache_key()?);
             worker.digester.set(Some(digester));
             Some(digester)
         })
@@ -241,20 +242,20 @@ pub fn verdict_key(tenant: &Id, parts: &[&[u8]]) -> Option<Key> {
         tenant: *tenant,
         digest: digester.of(Kind::Question, &all),
     };
-    zone.load_ahead(&key.digest);
+    zone.prefetch(&key.digest);
     Some(key)
 }
 
 /// Prefetches what the table of the resolver's answers has under a digest.
 pub fn prefetch_answer(digest: &Digest) {
     if let Some(zone) = zone() {
-        zone.load_ahead(digest);
+        zone.prefetch(digest);
     }
 }
 
-/// Counts what `observe` would have refused; see [`Tallies::count`](crate::tally::Tallies::count).
+/// Counts what `observe` would have refused; see [`Counters::count`](crate::shm::counters::Counters::count).
 pub fn count(project: &str, reason: Reason) -> Option<u64> {
-    zone()?.tallies().count(project, reason)
+    zone()?.counters().count(project, reason)
 }
 
 /// Wakes those who wait for what has just come, before the event loop sleeps again.
@@ -444,7 +445,7 @@ impl Worker {
                         || slots.take(*standing)
                 }
                 Awaited::Answer(key) => zone
-                    .with_verdicts(|table| !table.look_up(key, now).is_asked)
+                    .with_resolver_cache(|table| !table.look_up(key, now).is_asked)
                     .unwrap_or(true),
             };
             let woken = waiters.iter().filter(|(_, waiter)| has_news(waiter));

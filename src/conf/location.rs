@@ -7,10 +7,10 @@ use super::value::{flag, set};
 use super::Mistake;
 use crate::nginx::{ComplexValue, Conf, Failed, LocationAt, Place};
 
-mod early;
-mod rules;
+mod setters;
+mod warnings;
 
-pub use rules::{ClaimSet, Require};
+pub use setters::{ClaimSet, Require};
 
 /// The mode of a request that `authgear_verify` covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl LocationConf {
             })?,
         };
         if mode == Mode::Observe {
-            cf.main_conf().zone.keep_tallies();
+            cf.main_conf().zone.keep_counters();
         }
         self.verify = Some(if target.contains('$') {
             Verify::Gate(Gate::Variable(cf.complex_value(target)?), mode, cf.place())
@@ -176,12 +176,12 @@ impl LocationConf {
 
     /// Looks at what this very level says; `is_own` is whether `authgear_verify` is among that.
     fn check_place(&self, cf: &Conf, location: &LocationAt, is_own: bool) -> Result<(), Failed> {
-        early::look_at_resolver(cf, location);
+        warnings::look_at_resolver(cf, location);
         match (&self.verify, &self.requirement) {
             (Some(Verify::Gate(gate, _, place)), _) => {
                 // What clients cannot ask is reached by a location that is checked itself.
                 if is_own || location.is_open() {
-                    early::warn_of_answers(cf, location, place);
+                    warnings::warn_of_answers(cf, location, place);
                 }
                 self.check_kind(cf, *gate, place)
             }

@@ -136,7 +136,7 @@ impl Project {
     }
 
     /// Tells whether what the resolver says is kept.
-    pub fn keeps_verdicts(&self) -> bool {
+    pub fn keeps_answers(&self) -> bool {
         self.resolve_cache.is_some() || self.recheck.is_some()
     }
 

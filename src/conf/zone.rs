@@ -7,8 +7,8 @@ use nginx_sys::{ngx_parse_size, ngx_shared_memory_add, ngx_shm_zone_t, ngx_str_t
 use ngx::http::HttpModule;
 
 use super::Mistake;
-use crate::keystore;
 use crate::nginx::{Conf, Failed};
+use crate::shm;
 
 const DEFAULT_NAME: &str = "authgear";
 const DEFAULT_SIZE: usize = 1 << 20;
@@ -19,8 +19,8 @@ const LEAST_SIZE: usize = 512 << 10;
 #[derive(Debug, Default)]
 pub struct ZoneConf {
     named: Option<(String, usize)>,
-    keeps_verdicts: Cell<bool>,
-    keeps_tallies: Cell<bool>,
+    keeps_answers: Cell<bool>,
+    keeps_counters: Cell<bool>,
     zone: Cell<Option<NonNull<ngx_shm_zone_t>>>,
 }
 
@@ -83,7 +83,7 @@ impl ZoneConf {
         unsafe {
             let zone = ngx_shared_memory_add(cf.raw(), &mut name, size, tag);
             let zone = NonNull::new(zone).ok_or(Failed)?;
-            (*zone.as_ptr()).init = Some(keystore::init_zone);
+            (*zone.as_ptr()).init = Some(shm::init_zone);
             (*zone.as_ptr()).data = ptr::from_ref(self).cast_mut().cast();
             self.zone.set(Some(zone));
         }
@@ -91,23 +91,23 @@ impl ZoneConf {
     }
 
     /// Has the zone keep what the resolver says, too.
-    pub fn keep_verdicts(&self) {
-        self.keeps_verdicts.set(true);
+    pub fn keep_answers(&self) {
+        self.keeps_answers.set(true);
     }
 
     /// Tells whether the zone keeps what the resolver says.
-    pub fn keeps_verdicts(&self) -> bool {
-        self.keeps_verdicts.get()
+    pub fn keeps_answers(&self) -> bool {
+        self.keeps_answers.get()
     }
 
     /// Has a zone made for counters, even where nothing else needs one.
-    pub fn keep_tallies(&self) {
-        self.keeps_tallies.set(true);
+    pub fn keep_counters(&self) {
+        self.keeps_counters.set(true);
     }
 
     /// Tells whether counters are kept.
-    pub fn keeps_tallies(&self) -> bool {
-        self.keeps_tallies.get()
+    pub fn keeps_counters(&self) -> bool {
+        self.keeps_counters.get()
     }
 
     /// The zone, once nginx has mapped it.

@@ -16,12 +16,12 @@ use ngx::http::HttpModule;
 use smallvec::SmallVec;
 
 use crate::conf::LocationConf;
-use crate::keystore::Id;
 use crate::nginx::{bytes, guard, Failed, Request};
 use crate::request::headers;
 use crate::request::outcome::{Outcome, Provenance};
 use crate::request::requirements::Unmet;
 use crate::request::resolver::{Asked, Verdict};
+use crate::shm::Id;
 use crate::worker::{self, WaiterId};
 
 /// How far a request's judgement is.

@@ -7,12 +7,12 @@ use authgear_core::token::{verify, TokenDigest, UnprovenToken, UnverifiedToken, 
 use authgear_core::Reason;
 
 use crate::conf::{Keys, Remote};
-use crate::keystore::Id;
-use crate::memory::load_ahead;
+use crate::keys::refresh::Answer;
 use crate::nginx::Request;
-use crate::refresh::Answer;
+use crate::prefetch::prefetch_lines;
 use crate::request::attempt::{Judge, Reach};
 use crate::request::outcome::Provenance;
+use crate::shm::Id;
 use crate::worker;
 
 /// The result of a signature check.
@@ -33,7 +33,7 @@ pub type Remembered = (Rc<VerifiedToken>, Provenance);
 /// Prefetches the memory in which a bearer token is looked up some time later.
 pub fn prefetch(r: &Request) {
     if let Some(value) = r.authorization() {
-        worker::with_tokens(|cache| cache.prefetch(value, load_ahead));
+        worker::with_tokens(|cache| cache.prefetch(value, prefetch_lines));
     }
 }
 
@@ -80,7 +80,7 @@ pub fn check(judge: &Judge<'_, '_>, token: &[u8], known: Option<Remembered>) -> 
 /// Looks a token up in the worker's cache, and keeps it for the client request.
 fn look_up(judge: &Judge<'_, '_>, token: &[u8]) -> (Option<TokenDigest>, Option<Remembered>) {
     let tenant = judge.tenant;
-    let found = worker::with_tokens(|cache| cache.look_up(&tenant.id, token, load_ahead));
+    let found = worker::with_tokens(|cache| cache.look_up(&tenant.id, token, prefetch_lines));
     let Some((digest, cached)) = found.flatten() else {
         return (None, None);
     };

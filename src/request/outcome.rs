@@ -8,10 +8,10 @@ use authgear_core::session::{Fields, Session};
 use authgear_core::token::VerifiedToken;
 use nginx_sys::ngx_str_t;
 
-use crate::keystore::Id;
 use crate::nginx::{bytes, Failed, Pool};
 use crate::request::resolver::{Ask, Asked};
-use crate::verdicts::Key;
+use crate::shm::Id;
+use authgear_tables::resolver_cache::Key;
 
 /// For which request a token was verified, or the resolver asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use crate::nginx::Request;
 use crate::request::attempt::{Judge, Reach};
 use crate::request::outcome::{Outcome, Provenance, Step};
 use crate::request::resolver::{self, Answer, Ask, Failure, Lease, Question, Verdict};
-use crate::verdicts::{self, Key, Known};
 use crate::worker;
+use authgear_tables::resolver_cache::{self, Key, Known};
 
 /// A question about one token, and where its answer is kept.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub fn confirm<'r>(
         return stands(verified);
     };
     let mut lease = None;
-    let next = worker::with_verdicts(|table, now| {
+    let next = worker::with_resolver_cache(|table, now| {
         let known = table.look_up(&key, now);
         let next = next(recheck, &known, now);
         let asks = matches!(next, Next::Ask | Next::AskInBackground);
@@ -105,11 +105,11 @@ pub fn confirm<'r>(
 fn next(recheck: Recheck, known: &Known<'_>, now: u64) -> Next {
     let last = known.verdict.as_ref().and_then(|(verdict, at)| {
         let said = match verdict {
-            verdicts::Verdict::Confirmed => Said::Yes,
-            verdicts::Verdict::Denied | verdicts::Verdict::No => Said::No,
-            verdicts::Verdict::Failed => Said::Nothing,
-            verdicts::Verdict::Unclear => Said::Unclear,
-            verdicts::Verdict::Yes(_) | verdicts::Verdict::TooLarge => return None,
+            resolver_cache::Verdict::Confirmed => Said::Yes,
+            resolver_cache::Verdict::Denied | resolver_cache::Verdict::No => Said::No,
+            resolver_cache::Verdict::Failed => Said::Nothing,
+            resolver_cache::Verdict::Unclear => Said::Unclear,
+            resolver_cache::Verdict::Yes(_) | resolver_cache::Verdict::TooLarge => return None,
         };
         Some((said, now.saturating_sub(*at)))
     });
@@ -124,7 +124,7 @@ fn token_key(judge: &Judge<'_, '_>, token: &VerifiedToken) -> Option<Key> {
     let parts = |token: &VerifiedToken| {
         let claims = token.claims_json().as_bytes();
         let signer = token.signed_by().key_id().as_bytes();
-        Some(worker::verdict_key(&tenant, &[b"token", signer, claims])?.digest)
+        Some(worker::question_key(&tenant, &[b"token", signer, claims])?.digest)
     };
     let digest = token.recheck_digest(parts)?;
     Some(Key { tenant, digest })
@@ -147,7 +147,9 @@ impl Confirmation {
         };
         let number = lease.map(Lease::into_number);
         let kept = key.and_then(|key| {
-            worker::with_verdicts(|table, now| self.keep(r, table, &key, number, verdict, now))
+            worker::with_resolver_cache(|table, now| {
+                self.keep(r, table, &key, number, verdict, now)
+            })
         });
         let (verdict, is_news) = kept.unwrap_or((
             match verdict {
@@ -189,7 +191,7 @@ impl Confirmation {
     fn keep(
         &self,
         r: &Request,
-        table: &mut verdicts::Table,
+        table: &mut resolver_cache::Table,
         key: &Key,
         lease: Option<u64>,
         verdict: Result<bool, &Failure>,
@@ -198,8 +200,8 @@ impl Confirmation {
         // A second more than the token is accepted, since the clocks are read at different times.
         let left = (self.token.exp() + self.leeway - r.now()).max(0.0);
         let expiry = now.saturating_add((left * 1000.0) as u64 + 1000);
-        let store = |table: &mut verdicts::Table, verdict| {
-            let answer = verdicts::Answer {
+        let store = |table: &mut resolver_cache::Table, verdict| {
+            let answer = resolver_cache::Answer {
                 verdict,
                 not_after: expiry,
                 live_until: now
@@ -210,25 +212,25 @@ impl Confirmation {
         };
         match verdict {
             Ok(true) => {
-                store(table, verdicts::Verdict::Confirmed);
+                store(table, resolver_cache::Verdict::Confirmed);
                 (Verdict::yes(), table.set_failing(self.project, false))
             }
             Ok(false) => {
-                store(table, verdicts::Verdict::Denied);
+                store(table, resolver_cache::Verdict::Denied);
                 (Verdict::No, table.set_failing(self.project, false))
             }
             Err(failure) => {
                 let is_outage = matches!(failure, Failure::Outage(_));
                 // A no stays a no; anything else stands while the resolver cannot answer.
                 let known = table.look_up(key, now).verdict;
-                let verdict = if matches!(known, Some((verdicts::Verdict::Denied, _))) {
+                let verdict = if matches!(known, Some((resolver_cache::Verdict::Denied, _))) {
                     table.postpone(key, lease, now + FAILED_PAUSE, now);
                     Verdict::No
                 } else if is_outage {
-                    store(table, verdicts::Verdict::Failed);
+                    store(table, resolver_cache::Verdict::Failed);
                     Verdict::yes()
                 } else {
-                    store(table, verdicts::Verdict::Unclear);
+                    store(table, resolver_cache::Verdict::Unclear);
                     Verdict::Failed
                 };
                 (verdict, is_outage && table.set_failing(self.project, true))

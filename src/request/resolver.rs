@@ -8,13 +8,13 @@ use authgear_core::Reason;
 use nginx_sys::NGX_LOG_ERR;
 
 use crate::conf::Project;
-use crate::keystore::Id;
 use crate::nginx::{Failed, Request};
 use crate::request::attempt::{Judge, Reach};
 use crate::request::outcome::{Outcome, Provenance, Resolved, Step};
 use crate::request::recheck::Confirmation;
-use crate::verdicts::{self, Key, Table};
+use crate::shm::Id;
 use crate::worker;
+use authgear_tables::resolver_cache::{self, Key, Table};
 
 mod subrequest;
 
@@ -97,9 +97,9 @@ impl Lease {
     /// Takes the right to ask, unless another request has it.
     pub fn take(table: &mut Table, key: Key, now: u64) -> Turn {
         match table.try_lease(&key, now + LEASE, now) {
-            verdicts::Lease::Taken(number) => Turn::Mine(Some(Lease { key, number })),
-            verdicts::Lease::Unshared => Turn::Mine(None),
-            verdicts::Lease::Busy => Turn::Busy,
+            resolver_cache::Lease::Taken(number) => Turn::Mine(Some(Lease { key, number })),
+            resolver_cache::Lease::Unshared => Turn::Mine(None),
+            resolver_cache::Lease::Busy => Turn::Busy,
         }
     }
 
@@ -113,7 +113,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        worker::with_verdicts(|table, _| table.release(&self.key, self.number));
+        worker::with_resolver_cache(|table, _| table.release(&self.key, self.number));
         worker::announce();
     }
 }
@@ -146,7 +146,7 @@ impl<'a> Question<'a> {
 
     /// The key under which the answer is kept: endpoint, project, and exactly what is asked.
     fn key(&self, tenant: &Id) -> Option<Key> {
-        worker::verdict_key(tenant, &[self.token, &self.cookie])
+        worker::question_key(tenant, &[self.token, &self.cookie])
     }
 
     /// How many milliseconds an answer may be used at most.
@@ -198,7 +198,7 @@ pub fn answer<'r>(judge: &Judge<'_, 'r>, question: Question<'r>) -> Step<'r> {
     let Some(key) = question.key(&judge.tenant.id) else {
         return Step::resolver_unavailable();
     };
-    let found = worker::with_verdicts(|table, now| look_up(judge, table, key, keep, now));
+    let found = worker::with_resolver_cache(|table, now| look_up(judge, table, key, keep, now));
     match found.unwrap_or(Found::Waits) {
         Found::Verdict(verdict) => {
             // The same for every location of this client request.
@@ -231,22 +231,22 @@ fn look_up(judge: &Judge<'_, '_>, table: &mut Table, key: Key, keep: u64, now: u
     let known = table.look_up(&key, now).verdict;
     let is_younger = |at: u64, limit: u64| now.saturating_sub(at) < limit;
     match known {
-        Some((verdicts::Verdict::Yes(fields), at)) if is_younger(at, keep) => {
+        Some((resolver_cache::Verdict::Yes(fields), at)) if is_younger(at, keep) => {
             let session = Resolved::copy_to(judge.r.pool(), &fields);
             Found::Verdict(match session {
                 Ok(session) => Verdict::Yes(Some(session), Provenance::Cache),
                 Err(Failed) => Verdict::Failed,
             })
         }
-        Some((verdicts::Verdict::No, at)) if is_younger(at, keep.min(KEEP_NO)) => {
+        Some((resolver_cache::Verdict::No, at)) if is_younger(at, keep.min(KEEP_NO)) => {
             Found::Verdict(Verdict::No)
         }
-        Some((verdicts::Verdict::Failed, at)) if since.is_some_and(|since| since <= at) => {
+        Some((resolver_cache::Verdict::Failed, at)) if since.is_some_and(|since| since <= at) => {
             Found::Verdict(Verdict::Failed)
         }
         _ if judge.reach == Reach::AtHand => Found::Nothing,
         // Nobody's answer is of use to others: all ask at the same time, not in turn.
-        Some((verdicts::Verdict::TooLarge, at)) if is_younger(at, keep) => Found::Turn(None),
+        Some((resolver_cache::Verdict::TooLarge, at)) if is_younger(at, keep) => Found::Turn(None),
         _ => match Lease::take(table, key, now) {
             Turn::Mine(lease) => Found::Turn(lease),
             Turn::Busy => Found::Waits,
@@ -315,18 +315,18 @@ impl Purpose {
         };
         if let Some((key, lease)) = place {
             let stored = match answer {
-                Ok(Some(session)) => verdicts::Verdict::Yes(*session.session().fields()),
-                Ok(None) => verdicts::Verdict::No,
-                Err(_) => verdicts::Verdict::Failed,
+                Ok(Some(session)) => resolver_cache::Verdict::Yes(*session.session().fields()),
+                Ok(None) => resolver_cache::Verdict::No,
+                Err(_) => resolver_cache::Verdict::Failed,
             };
             let number = lease.map(Lease::into_number);
             let keep = project.resolve_cache.unwrap_or(0);
             let keep = match stored {
-                verdicts::Verdict::No => keep.min(KEEP_NO),
+                resolver_cache::Verdict::No => keep.min(KEEP_NO),
                 _ => keep,
             };
-            worker::with_verdicts(|table, now| {
-                let answer = verdicts::Answer {
+            worker::with_resolver_cache(|table, now| {
+                let answer = resolver_cache::Answer {
                     verdict: stored,
                     not_after: now.saturating_add(lifetime),
                     live_until: now.saturating_add(keep.min(lifetime)),

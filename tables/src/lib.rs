@@ -7,7 +7,7 @@
 //! [`word`], whose stores keep the order of the program, and the tests kill a writer before each of
 //! them.
 
-pub mod verdicts;
+pub mod resolver_cache;
 pub mod word;
 
 /// A number that differs for different lists, for checking that two builds of the module lay out memory

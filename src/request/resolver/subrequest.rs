@@ -14,10 +14,10 @@ use nginx_sys::{
 
 use super::{Answer, Ask, Failure, Purpose};
 use crate::conf::Project;
-use crate::keystore::Id;
 use crate::nginx::{borrowed_str, bytes, guard, header_parts, Failed, Request};
 use crate::request::context::{ClientRequest, Context, Stage};
 use crate::request::outcome::Resolved;
+use crate::shm::Id;
 
 /// A question that is under way, in the pool of the client request.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
-//! Hints to the processor about memory.
+//! CPU prefetch hints.
 
 /// Tells the processor that memory will be read: what is in none of its faster caches is then fetched
 /// while it does something else, and at once, not line by line.
 #[cfg(target_arch = "x86_64")]
-pub fn load_ahead(start: *const u8, length: usize) {
+pub fn prefetch_lines(start: *const u8, length: usize) {
     use core::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
     /// Bytes of a cache line.
     const LINE: usize = 64;
@@ -17,4 +17,4 @@ pub fn load_ahead(start: *const u8, length: usize) {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub fn load_ahead(_: *const u8, _: usize) {}
+pub fn prefetch_lines(_: *const u8, _: usize) {}

@@ -5,12 +5,11 @@ use std::rc::Rc;
 use authgear_core::keys::freshness::Record;
 use authgear_core::keys::KeySet;
 
-use super::entry::{Entry, Id};
-use super::zone::SharedZone;
+use crate::shm::{Entry, Id, SharedZone};
 
 /// This worker's copy of one entry.
 #[derive(Default)]
-pub struct Copy {
+pub struct LocalCopy {
     pub keys: Option<Rc<KeySet>>,
     /// Bytes of the keys.
     pub size: usize,
@@ -31,7 +30,7 @@ pub struct Copy {
 impl Entry {
     /// The record as a worker with that copy sees it: as long as nothing was published, its own keys count;
     /// of a document that the zone has no room for, only those who fetched it have the keys.
-    pub fn record_for(&self, copy: &Copy) -> Record {
+    pub fn record_for(&self, copy: &LocalCopy) -> Record {
         let record = self.record();
         let published = self.published.get();
         let fetched_at = if published == 0 {
@@ -48,7 +47,7 @@ impl Entry {
     }
 }
 
-impl Copy {
+impl LocalCopy {
     /// Reads the entry if it changed, and tells it that it is used.
     pub fn synchronise(&mut self, zone: SharedZone, id: &Id, seen: u64, now: u64) {
         let locked = zone.lock();

@@ -16,16 +16,9 @@ use authgear_core::keys::KeySet;
 use lru::LruCache;
 
 use crate::conf::Remote;
+use crate::shm::{Entry, Id, SharedZone};
 
-mod copy;
-mod entry;
-mod locked;
-mod zone;
-
-use copy::Copy;
-use entry::Entry;
-pub use entry::Id;
-pub use zone::{init_zone, SharedZone};
+use super::local_copy::LocalCopy;
 
 /// Sources that one worker knows.
 const MOST_COPIES: usize = 1024;
@@ -55,7 +48,7 @@ pub enum Change {
 pub struct KeyStore {
     zone: SharedZone,
     /// Under a hash with a secret of its own: tenants' names come from clients.
-    copies: LruCache<Id, Copy, RandomState>,
+    copies: LruCache<Id, LocalCopy, RandomState>,
     /// Bytes of the copies' keys.
     bytes: usize,
 }
@@ -88,17 +81,17 @@ impl KeyStore {
     }
 
     /// The copy, brought up to date.
-    fn copy(&mut self, id: &Id, now: u64) -> &mut Copy {
+    fn copy(&mut self, id: &Id, now: u64) -> &mut LocalCopy {
         let seen = self.zone.generation();
         let zone = self.zone;
-        let copy = self.copies.get_or_insert_mut(*id, Copy::default);
+        let copy = self.copies.get_or_insert_mut(*id, LocalCopy::default);
         if copy.seen != seen || now.saturating_sub(copy.touched) >= TOUCH {
             let before = copy.size;
             copy.synchronise(zone, id, seen, now);
             self.bytes = self.bytes + copy.size - before;
             self.make_room();
         }
-        self.copies.get_or_insert_mut(*id, Copy::default)
+        self.copies.get_or_insert_mut(*id, LocalCopy::default)
     }
 
     /// Forgets the least recently used copies, but never the last one.
@@ -196,7 +189,7 @@ impl KeyStore {
         }
         drop(locked);
         let size = keys.size();
-        let copy = Copy {
+        let copy = LocalCopy {
             keys: Some(Rc::new(keys)),
             size,
             had_keys: true,

@@ -139,16 +139,16 @@ impl Table {
         unsafe { head.as_ref().key }
     }
 
-    /// Tells `load_ahead` of memory that [`Table::look_up`] will read for a digest, by its beginning and
+    /// Tells `prefetch` of memory that [`Table::look_up`] will read for a digest, by its beginning and
     /// length. No lock is needed.
     ///
     /// # Safety
     ///
     /// The table must have been placed.
-    pub unsafe fn expect(
+    pub unsafe fn prefetch(
         head: NonNull<Head>,
         digest: &Digest,
-        load_ahead: impl Fn(*const u8, usize),
+        prefetch: impl Fn(*const u8, usize),
     ) {
         /// The beginning of a slot, and of the texts in it.
         const FIRST: usize = 4 * 64;
@@ -157,7 +157,7 @@ impl Table {
         let tags = &table.set(place.set).tags;
         if let Some(way) = tags.iter().position(|tag| tag.get() == place.tag) {
             let slot: *const Slot = table.slot(place.set, way);
-            load_ahead(slot.cast(), FIRST);
+            prefetch(slot.cast(), FIRST);
         }
     }
 

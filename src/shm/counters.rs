@@ -13,11 +13,11 @@ const REASONS: usize = Reason::ALL.len();
 
 /// Counters in the shared zone. All-zero memory is an empty one.
 #[repr(C)]
-pub struct Tallies([Tally; PROJECTS]);
+pub struct Counters([ProjectCounters; PROJECTS]);
 
 /// One project's counters, found by its name: a reload may change the order of projects.
 #[repr(C)]
-struct Tally {
+struct ProjectCounters {
     /// A digest of the name; 0 while nobody has the place.
     project: AtomicU64,
     counts: [AtomicU64; REASONS],
@@ -25,13 +25,13 @@ struct Tally {
 
 /// Differs when the counters are laid out in another way.
 pub const LAYOUT: u64 = layout_number(&[
-    mem::size_of::<Tallies>(),
-    mem::size_of::<Tally>(),
-    offset_of!(Tally, project),
-    offset_of!(Tally, counts),
+    mem::size_of::<Counters>(),
+    mem::size_of::<ProjectCounters>(),
+    offset_of!(ProjectCounters, project),
+    offset_of!(ProjectCounters, counts),
 ]);
 
-impl Tallies {
+impl Counters {
     /// Counts one more, and says how many there are now.
     pub fn count(&self, project: &str, reason: Reason) -> Option<u64> {
         let digest = fingerprint([project.as_bytes()]);
@@ -41,11 +41,11 @@ impl Tallies {
         let id = u64::from_ne_bytes(id) | 1;
         let free =
             |place: &AtomicU64| place.compare_exchange(0, id, Ordering::Relaxed, Ordering::Relaxed);
-        let tally = self.0.iter().find(|tally| match free(&tally.project) {
+        let project = self.0.iter().find(|project| match free(&project.project) {
             Ok(_) => true,
             Err(taken) => taken == id,
         })?;
         let reason = Reason::ALL.iter().position(|known| *known == reason)?;
-        Some(tally.counts[reason].fetch_add(1, Ordering::Relaxed) + 1)
+        Some(project.counts[reason].fetch_add(1, Ordering::Relaxed) + 1)
     }
 }

@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 
 use authgear_core::digest::{random_key, Digest, DigestKey};
 use authgear_tables::layout_number;
-use authgear_tables::verdicts::{self, Head, Table};
+use authgear_tables::resolver_cache::{self, Head, Table};
 use authgear_tables::word::{Link, Word};
 use nginx_sys::{
     ngx_int_t, ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_calloc_locked,
@@ -17,10 +17,10 @@ use ngx::log::ngx_cycle_log;
 use super::entry::{self, Entry};
 use super::locked::Locked;
 use crate::conf::ZoneConf;
-use crate::memory::load_ahead;
 use crate::nginx::fields::slab_pool;
 use crate::nginx::guard;
-use crate::tally::{self, Tallies};
+use crate::prefetch::prefetch_lines;
+use crate::shm::counters::{self, Counters};
 
 const MAGIC: u64 = u64::from_be_bytes(*b"authgear");
 /// Differs when anything in the zone is laid out in another way. The last number is for changes of
@@ -33,17 +33,17 @@ const LAYOUT: u64 = layout_number(&[
     offset_of!(Zone, arriving),
     offset_of!(Zone, leaving),
     offset_of!(Zone, hand),
-    offset_of!(Zone, verdicts),
-    offset_of!(Zone, tallies),
+    offset_of!(Zone, resolver_cache),
+    offset_of!(Zone, counters),
     offset_of!(Zone, buckets),
     entry::LAYOUT as usize,
-    tally::LAYOUT as usize,
-    verdicts::LAYOUT as usize,
+    counters::LAYOUT as usize,
+    resolver_cache::LAYOUT as usize,
     1,
 ]);
 pub(super) const BUCKETS: usize = 512;
-/// The table of verdicts takes one part in so many of the zone.
-const VERDICTS_PART: usize = 4;
+/// The table of resolver answers takes one part in so many of the zone.
+const RESOLVER_CACHE_PART: usize = 4;
 
 /// The header of the zone.
 #[repr(C)]
@@ -63,8 +63,8 @@ pub struct Zone {
     /// The bucket in which the search for room goes on.
     pub(super) hand: Word,
     /// The resolver's answers, or null when no project keeps them.
-    verdicts: Link<Head>,
-    tallies: Tallies,
+    resolver_cache: Link<Head>,
+    counters: Counters,
     pub(super) buckets: [Link<Entry>; BUCKETS],
 }
 
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, old: *mut c_void) 
         // what this function left in `data` for the same memory; `data` is the zone's
         // configuration until then.
         unsafe {
-            let keeps_verdicts = (*(*zone).data.cast::<ZoneConf>()).keeps_verdicts();
+            let keeps_answers = (*(*zone).data.cast::<ZoneConf>()).keeps_answers();
             let pool = (*zone).shm.addr.cast::<ngx_slab_pool_t>();
             let reused = if old.is_null() { (*pool).data } else { old };
             if !reused.is_null() {
@@ -90,7 +90,7 @@ pub unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, old: *mut c_void) 
                     return NGX_ERROR as ngx_int_t;
                 }
                 (*zone).data = reused;
-                return place_verdicts(zone, keeps_verdicts);
+                return place_resolver_cache(zone, keeps_answers);
             }
             let Ok(bucket_key) = random_key() else {
                 return no_randomness(zone);
@@ -110,24 +110,24 @@ pub unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, old: *mut c_void) 
             // A full zone is no error: the least recently used entry makes room.
             slab_pool::set_log_nomem(&mut *pool, false);
             (*zone).data = header.cast();
-            place_verdicts(zone, keeps_verdicts)
+            place_resolver_cache(zone, keeps_answers)
         }
     })
 }
 
-/// Makes the table of verdicts unless it is there, or nobody wants it.
+/// Makes the table of resolver answers unless it is there, or nobody wants it.
 ///
 /// # Safety
 ///
 /// The zone must be mapped, and its `data` its header.
-unsafe fn place_verdicts(zone: *mut ngx_shm_zone_t, wanted: bool) -> ngx_int_t {
+unsafe fn place_resolver_cache(zone: *mut ngx_shm_zone_t, wanted: bool) -> ngx_int_t {
     // SAFETY: the caller vouches for the zone. Slab blocks of this size are whole pages.
     unsafe {
         let header = (*zone).data.cast::<Zone>();
-        if !wanted || !(*header).verdicts.get().is_null() {
+        if !wanted || !(*header).resolver_cache.get().is_null() {
             return NGX_OK as ngx_int_t;
         }
-        let (sets, bytes) = Table::layout((*zone).shm.size / VERDICTS_PART);
+        let (sets, bytes) = Table::layout((*zone).shm.size / RESOLVER_CACHE_PART);
         let pool = (*zone).shm.addr.cast::<ngx_slab_pool_t>();
         ngx_shmtx_lock(&mut (*pool).mutex);
         let memory = ngx_slab_calloc_locked(pool, bytes).cast::<u8>();
@@ -137,7 +137,7 @@ unsafe fn place_verdicts(zone: *mut ngx_shm_zone_t, wanted: bool) -> ngx_int_t {
             ngx::ngx_log_error!(
                 NGX_LOG_EMERG,
                 log,
-                "authgear: the shared zone has no room for the resolver's verdicts; enlarge \
+                "authgear: the shared zone has no room for the resolver's answers; enlarge \
                  \"authgear_shared_zone\" and restart"
             );
             return NGX_ERROR as ngx_int_t;
@@ -146,7 +146,7 @@ unsafe fn place_verdicts(zone: *mut ngx_shm_zone_t, wanted: bool) -> ngx_int_t {
             return no_randomness(zone);
         };
         let table = Table::place(memory, sets, key);
-        (*header).verdicts.set(table.as_ptr());
+        (*header).resolver_cache.set(table.as_ptr());
         NGX_OK as ngx_int_t
     }
 }
@@ -193,12 +193,12 @@ impl SharedZone {
     }
 
     /// The counters of `observe`.
-    pub fn tallies(&self) -> &Tallies {
-        &self.header().tallies
+    pub fn counters(&self) -> &Counters {
+        &self.header().counters
     }
 
-    /// Uses the table of verdicts under the zone's mutex; `None` when there is no table.
-    pub fn with_verdicts<T>(self, use_it: impl FnOnce(&mut Table) -> T) -> Option<T> {
+    /// Uses the table of resolver answers under the zone's mutex; `None` when there is no table.
+    pub fn with_resolver_cache<T>(self, use_it: impl FnOnce(&mut Table) -> T) -> Option<T> {
         let locked = self.lock();
         // SAFETY: the table was placed before the workers were started, lives as long as the zone, and
         // the mutex is held while it is used.
@@ -217,23 +217,23 @@ impl SharedZone {
         Some(result)
     }
 
-    /// The key of the digests that the table of verdicts is asked by.
-    pub fn verdicts_key(self) -> Option<DigestKey> {
+    /// The key of the digests that the table of resolver answers is asked by.
+    pub fn resolver_cache_key(self) -> Option<DigestKey> {
         // SAFETY: the table was placed.
         self.table().map(|table| unsafe { Table::key_of(table) })
     }
 
     /// Has the processor fetch what is known of a digest.
-    pub fn load_ahead(self, digest: &Digest) {
+    pub fn prefetch(self, digest: &Digest) {
         if let Some(table) = self.table() {
             // SAFETY: the table was placed.
-            unsafe { Table::expect(table, digest, load_ahead) };
+            unsafe { Table::prefetch(table, digest, prefetch_lines) };
         }
     }
 
-    /// The table of verdicts, if there is one.
+    /// The table of resolver answers, if there is one.
     fn table(self) -> Option<NonNull<Head>> {
-        NonNull::new(self.header().verdicts.get())
+        NonNull::new(self.header().resolver_cache.get())
     }
 
     /// Takes the mutex, and frees what a killed worker has left.

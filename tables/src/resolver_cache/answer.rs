@@ -1,4 +1,4 @@
-//! Questions to the table of verdicts, and its answers.
+//! Questions to the table of resolver answers, and its answers.
 
 use authgear_core::digest::Digest;
 use authgear_core::session::Fields;

@@ -22,8 +22,8 @@ use nginx_sys::{ngx_random, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN};
 use ngx::log::ngx_cycle_log;
 use ngx::ngx_log_error;
 
+use super::{Change, KeyStore, Lease, Published};
 use crate::conf::Remote;
-use crate::keystore::{Change, KeyStore, Lease, Published};
 
 /// Enough for a TLS handshake in a debug build.
 const STACK: usize = 1 << 20;

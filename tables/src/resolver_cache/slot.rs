@@ -1,4 +1,4 @@
-//! One slot of the table of verdicts.
+//! One slot of the table of resolver answers.
 
 use core::mem::{self, offset_of};
 use core::slice;
