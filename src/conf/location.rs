@@ -146,7 +146,6 @@ impl LocationConf {
                 here.clone_from(above);
             }
         }
-        let is_own = self.verify.is_some();
         inherit(&mut self.verify, &prev.verify);
         if let Some(Verify::Named(name, mode, place)) = &self.verify {
             let index = find_project(cf, name, place)?;
@@ -168,23 +167,17 @@ impl LocationConf {
         inherit(&mut self.resource_metadata, &prev.resource_metadata);
         self.asks = !self.requires().is_empty() || !self.requirements().is_empty();
         let location = cf.location();
-        self.check_place(cf, &location, is_own)?;
+        self.check_place(cf, &location)?;
         inherit(&mut self.requirement, &prev.requirement);
         self.warn_of_nobody(cf, &location);
         Ok(())
     }
 
-    /// Looks at what this very level says; `is_own` is whether `authgear_verify` is among that.
-    fn check_place(&self, cf: &Conf, location: &LocationAt, is_own: bool) -> Result<(), Failed> {
+    /// Looks at what this very level says.
+    fn check_place(&self, cf: &Conf, location: &LocationAt) -> Result<(), Failed> {
         warnings::look_at_resolver(cf, location);
         match (&self.verify, &self.requirement) {
-            (Some(Verify::Gate(gate, _, place)), _) => {
-                // What clients cannot ask is reached by a location that is checked itself.
-                if is_own || location.is_open() {
-                    warnings::warn_of_answers(cf, location, place);
-                }
-                self.check_kind(cf, *gate, place)
-            }
+            (Some(Verify::Gate(gate, _, place)), _) => self.check_kind(cf, *gate, place),
             (_, Some((directive, place))) if location.is_leaf => {
                 cf.emerg_at(
                     place,

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use nginx_sys::{
-    ngx_add_path, ngx_array_push, ngx_array_t, ngx_conf_full_name, ngx_conf_t,
+    ngx_add_path, ngx_array_push, ngx_conf_full_name, ngx_conf_t,
     ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value,
     ngx_http_complex_value_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t,
     ngx_http_core_main_conf_t, ngx_http_handler_pt, ngx_http_request_t, ngx_int_t, ngx_list_part_t,
@@ -130,28 +130,21 @@ impl Conf {
     }
 
     /// The location whose configuration is being merged.
-    pub fn location(&self) -> LocationAt<'_> {
+    pub fn location(&self) -> LocationAt {
         // SAFETY: while nginx merges, the context's `ctx` is that of the level being merged, which
-        // holds a structure for each module; the rewrite module's begins with its `codes`.
+        // holds a structure for each module.
         unsafe {
             let levels = (*self.raw()).ctx.cast::<ngx_http_conf_ctx_t>();
             let core = ptr::addr_of!(nginx_sys::ngx_http_core_module);
             let conf = (*levels).loc_conf.add((*core).ctx_index);
             let core = &*(*conf).cast::<ngx_http_core_loc_conf_t>();
             let is_named_place = core.name.len > 0 && !location::noname(core);
-            let rewrites = self
-                .http_module(c"ngx_http_rewrite_module")
-                .and_then(|module| {
-                    let conf = (*levels).loc_conf.add(module.ctx_index);
-                    (*(*conf).cast::<*const ngx_array_t>()).as_ref()
-                });
             LocationAt {
                 name: is_named_place
                     .then(|| String::from_utf8_lossy(bytes(&core.name)).into_owned()),
                 is_leaf: (is_named_place || location::noname(core)) && core.locations.is_null(),
                 is_internal: core.internal == 1,
                 confs: LocationConfs((*levels).loc_conf),
-                rewrites,
             }
         }
     }
@@ -337,7 +330,7 @@ pub struct LocationConfs(*mut *mut c_void);
 
 /// A location, as far as the module looks at what other modules do there.
 #[derive(Debug)]
-pub struct LocationAt<'a> {
+pub struct LocationAt {
     /// As the configuration names it; `None` for a server, an `if` and a `limit_except`.
     pub name: Option<String>,
     /// Whether it is a location, an `if` or a `limit_except`, and no other is inside it.
@@ -346,11 +339,9 @@ pub struct LocationAt<'a> {
     pub is_internal: bool,
     /// The structures of all modules.
     pub confs: LocationConfs,
-    /// The compiled directives of the rewrite module.
-    pub rewrites: Option<&'a ngx_array_t>,
 }
 
-impl LocationAt<'_> {
+impl LocationAt {
     /// Tells whether it is a location that clients can ask.
     pub fn is_open(&self) -> bool {
         let is_named = self.name.as_ref().is_some_and(|name| name.starts_with('@'));
