@@ -30,6 +30,9 @@ fn main() {
     // may still run then: the code has to stay.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,relro,-z,now");
+    // nginx loads modules into one scope of symbols. A reload may load another build of this module
+    // beside the old one: each must refer to its own symbols.
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-Bsymbolic");
 }
 
 /// Sets `ngx_feature = "…"`, `ngx_os = "…"` and those of [`VERSIONS`].

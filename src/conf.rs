@@ -13,13 +13,16 @@ use ngx::core::NGX_CONF_OK;
 
 use crate::nginx::{guard, variables_of_headers, Conf, Failed, LocationConfs, Request, CONF_ERROR};
 
+mod access;
 mod location;
+mod module;
 mod project;
 mod token_cache;
 mod value;
 mod zone;
 
 pub use location::{Gate, LocationConf, Mode};
+pub use module::AuthgearModule;
 pub use project::{Keys, NoTenant, Project, Remote, Tenant};
 pub use token_cache::TokenCacheConf;
 pub use zone::ZoneConf;

@@ -1,7 +1,8 @@
 //! An nginx module that validates Authgear's access tokens inside the worker.
 //!
-//! The module's tables and its places in nginx's phases stand here; what decides lives in the
-//! crate `authgear-core`, and what touches nginx in the modules below.
+//! This file holds the module's tables and the functions that nginx calls. The crate
+//! `authgear-core` decides; the modules below connect it to nginx. Each depends on those that stand
+//! below it alone, and none on this file.
 
 use core::ffi::{c_char, c_void};
 use core::ptr;
@@ -14,25 +15,30 @@ use nginx_sys::{
     ngx_uint_t, NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MODULE, NGX_OK,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
-use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf};
+use ngx::http::HttpModule;
 
-use crate::conf::{LocationConf, MainConf, ServerConf};
+use crate::conf::{AuthgearModule, LocationConf};
 use crate::nginx::{guard, Conf, Failed, Request};
 use crate::request::{access, variables};
 
+/// Directives: tables, setters, merging, messages.
 mod conf;
+/// The worker's parsed key sets, and the fetch of new ones.
 mod keys;
+/// nginx's structures behind types. Imports nothing of this crate.
 mod nginx;
+/// CPU prefetch hints.
 mod prefetch;
+/// One client request: judgement, headers, variables, challenges.
 mod request;
+/// The shared zone: key sets, counters, and the resolver's answers.
 mod shm;
+/// The state of a worker between requests.
 mod worker;
 
-struct AuthgearModule;
-
 static MODULE_CONTEXT: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: Some(AuthgearModule::preconfiguration),
-    postconfiguration: Some(AuthgearModule::postconfiguration),
+    preconfiguration: Some(preconfiguration),
+    postconfiguration: Some(postconfiguration),
     create_main_conf: Some(AuthgearModule::create_main_conf),
     init_main_conf: None,
     create_srv_conf: Some(AuthgearModule::create_srv_conf),
@@ -41,7 +47,8 @@ static MODULE_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: Some(merge_loc_conf),
 };
 
-/// The module as nginx knows it.
+/// The module as nginx knows it. `conf/module.rs` refers to it by its symbol, hence the export.
+#[no_mangle]
 #[allow(non_upper_case_globals)]
 static mut ngx_http_authgear_module: ngx_module_t = ngx_module_t {
     ctx: ptr::addr_of!(MODULE_CONTEXT).cast_mut().cast(),
@@ -104,9 +111,10 @@ mod exports {
         ptr::null(),
     ]);
 
-    /// Of the first module alone; the other stands behind all. nginx runs access handlers in the reverse of this order: cheap refusals (`deny`,
-    /// `auth_basic`) come before a signature is checked, and `auth_request` comes after it, so
-    /// that its subrequest can use `$authgear_*`.
+    /// The place of the module with the access handler; the other one stands behind all. nginx runs
+    /// access handlers in the reverse of this order: cheap refusals (`deny`, `auth_basic`) come
+    /// before a signature is checked, and `auth_request` comes after it, so that its subrequest can
+    /// use `$authgear_*`.
     #[no_mangle]
     #[allow(non_upper_case_globals)]
     static ngx_module_order: Table<c_char, 4> = Table([
@@ -117,29 +125,30 @@ mod exports {
     ]);
 }
 
-impl HttpModule for AuthgearModule {
-    fn module() -> &'static ngx_module_t {
-        // SAFETY: nginx fills the module's index in before it calls anything here, and never
-        // changes it while requests or configuration refer to it.
-        unsafe { &*ptr::addr_of!(ngx_http_authgear_module) }
-    }
+/// Runs `f` on the configuration context that nginx hands over; its failure becomes `NGX_ERROR`.
+///
+/// # Safety
+///
+/// `cf` must be the context of the configuration being read.
+unsafe fn with_conf(cf: *mut ngx_conf_t, f: impl FnOnce(&Conf) -> Result<(), Failed>) -> ngx_int_t {
+    guard(NGX_ERROR as ngx_int_t, || {
+        // SAFETY: the caller vouches for the context.
+        let cf = unsafe { Conf::from_raw(cf) };
+        f(&cf).map_or(NGX_ERROR as ngx_int_t, |()| NGX_OK as ngx_int_t)
+    })
+}
 
-    unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-        guard(NGX_ERROR as ngx_int_t, || {
-            // SAFETY: nginx hands a valid configuration context over.
-            let cf = unsafe { Conf::from_raw(cf) };
-            variables::register(&cf).map_or(NGX_ERROR as ngx_int_t, |()| NGX_OK as ngx_int_t)
-        })
-    }
+unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    // SAFETY: nginx hands a valid configuration context over.
+    unsafe { with_conf(cf, variables::register) }
+}
 
-    unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-        guard(NGX_ERROR as ngx_int_t, || {
-            // SAFETY: nginx hands a valid configuration context over.
-            let cf = unsafe { Conf::from_raw(cf) };
-            let registered = cf
-                .add_phase_handler(ngx_http_phases_NGX_HTTP_ACCESS_PHASE, access_handler)
-                .and_then(|()| conf::finish(&cf));
-            registered.map_or(NGX_ERROR as ngx_int_t, |()| NGX_OK as ngx_int_t)
+unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    // SAFETY: nginx hands a valid configuration context over.
+    unsafe {
+        with_conf(cf, |cf| {
+            cf.add_phase_handler(ngx_http_phases_NGX_HTTP_ACCESS_PHASE, access_handler)?;
+            conf::finish(cf)
         })
     }
 }
@@ -164,40 +173,23 @@ unsafe extern "C" fn merge_loc_conf(
     })
 }
 
-// SAFETY: `create_main_conf` allocates this type for this module.
-unsafe impl HttpModuleMainConf for AuthgearModule {
-    type MainConf = MainConf;
-}
-
-// SAFETY: `create_srv_conf` allocates this type for this module.
-unsafe impl HttpModuleServerConf for AuthgearModule {
-    type ServerConf = ServerConf;
-}
-
-// SAFETY: `create_loc_conf` allocates this type for this module.
-unsafe impl HttpModuleLocationConf for AuthgearModule {
-    type LocationConf = LocationConf;
-}
-
 unsafe extern "C" fn register_first(cf: *mut ngx_conf_t) -> ngx_int_t {
-    guard(NGX_ERROR as ngx_int_t, || {
-        // SAFETY: nginx hands a valid configuration context over.
-        let cf = unsafe { Conf::from_raw(cf) };
-        let register = || -> Result<(), Failed> {
+    // SAFETY: nginx hands a valid configuration context over.
+    unsafe {
+        with_conf(cf, |cf| {
             cf.add_phase_handler(ngx_http_phases_NGX_HTTP_POST_READ_PHASE, post_read_handler)?;
             let phase = ngx_http_phases_NGX_HTTP_SERVER_REWRITE_PHASE;
             cf.add_phase_handler(phase, server_rewrite_handler)?;
             cf.add_phase_handler(ngx_http_phases_NGX_HTTP_REWRITE_PHASE, rewrite_handler)?;
             cf.add_phase_handler(ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, preaccess_handler)?;
             cf.add_first_log_handler(log_handler)?;
-            nginx::set_first_header_filter(before_header);
+            nginx::set_first_header_filter(access::before_header);
             Ok(())
-        };
-        register().map_or(NGX_ERROR as ngx_int_t, |()| NGX_OK as ngx_int_t)
-    })
+        })
+    }
 }
 
-/// Handlers of phases: what nginx calls, and the function that does it.
+/// Handlers of phases: the function that nginx calls, and the one that does the work.
 macro_rules! phase_handlers {
     ($($name:ident => $handle:path,)*) => {$(
         extern "C" fn $name(r: *mut ngx_http_request_t) -> ngx_int_t {
@@ -207,11 +199,6 @@ macro_rules! phase_handlers {
             })
         }
     )*};
-}
-
-/// Runs before any module adds a header to the response.
-fn before_header(r: &Request) -> Result<(), Failed> {
-    access::before_header(r)
 }
 
 phase_handlers! {

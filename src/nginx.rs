@@ -13,7 +13,6 @@ use nginx_sys::{
     ngx_pcalloc, ngx_pnalloc, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t, ngx_table_elt_t,
     ngx_uint_t, NGX_OK,
 };
-use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf};
 
 mod clock;
 mod conf;
@@ -103,24 +102,6 @@ impl Request {
     pub fn pool(&self) -> Pool {
         // SAFETY: the request is live, and so is its pool.
         Pool(unsafe { (*self.raw()).pool })
-    }
-
-    pub fn location(&self) -> &crate::conf::LocationConf {
-        // SAFETY: the request is live.
-        crate::AuthgearModule::location_conf(unsafe { self.0.as_ref() })
-            .expect("nginx makes a location configuration for every module")
-    }
-
-    pub fn main_conf(&self) -> &crate::conf::MainConf {
-        // SAFETY: the request is live.
-        crate::AuthgearModule::main_conf(unsafe { self.0.as_ref() })
-            .expect("nginx makes a main configuration for every module")
-    }
-
-    pub fn server(&self) -> &crate::conf::ServerConf {
-        // SAFETY: the request is live.
-        crate::AuthgearModule::server_conf(unsafe { self.0.as_ref() })
-            .expect("nginx makes a server configuration for every module")
     }
 
     /// The request's headers as nginx keeps them, in order.

@@ -23,7 +23,7 @@ use ngx::http::HttpModuleMainConf;
 use ngx::ngx_log_error;
 use smallvec::SmallVec;
 
-use crate::conf::{Keys, MainConf, Remote};
+use crate::conf::{AuthgearModule, Keys, MainConf, Remote};
 use crate::keys::refresh::{self, Answer};
 use crate::keys::KeyStore;
 pub use crate::nginx::now;
@@ -113,7 +113,7 @@ fn zone() -> Option<SharedZone> {
 /// The newest configuration.
 fn newest() -> Option<&'static MainConf> {
     // SAFETY: inside a callback the current cycle is live.
-    crate::AuthgearModule::main_conf(unsafe { &*nginx_sys::ngx_cycle })
+    AuthgearModule::main_conf(unsafe { &*nginx_sys::ngx_cycle })
 }
 
 /// Forgets what depends on the configuration: it is being replaced. Without a master process this
@@ -136,7 +136,7 @@ pub fn start(cycle: &ngx_cycle_t) {
     if process != NGX_PROCESS_SINGLE && process != NGX_PROCESS_WORKER {
         return;
     }
-    let Some(main) = crate::AuthgearModule::main_conf(cycle) else {
+    let Some(main) = AuthgearModule::main_conf(cycle) else {
         return;
     };
     if !main.projects.is_empty() {

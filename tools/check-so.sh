@@ -22,15 +22,18 @@ same() { # NAME EXPECTED GOT
 
 export LC_ALL=C
 
-# What a shared object needs of nginx's loader, and the module itself.
-same "exports only what nginx looks up" \
-    "$(printf '%s\n' ngx_module_names ngx_module_order ngx_modules)" \
+# What nginx's loader looks up, and the module that directives and requests refer to.
+same "exports the module and what nginx looks up, and nothing else" \
+    "$(printf '%s\n' ngx_http_authgear_module ngx_module_names ngx_module_order ngx_modules)" \
     "$(nm -D --defined-only --format=posix "$module" | awk '{ print $1 }' | sort)"
 
 # The dynamic loader is libc's own half: thread-local variables name it.
 same "links libc and libgcc_s alone" \
     "$(printf '%s\n' libc.so.6 libgcc_s.so.1)" \
     "$(readelf -d "$module" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | grep -v '^ld-linux' | sort)"
+
+same "refers to its own symbols when two builds of it are loaded" \
+    "SYMBOLIC" "$(readelf -d "$module" | grep -o SYMBOLIC | sort -u)"
 
 same "is never unmapped" \
     "NODELETE" "$(readelf -d "$module" | grep -o NODELETE)"

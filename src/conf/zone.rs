@@ -63,7 +63,7 @@ impl ZoneConf {
         if self.zone.get().is_some() {
             return Ok(());
         }
-        let tag = ptr::from_ref(crate::AuthgearModule::module())
+        let tag = ptr::from_ref(super::AuthgearModule::module())
             .cast_mut()
             .cast();
         let (name, size) = match &self.named {

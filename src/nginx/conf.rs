@@ -9,14 +9,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use nginx_sys::{
-    ngx_add_path, ngx_array_push, ngx_conf_full_name, ngx_conf_t,
-    ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value,
-    ngx_http_complex_value_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t,
-    ngx_http_core_main_conf_t, ngx_http_handler_pt, ngx_http_request_t, ngx_int_t, ngx_list_part_t,
-    ngx_module_t, ngx_path_t, ngx_pcalloc, ngx_shm_zone_t, ngx_str_t, ngx_uint_t, NGX_LOG_EMERG,
-    NGX_LOG_WARN, NGX_OK,
+    ngx_add_path, ngx_array_push, ngx_conf_full_name, ngx_conf_t, ngx_http_compile_complex_value,
+    ngx_http_compile_complex_value_t, ngx_http_complex_value, ngx_http_complex_value_t,
+    ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_main_conf_t, ngx_http_handler_pt,
+    ngx_http_request_t, ngx_int_t, ngx_list_part_t, ngx_module_t, ngx_path_t, ngx_pcalloc,
+    ngx_shm_zone_t, ngx_str_t, ngx_uint_t, NGX_LOG_EMERG, NGX_LOG_WARN, NGX_OK,
 };
-use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf, NgxHttpCoreModule};
+use ngx::http::{HttpModuleMainConf, NgxHttpCoreModule};
 
 use super::fields::location;
 use super::{bytes, Failed, Pool, Request};
@@ -41,30 +40,6 @@ impl Conf {
     pub fn pool(&self) -> Pool {
         // SAFETY: the context is live.
         Pool(unsafe { (*self.raw()).pool })
-    }
-
-    pub fn main_conf(&self) -> &crate::conf::MainConf {
-        // SAFETY: the context is live.
-        crate::AuthgearModule::main_conf(unsafe { self.0.as_ref() })
-            .expect("nginx makes a main configuration for every module")
-    }
-
-    /// The server whose configuration, or whose location's, is being merged.
-    pub fn server(&self) -> &crate::conf::ServerConf {
-        // SAFETY: while nginx merges, the context's `ctx` is that of the level being merged, which
-        // holds a structure for each module.
-        unsafe {
-            let levels = (*self.raw()).ctx.cast::<ngx_http_conf_ctx_t>();
-            let index = crate::AuthgearModule::module().ctx_index;
-            &*(*(*levels).srv_conf.add(index)).cast()
-        }
-    }
-
-    /// This module's configuration of the `http` block itself.
-    pub fn http_level(&self) -> &crate::conf::LocationConf {
-        // SAFETY: the context is live, and that of the `http` block.
-        crate::AuthgearModule::location_conf(unsafe { self.0.as_ref() })
-            .expect("nginx makes a location configuration for every module")
     }
 
     /// Reads the file that the directive `include` names, as nginx's own blocks do.

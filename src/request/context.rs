@@ -15,7 +15,7 @@ use nginx_sys::{ngx_http_request_t, ngx_str_t, ngx_table_elt_t};
 use ngx::http::HttpModule;
 use smallvec::SmallVec;
 
-use crate::conf::LocationConf;
+use crate::conf::{AuthgearModule, LocationConf};
 use crate::nginx::{bytes, guard, Failed, Request};
 use crate::request::headers;
 use crate::request::outcome::{Outcome, Provenance};
@@ -275,7 +275,7 @@ impl ClientRequest {
 
 /// nginx's place for this module's pointer of a request.
 fn slot(r: &Request) -> *mut *mut c_void {
-    let index = crate::AuthgearModule::module().ctx_index;
+    let index = AuthgearModule::module().ctx_index;
     // SAFETY: the request is live, and `ctx` has a slot for every module.
     unsafe { (*r.raw()).ctx.add(index) }
 }
