@@ -1,8 +1,9 @@
 //! An nginx module that validates Authgear's access tokens inside the worker.
 //!
 //! This file holds the module's tables and the functions that nginx calls. The crate
-//! `authgear-core` decides; the modules below connect it to nginx. Each depends on those that stand
-//! below it alone, and none on this file.
+//! `authgear-core` decides; the modules below connect it to nginx. They depend on one another in one
+//! direction, and none on this file: `request` → `worker` → `conf` → `keys` → `shm` → `nginx`, each
+//! on any of those behind it.
 
 use core::ffi::{c_char, c_void};
 use core::ptr;
@@ -61,7 +62,7 @@ static mut ngx_http_authgear_module: ngx_module_t = ngx_module_t {
 
 static FIRST_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: None,
-    postconfiguration: Some(register_first),
+    postconfiguration: Some(postconfiguration_of_first),
     create_main_conf: None,
     init_main_conf: None,
     create_srv_conf: None,
@@ -125,32 +126,41 @@ mod exports {
     ]);
 }
 
-/// Runs `f` on the configuration context that nginx hands over; its failure becomes `NGX_ERROR`.
-///
-/// # Safety
-///
-/// `cf` must be the context of the configuration being read.
-unsafe fn with_conf(cf: *mut ngx_conf_t, f: impl FnOnce(&Conf) -> Result<(), Failed>) -> ngx_int_t {
-    guard(NGX_ERROR as ngx_int_t, || {
-        // SAFETY: the caller vouches for the context.
-        let cf = unsafe { Conf::from_raw(cf) };
-        f(&cf).map_or(NGX_ERROR as ngx_int_t, |()| NGX_OK as ngx_int_t)
-    })
+/// Handlers of the configuration: the function that nginx calls, and the one that does the work.
+macro_rules! configuration_handlers {
+    ($($name:ident => $handle:path,)*) => {$(
+        unsafe extern "C" fn $name(cf: *mut ngx_conf_t) -> ngx_int_t {
+            guard(NGX_ERROR as ngx_int_t, || {
+                // SAFETY: nginx hands a valid configuration context over.
+                let done: Result<(), Failed> = $handle(&unsafe { Conf::from_raw(cf) });
+                done.map_or(NGX_ERROR as ngx_int_t, |()| NGX_OK as ngx_int_t)
+            })
+        }
+    )*};
 }
 
-unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-    // SAFETY: nginx hands a valid configuration context over.
-    unsafe { with_conf(cf, variables::register) }
+configuration_handlers! {
+    preconfiguration => variables::register,
+    postconfiguration => finish,
+    postconfiguration_of_first => register_first,
 }
 
-unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-    // SAFETY: nginx hands a valid configuration context over.
-    unsafe {
-        with_conf(cf, |cf| {
-            cf.add_phase_handler(ngx_http_phases_NGX_HTTP_ACCESS_PHASE, access_handler)?;
-            conf::finish(cf)
-        })
-    }
+/// Registers the access handler, and checks the whole configuration.
+fn finish(cf: &Conf) -> Result<(), Failed> {
+    cf.add_phase_handler(ngx_http_phases_NGX_HTTP_ACCESS_PHASE, access_handler)?;
+    conf::finish(cf)
+}
+
+/// Registers the handlers that run before those of all other modules.
+fn register_first(cf: &Conf) -> Result<(), Failed> {
+    cf.add_phase_handler(ngx_http_phases_NGX_HTTP_POST_READ_PHASE, post_read_handler)?;
+    let phase = ngx_http_phases_NGX_HTTP_SERVER_REWRITE_PHASE;
+    cf.add_phase_handler(phase, server_rewrite_handler)?;
+    cf.add_phase_handler(ngx_http_phases_NGX_HTTP_REWRITE_PHASE, rewrite_handler)?;
+    cf.add_phase_handler(ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, preaccess_handler)?;
+    cf.add_first_log_handler(log_handler)?;
+    nginx::set_first_header_filter(access::before_header);
+    Ok(())
 }
 
 unsafe extern "C" fn merge_loc_conf(
@@ -173,26 +183,10 @@ unsafe extern "C" fn merge_loc_conf(
     })
 }
 
-unsafe extern "C" fn register_first(cf: *mut ngx_conf_t) -> ngx_int_t {
-    // SAFETY: nginx hands a valid configuration context over.
-    unsafe {
-        with_conf(cf, |cf| {
-            cf.add_phase_handler(ngx_http_phases_NGX_HTTP_POST_READ_PHASE, post_read_handler)?;
-            let phase = ngx_http_phases_NGX_HTTP_SERVER_REWRITE_PHASE;
-            cf.add_phase_handler(phase, server_rewrite_handler)?;
-            cf.add_phase_handler(ngx_http_phases_NGX_HTTP_REWRITE_PHASE, rewrite_handler)?;
-            cf.add_phase_handler(ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, preaccess_handler)?;
-            cf.add_first_log_handler(log_handler)?;
-            nginx::set_first_header_filter(access::before_header);
-            Ok(())
-        })
-    }
-}
-
 /// Handlers of phases: the function that nginx calls, and the one that does the work.
 macro_rules! phase_handlers {
     ($($name:ident => $handle:path,)*) => {$(
-        extern "C" fn $name(r: *mut ngx_http_request_t) -> ngx_int_t {
+        unsafe extern "C" fn $name(r: *mut ngx_http_request_t) -> ngx_int_t {
             guard(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
                 // SAFETY: nginx hands a live request over.
                 $handle(&unsafe { Request::from_raw(r) })
@@ -217,7 +211,7 @@ extern "C" fn init_module(_: *mut ngx_cycle_t) -> ngx_int_t {
     })
 }
 
-extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx hands the live cycle over.
         worker::start(unsafe { &*cycle });

@@ -1,17 +1,14 @@
-//! Bit fields of nginx's structures, and nginx's inline functions that use some.
+//! Bit fields, timers, and the checked layout of nginx's structures.
 //!
-//! `fields.c` holds the functions, so it is the C compiler that decides where a bit is; it also says
-//! why. Other fields are plain members, whose places the build compares (`layout.txt`).
+//! Bit fields are read and written in C (`fields.c`, which says why), so that the C compiler decides
+//! where a bit is. So are nginx's inline functions that use some. Other fields are plain members,
+//! whose offsets the build compares with the C compiler's (`layout.txt`).
 
 use nginx_sys::{
     ngx_connection_t, ngx_event_t, ngx_http_core_loc_conf_t, ngx_http_request_t,
     ngx_http_upstream_t, ngx_msec_t, ngx_queue_t, ngx_slab_pool_t, ngx_uint_t,
     ngx_variable_value_t,
 };
-
-use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
-
-use super::Request;
 
 // Assertions about the members of `layout.txt`.
 include!(concat!(env!("OUT_DIR"), "/layout.rs"));
@@ -116,55 +113,4 @@ extern "C" {
     /// The event must be live, and `queue` one of nginx's queues of posted events.
     #[link_name = "authgear_post_event"]
     pub fn post_event(event: *mut ngx_event_t, queue: *mut ngx_queue_t);
-}
-
-impl Request {
-    /// True after an internal redirect, and in a subrequest.
-    pub fn is_internal(&self) -> bool {
-        // SAFETY: the request is live.
-        request::internal(unsafe { &*self.raw() })
-    }
-
-    /// True once a filter has replaced the response by an error page.
-    pub fn is_filter_finalized(&self) -> bool {
-        // SAFETY: the request is live.
-        request::filter_finalize(unsafe { &*self.raw() })
-    }
-
-    /// Closes the connection behind the response, and says so in it.
-    pub fn close_connection(&self) {
-        // SAFETY: the request is live, and nothing else refers to it during the call.
-        request::set_keepalive(unsafe { &mut *self.raw() }, false);
-    }
-
-    /// Keeps nginx from sending the body; of a subrequest nothing is then sent at all.
-    pub fn send_headers_alone(&self) {
-        // SAFETY: the request is live, and nothing else refers to it during the call.
-        request::set_header_only(unsafe { &mut *self.raw() }, true);
-    }
-
-    /// Has nginx send no error page in place of the response.
-    pub fn forbid_error_pages(&self) {
-        // SAFETY: the request is live, and nothing else refers to it during the call.
-        request::set_error_page(unsafe { &mut *self.raw() }, true);
-    }
-
-    /// True when the response comes from nginx's cache.
-    pub fn is_from_cache(&self) -> bool {
-        // SAFETY: the request is live.
-        request::cached(unsafe { &*self.raw() })
-    }
-
-    /// True once the header of the response was sent.
-    pub fn has_sent_header(&self) -> bool {
-        // SAFETY: the request is live.
-        request::header_sent(unsafe { &*self.raw() })
-    }
-
-    /// True in a location that is `internal` and not a named one.
-    pub fn is_in_internal_location(&self) -> bool {
-        // SAFETY: the request is live, and so is its configuration.
-        let core = NgxHttpCoreModule::location_conf(unsafe { &*self.raw() });
-        core.is_some_and(|core| core.internal == 1 && !location::named(core))
-    }
 }

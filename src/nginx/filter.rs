@@ -7,7 +7,8 @@ use nginx_sys::{
     NGX_ERROR,
 };
 
-use super::{guard, Failed, Request};
+use super::guard::{guard, Failed};
+use super::request::Request;
 
 /// A function that is run before a response's header is made.
 pub type BeforeHeader = fn(&Request) -> Result<(), Failed>;

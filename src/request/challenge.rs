@@ -103,16 +103,12 @@ fn set_header(
     value: &str,
     own: &Cell<Option<NonNull<ngx_table_elt_t>>>,
 ) -> Result<Option<NonNull<ngx_table_elt_t>>, Failed> {
-    let value = r.pool().copy(value.as_bytes())?;
-    if let Some(header) = own.get().filter(|own| r.has_response_header(*own)) {
-        // SAFETY: the header is in the live request's list.
-        unsafe {
-            (*header.as_ptr()).value = value;
-            (*header.as_ptr()).hash = 1;
+    if let Some(header) = own.get() {
+        if r.replace_response_header(header, value.as_bytes())? {
+            return Ok(None);
         }
-        return Ok(None);
     }
-    let header = r.add_response_header(name, value)?;
+    let header = r.add_response_header(name, value.as_bytes())?;
     own.set(Some(header));
     Ok(Some(header))
 }

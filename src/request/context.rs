@@ -252,9 +252,10 @@ impl ClientRequest {
             questions: RefCell::default(),
             pending: RefCell::default(),
         };
-        let client = main.pool().alloc_with_cleanup(state, drop_state)?;
-        // SAFETY: as in `find`.
+        // SAFETY: `drop_state` takes a state, and nothing refers to one after the request's pool.
+        // The slot is this module's, as in `find`.
         unsafe {
+            let client = main.pool().alloc_with_cleanup(state, drop_state)?;
             slot(&main).write(client.as_ptr().cast());
             Ok(&*client.as_ptr())
         }

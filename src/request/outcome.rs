@@ -87,15 +87,10 @@ pub struct Resolved {
 
 impl Resolved {
     /// Copies the resolver's values into a pool, which must be the one of a live request.
-    pub fn copy_to(pool: Pool, fields: &Fields<'_>) -> Result<Self, Failed> {
+    pub fn copy_to(pool: Pool<'_>, fields: &Fields<'_>) -> Result<Self, Failed> {
         let text = pool.copy(fields.text())?;
         let ends = *fields.ends();
         Ok(Self { text, ends })
-    }
-
-    /// The text in the pool, and where each field ends in it.
-    pub fn in_pool(&self) -> (ngx_str_t, &[u32; 8]) {
-        (self.text, &self.ends)
     }
 
     /// The session's values.

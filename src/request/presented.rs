@@ -3,7 +3,7 @@
 use authgear_core::credential::{bearer, classify, trim, CookieNames, Cookies, Form};
 use authgear_core::Reason;
 
-use crate::nginx::{header_parts, Failed, Request};
+use crate::nginx::{Failed, Request};
 
 /// The bearer token of a request, by its form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl<'r> Presented<'r> {
     pub fn read(r: &'r Request, names: &CookieNames) -> Result<Self, Unreadable> {
         let (mut authorization, mut cookies) = (None, Cookies::default());
         for header in r.headers() {
-            match header_parts(header) {
+            match header {
                 (b"authorization", _) if authorization.is_some() => {
                     return Err(Unreadable::Ambiguous)
                 }

@@ -6,15 +6,15 @@ use core::ptr::{self, NonNull};
 
 use authgear_core::session::Fields;
 use nginx_sys::{
-    ngx_http_post_subrequest_t, ngx_http_request_body_t, ngx_http_request_t, ngx_http_subrequest,
-    ngx_int_t, ngx_str_t, ngx_uint_t, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_GATEWAY_TIME_OUT,
-    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK, NGX_HTTP_SUBREQUEST_BACKGROUND,
-    NGX_HTTP_SUBREQUEST_WAITED, NGX_HTTP_TOO_MANY_REQUESTS, NGX_OK,
+    ngx_http_post_subrequest_t, ngx_http_request_t, ngx_http_subrequest, ngx_int_t, ngx_str_t,
+    ngx_uint_t, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_INTERNAL_SERVER_ERROR,
+    NGX_HTTP_OK, NGX_HTTP_SUBREQUEST_BACKGROUND, NGX_HTTP_SUBREQUEST_WAITED,
+    NGX_HTTP_TOO_MANY_REQUESTS, NGX_OK,
 };
 
 use super::{Answer, Ask, Failure, Purpose};
 use crate::conf::Project;
-use crate::nginx::{borrowed_str, bytes, guard, header_parts, Failed, Request};
+use crate::nginx::{borrowed_str, bytes, guard, Failed, Request};
 use crate::request::context::{ClientRequest, Context, Stage};
 use crate::request::outcome::Resolved;
 use crate::shm::Id;
@@ -108,13 +108,13 @@ fn send(
         // Until the subrequest has headers and variables of its own.
         is_misplaced: Cell::new(true),
     };
-    let asked = pool.alloc_with_cleanup(asked, drop_asked)?;
+    // SAFETY: `drop_asked` takes a question, to which nothing refers that outlives the pool.
+    let asked = unsafe { pool.alloc_with_cleanup(asked, drop_asked)? };
     let flags = match delivery {
         Delivery::ByNginx => NGX_HTTP_SUBREQUEST_WAITED,
         Delivery::ByModule | Delivery::Kept => NGX_HTTP_SUBREQUEST_BACKGROUND,
     };
     let post: NonNull<ngx_http_post_subrequest_t> = pool.zeroed()?;
-    let body: NonNull<ngx_http_request_body_t> = pool.zeroed()?;
     let mut subrequest = ptr::null_mut();
     // SAFETY: the request is live. nginx copies the URI's pointer and length; the text lives as
     // long as the configuration, which outlives its requests. The question lives in the request's
@@ -144,10 +144,8 @@ fn send(
     let subrequest = unsafe { Request::from_raw(subrequest.as_ptr()) };
     asked_ref.subrequest.set(subrequest.raw());
     subrequest.own_variables(r.main_conf().request_variables(r))?;
-    subrequest.carry_only(asked_ref.authorization, asked_ref.cookie)?;
-    // SAFETY: the subrequest is live. The client's body is not for the resolver, and must not be
-    // read or closed by its upstream.
-    unsafe { (*subrequest.raw()).request_body = body.as_ptr() };
+    // SAFETY: both texts lie in the pool that the subrequest shares.
+    unsafe { subrequest.carry_only(asked_ref.authorization, asked_ref.cookie)? };
     subrequest.send_headers_alone();
     subrequest.forbid_error_pages();
     asked_ref.is_misplaced.set(false);
@@ -271,7 +269,7 @@ pub fn take_answer(r: &Request, client: &ClientRequest, question: NonNull<Asked>
         has_cookies |= name == b"set-cookie"
     });
     let answer = match answer {
-        Ok(session) if has_cookies => relay_cookies(r, &subrequest)
+        Ok(session) if has_cookies => relay_cookies(&r.main(), &subrequest)
             .map(|()| session)
             .map_err(no_memory),
         answer => answer,
@@ -312,7 +310,7 @@ fn read(subrequest: &Request, asked: &Asked, mut each: impl FnMut(&[u8])) -> Ans
     if status != ok || upstream_status != ok {
         return Err(failure(&uri, status, upstream_status));
     }
-    let headers = headers.map(header_parts).inspect(|(name, _)| each(name));
+    let headers = headers.inspect(|(name, _)| each(name));
     let mut room = Vec::new();
     let fields = Fields::from_resolver(headers, &mut room);
     let fields = fields.map_err(|error| Failure::Unclear(error.to_string()))?;
@@ -353,16 +351,14 @@ fn no_memory(_: Failed) -> Failure {
 }
 
 /// Hands what clears a dead session's cookie on to the client, unless the response has begun.
-fn relay_cookies(r: &Request, subrequest: &Request) -> Result<(), Failed> {
-    let main = r.main();
+fn relay_cookies(main: &Request, subrequest: &Request) -> Result<(), Failed> {
     if main.has_sent_header() {
         return Ok(());
     }
     let headers = subrequest.answered().1.map(|(_, headers)| headers);
-    for header in headers.into_iter().flatten() {
-        let (name, value) = header_parts(header);
+    for (name, value) in headers.into_iter().flatten() {
         if name == b"set-cookie" {
-            main.add_response_header("Set-Cookie", r.pool().copy(value)?)?;
+            main.add_response_header("Set-Cookie", value)?;
         }
     }
     Ok(())
