@@ -3,7 +3,9 @@
 pub mod counters;
 mod entry;
 mod locked;
+mod setup;
 mod zone;
 
-pub use entry::{Entry, Id};
-pub use zone::{init_zone, SharedZone};
+pub use entry::{Id, SourceEntry};
+pub use setup::ZoneSetup;
+pub use zone::SharedZone;

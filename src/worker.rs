@@ -103,7 +103,7 @@ fn zone() -> Option<SharedZone> {
     WORKER.with(|worker| {
         let zone = worker.zone.get();
         zone.or_else(|| {
-            let zone = newest().and_then(|main| SharedZone::new(main.zone.zone()?));
+            let zone = newest().and_then(|main| main.zone.zone());
             worker.zone.set(zone);
             zone
         })

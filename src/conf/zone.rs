@@ -1,14 +1,15 @@
 //! `authgear_shared_zone`.
 
 use core::cell::Cell;
-use core::ptr::{self, NonNull};
+use core::ptr;
+use std::rc::Rc;
 
-use nginx_sys::{ngx_parse_size, ngx_shared_memory_add, ngx_shm_zone_t, ngx_str_t};
+use nginx_sys::{ngx_parse_size, ngx_str_t};
 use ngx::http::HttpModule;
 
 use super::Mistake;
 use crate::nginx::{Conf, Failed};
-use crate::shm;
+use crate::shm::{SharedZone, ZoneSetup};
 
 const DEFAULT_NAME: &str = "authgear";
 const DEFAULT_SIZE: usize = 1 << 20;
@@ -19,9 +20,9 @@ const LEAST_SIZE: usize = 512 << 10;
 #[derive(Debug, Default)]
 pub struct ZoneConf {
     named: Option<(String, usize)>,
-    keeps_answers: Cell<bool>,
     keeps_counters: Cell<bool>,
-    zone: Cell<Option<NonNull<ngx_shm_zone_t>>>,
+    /// In memory of its own: nginx has a pointer to it, while this structure is borrowed mutably.
+    setup: Rc<ZoneSetup>,
 }
 
 impl ZoneConf {
@@ -60,7 +61,7 @@ impl ZoneConf {
 
     /// Asks nginx for the zone, once.
     pub fn create(&self, cf: &Conf) -> Result<(), Failed> {
-        if self.zone.get().is_some() {
+        if self.setup.is_added() {
             return Ok(());
         }
         let tag = ptr::from_ref(super::AuthgearModule::module())
@@ -77,42 +78,27 @@ impl ZoneConf {
             }
             None => (DEFAULT_NAME, DEFAULT_SIZE),
         };
-        let mut name = cf.pool().copy(name.as_bytes())?;
-        // SAFETY: the context is live; the module's address serves as the zone's tag, and nginx
-        // has allocated the zone's structure in the cycle's pool when it returns one.
-        unsafe {
-            let zone = ngx_shared_memory_add(cf.raw(), &mut name, size, tag);
-            let zone = NonNull::new(zone).ok_or(Failed)?;
-            (*zone.as_ptr()).init = Some(shm::init_zone);
-            (*zone.as_ptr()).data = ptr::from_ref(self).cast_mut().cast();
-            self.zone.set(Some(zone));
-        }
-        Ok(())
+        // SAFETY: the setup has memory of its own, which lives as long as the configuration.
+        unsafe { self.setup.add(cf, name, size, tag) }
     }
 
-    /// Has the zone keep what the resolver says, too.
+    /// Makes room for the resolver's answers in the zone.
     pub fn keep_answers(&self) {
-        self.keeps_answers.set(true);
+        self.setup.keep_answers();
     }
 
-    /// Tells whether the zone keeps what the resolver says.
-    pub fn keeps_answers(&self) -> bool {
-        self.keeps_answers.get()
-    }
-
-    /// Has a zone made for counters, even where nothing else needs one.
+    /// Asks for a zone for counters, even where nothing else needs one.
     pub fn keep_counters(&self) {
         self.keeps_counters.set(true);
     }
 
-    /// Tells whether counters are kept.
+    /// True when counters are kept.
     pub fn keeps_counters(&self) -> bool {
         self.keeps_counters.get()
     }
 
     /// The zone, once nginx has mapped it.
-    pub fn zone(&self) -> Option<&ngx_shm_zone_t> {
-        // SAFETY: the structure lives as long as the configuration.
-        self.zone.get().map(|zone| unsafe { zone.as_ref() })
+    pub fn zone(&self) -> Option<SharedZone> {
+        self.setup.zone()
     }
 }

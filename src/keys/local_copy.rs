@@ -5,7 +5,7 @@ use std::rc::Rc;
 use authgear_core::keys::freshness::Record;
 use authgear_core::keys::KeySet;
 
-use crate::shm::{Entry, Id, SharedZone};
+use crate::shm::{Id, SharedZone, SourceEntry};
 
 /// This worker's copy of one entry.
 #[derive(Default)]
@@ -27,7 +27,7 @@ pub struct LocalCopy {
     pub alone: bool,
 }
 
-impl Entry {
+impl SourceEntry {
     /// The record as a worker with that copy sees it: as long as nothing was published, its own keys count;
     /// of a document that the zone has no room for, only those who fetched it have the keys.
     pub fn record_for(&self, copy: &LocalCopy) -> Record {

@@ -16,7 +16,7 @@ use authgear_core::keys::KeySet;
 use lru::LruCache;
 
 use crate::conf::Remote;
-use crate::shm::{Entry, Id, SharedZone};
+use crate::shm::{Id, SharedZone, SourceEntry};
 
 use super::local_copy::LocalCopy;
 
@@ -160,7 +160,7 @@ impl KeyStore {
             attempted_at: Some(now),
             ..Record::default()
         };
-        let is_late = |entry: &Entry| entry.lease.get() > lease.0;
+        let is_late = |entry: &SourceEntry| entry.lease.get() > lease.0;
         if locked.find_or_insert(id, now).is_some_and(is_late) {
             return Published::TooLate;
         }
@@ -214,7 +214,8 @@ impl KeyStore {
     pub fn offer(&mut self, id: &Id, lease: Lease, document: &[u8], age: u64, now: u64) {
         let mut locked = self.zone.lock();
         let generation = locked.next_generation();
-        let wanted = |entry: &Entry| entry.published.get() == 0 && entry.lease.get() == lease.0;
+        let wanted =
+            |entry: &SourceEntry| entry.published.get() == 0 && entry.lease.get() == lease.0;
         if !locked.find(id).is_some_and(wanted) {
             return;
         }

@@ -1,25 +1,27 @@
 //! One source of keys in the zone.
 
 use core::mem::{self, offset_of};
-use core::{ptr, slice};
+use core::ptr::NonNull;
+use core::slice;
 
 use authgear_core::keys::freshness::Record;
 use authgear_tables::layout_number;
 use authgear_tables::word::{Link, Word};
 
-/// Tells sources of keys apart.
+/// A digest that identifies a source of keys, or a tenant.
 pub type Id = [u8; 32];
 
-/// One source's keys. Reachable from exactly one bucket.
+/// One source's keys. Exactly one bucket chains it. Processes share references to it while they hold
+/// the zone's mutex; all that changes in it is atomic.
 #[repr(C)]
-pub struct Entry {
-    pub next: Link<Entry>,
+pub struct SourceEntry {
+    pub next: Link<SourceEntry>,
     /// Never changes.
     pub id: Id,
     /// The zone's generation at this entry's last change.
     pub generation: Word,
     /// The last good document; null when there is none, or the zone had no room for it.
-    pub document: Link<Document>,
+    pub document: Link<DocumentBlock>,
     /// Digest of the last good document, whether or not the zone has room for it; 0 when there
     /// was none.
     pub published: Word,
@@ -45,39 +47,39 @@ struct SharedRecord {
     lease_until: Word,
 }
 
-/// A block with `len` bytes behind this header.
+/// The header of a block that holds a document: `len` bytes follow it. Nothing in it ever changes.
 #[repr(C)]
-pub struct Document {
+pub struct DocumentBlock {
     pub len: usize,
 }
 
 /// Differs when entries are laid out in another way.
 pub const LAYOUT: u64 = layout_number(&[
-    mem::size_of::<Entry>(),
-    offset_of!(Entry, next),
-    offset_of!(Entry, id),
-    offset_of!(Entry, generation),
-    offset_of!(Entry, document),
-    offset_of!(Entry, published),
-    offset_of!(Entry, record),
-    offset_of!(Entry, lease),
-    offset_of!(Entry, used),
-    offset_of!(Entry, failure),
-    offset_of!(Entry, complaint),
+    mem::size_of::<SourceEntry>(),
+    offset_of!(SourceEntry, next),
+    offset_of!(SourceEntry, id),
+    offset_of!(SourceEntry, generation),
+    offset_of!(SourceEntry, document),
+    offset_of!(SourceEntry, published),
+    offset_of!(SourceEntry, record),
+    offset_of!(SourceEntry, lease),
+    offset_of!(SourceEntry, used),
+    offset_of!(SourceEntry, failure),
+    offset_of!(SourceEntry, complaint),
     mem::size_of::<SharedRecord>(),
     offset_of!(SharedRecord, fetched_at),
     offset_of!(SharedRecord, attempted_at),
     offset_of!(SharedRecord, failures),
     offset_of!(SharedRecord, next_try),
     offset_of!(SharedRecord, lease_until),
-    mem::size_of::<Document>(),
-    offset_of!(Document, len),
+    mem::size_of::<DocumentBlock>(),
+    offset_of!(DocumentBlock, len),
 ]);
 
-impl Entry {
+impl SourceEntry {
     /// An entry without keys.
-    pub fn new(next: *mut Entry, id: &Id, now: u64) -> Entry {
-        let entry = Entry {
+    pub fn new(next: *mut SourceEntry, id: &Id, now: u64) -> SourceEntry {
+        let entry = SourceEntry {
             next: Link::null(),
             id: *id,
             generation: Word::default(),
@@ -106,7 +108,7 @@ impl Entry {
         }
     }
 
-    /// Replaces what is known of the source. The lease comes last: after a worker that is killed on the
+    /// Replaces the source's record. The lease comes last: after a worker that is killed on the
     /// way, nobody fetches before it has run out.
     pub fn set_record(&self, record: &Record) {
         let shared = &self.record;
@@ -131,12 +133,13 @@ impl Entry {
 
     /// The bytes of the document, if it has one.
     pub fn document(&self) -> Option<&[u8]> {
+        let block = NonNull::new(self.document.get())?;
         // SAFETY: a document is complete before an entry points to it, and is freed only after
-        // the entry points elsewhere, both under the mutex that the caller holds.
+        // the entry points elsewhere, both under the mutex that the caller holds. The pointer is that
+        // of the whole block, which holds so many bytes behind the header.
         unsafe {
-            let document = self.document.get().as_ref()?;
-            let bytes = ptr::from_ref(document).add(1).cast::<u8>();
-            Some(slice::from_raw_parts(bytes, document.len))
+            let bytes = block.add(1).cast::<u8>();
+            Some(slice::from_raw_parts(bytes.as_ptr(), block.as_ref().len))
         }
     }
 }

@@ -13,7 +13,7 @@ use authgear_core::digest::{Digester, Kind};
 use authgear_tables::word::Link;
 use nginx_sys::{ngx_shmtx_unlock, ngx_slab_alloc_locked, ngx_slab_free_locked};
 
-use super::entry::{Document, Entry, Id};
+use super::entry::{DocumentBlock, Id, SourceEntry};
 use super::zone::{SharedZone, Zone, BUCKETS};
 
 /// Entries that are looked at for one that makes room.
@@ -27,7 +27,7 @@ pub struct Locked(pub(super) SharedZone);
 impl Drop for Locked {
     fn drop(&mut self) {
         // SAFETY: `lock` took the mutex.
-        unsafe { ngx_shmtx_unlock(&mut (*self.0.pool.as_ptr()).mutex) };
+        unsafe { ngx_shmtx_unlock(&raw mut (*self.0.pool.as_ptr()).mutex) };
     }
 }
 
@@ -37,7 +37,7 @@ impl Locked {
         self.0.header()
     }
 
-    fn bucket(&self, id: &Id) -> &Link<Entry> {
+    fn bucket(&self, id: &Id) -> &Link<SourceEntry> {
         let zone = self.zone();
         let digest = Digester::with(zone.bucket_key).of(Kind::Bucket, &[id]);
         let hash = u128::from_ne_bytes(digest) as usize;
@@ -45,7 +45,7 @@ impl Locked {
     }
 
     /// The entries that a bucket chains.
-    fn chain<'a>(&'a self, bucket: &'a Link<Entry>) -> impl Iterator<Item = &'a Entry> {
+    fn chain<'a>(&'a self, bucket: &'a Link<SourceEntry>) -> impl Iterator<Item = &'a SourceEntry> {
         let mut link = bucket;
         core::iter::from_fn(move || {
             // SAFETY: what a bucket chains are live entries. None is freed while this reference to the
@@ -57,7 +57,7 @@ impl Locked {
     }
 
     /// The entry of a source.
-    pub fn find(&self, id: &Id) -> Option<&Entry> {
+    pub fn find(&self, id: &Id) -> Option<&SourceEntry> {
         self.chain(self.bucket(id)).find(|entry| entry.id == *id)
     }
 
@@ -145,7 +145,8 @@ impl Locked {
         // SAFETY: as in `chain`.
         while let Some(found) = unsafe { link.get().as_ref() } {
             if found.id == *id {
-                let block = ptr::from_ref(found).cast_mut();
+                // The pointer of the whole block, not one that only reads.
+                let block = link.get();
                 self.zone().leaving.set(block.cast());
                 link.set(found.next.get());
                 self.zone().generation.increment();
@@ -169,15 +170,15 @@ impl Locked {
     }
 
     /// The entry of a source, which is made if it is not there; `None` when there is no room for it.
-    pub fn find_or_insert(&mut self, id: &Id, now: u64) -> Option<&Entry> {
+    pub fn find_or_insert(&mut self, id: &Id, now: u64) -> Option<&SourceEntry> {
         if self.find(id).is_none() {
             let block = self
-                .allocate(mem::size_of::<Entry>(), id, now)?
-                .cast::<Entry>();
+                .allocate(mem::size_of::<SourceEntry>(), id, now)?
+                .cast::<SourceEntry>();
             let bucket = self.bucket(id);
             // SAFETY: the block is large enough, and slab blocks are aligned to their size
             // rounded up to a power of two.
-            unsafe { block.write(Entry::new(bucket.get(), id, now)) };
+            unsafe { block.write(SourceEntry::new(bucket.get(), id, now)) };
             bucket.set(block.as_ptr());
             self.arrived();
         }
@@ -191,19 +192,24 @@ impl Locked {
 
     /// A copy of the bytes as a block of the zone, or `None` when it cannot hold them. It has to be
     /// handed to [`Locked::attach`] before the mutex is let go.
-    pub fn document(&mut self, bytes: &[u8], keep: &Id, now: u64) -> Option<NonNull<Document>> {
-        let size = mem::size_of::<Document>() + bytes.len();
-        let block = self.allocate(size, keep, now)?.cast::<Document>();
+    pub fn document(
+        &mut self,
+        bytes: &[u8],
+        keep: &Id,
+        now: u64,
+    ) -> Option<NonNull<DocumentBlock>> {
+        let size = mem::size_of::<DocumentBlock>() + bytes.len();
+        let block = self.allocate(size, keep, now)?.cast::<DocumentBlock>();
         // SAFETY: the block holds the header and the bytes behind it.
         unsafe {
-            block.write(Document { len: bytes.len() });
+            block.write(DocumentBlock { len: bytes.len() });
             ptr::copy_nonoverlapping(bytes.as_ptr(), block.add(1).cast().as_ptr(), bytes.len());
         }
         Some(block)
     }
 
     /// Gives the source a document, or frees that if there is no such source any more.
-    pub fn attach(&mut self, id: &Id, block: NonNull<Document>) {
+    pub fn attach(&mut self, id: &Id, block: NonNull<DocumentBlock>) {
         self.discard(id);
         let entry = self.find(id);
         let is_linked = entry.is_some();

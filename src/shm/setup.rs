@@ -1,0 +1,186 @@
+//! Asks nginx for the zone, and prepares its memory before the workers start.
+
+use core::cell::Cell;
+use core::ffi::c_void;
+use core::mem;
+use core::ptr::{self, NonNull};
+
+use authgear_core::digest::random_key;
+use authgear_tables::resolver_cache::Table;
+use nginx_sys::{
+    ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_calloc, ngx_slab_pool_t, NGX_ERROR,
+    NGX_LOG_EMERG, NGX_OK,
+};
+
+use super::zone::{SharedZone, Zone, LAYOUT, MAGIC};
+use crate::nginx::fields::slab_pool;
+use crate::nginx::{guard, Conf, Failed};
+
+/// The table of resolver answers takes one part in so many of the zone.
+const RESOLVER_CACHE_PART: usize = 4;
+
+/// The zone of one configuration: what it shall hold, and the memory once nginx has mapped it.
+#[derive(Debug, Default)]
+pub struct ZoneSetup {
+    keeps_answers: Cell<bool>,
+    is_added: Cell<bool>,
+    mapped: Cell<Option<SharedZone>>,
+}
+
+impl ZoneSetup {
+    /// Makes room for the resolver's answers in the zone.
+    pub fn keep_answers(&self) {
+        self.keeps_answers.set(true);
+    }
+
+    /// True when nginx has been asked for the zone.
+    pub fn is_added(&self) -> bool {
+        self.is_added.get()
+    }
+
+    /// The zone, once nginx has mapped it.
+    pub fn zone(&self) -> Option<SharedZone> {
+        self.mapped.get()
+    }
+
+    /// Asks nginx for the zone. `tag` tells this module's zones from those of others.
+    ///
+    /// # Safety
+    ///
+    /// This value must stay where it is as long as the configuration, and nobody may hold a mutable
+    /// reference to it.
+    pub unsafe fn add(
+        &self,
+        cf: &Conf,
+        name: &str,
+        size: usize,
+        tag: *mut c_void,
+    ) -> Result<(), Failed> {
+        let mut name = cf.pool().copy(name.as_bytes())?;
+        // SAFETY: the context is live. nginx allocates the zone's structure in the cycle's pool.
+        unsafe {
+            let shm = ngx_shared_memory_add(cf.raw(), &mut name, size, tag);
+            let shm = shm.as_mut().ok_or(Failed)?;
+            shm.init = Some(init_zone);
+            shm.data = ptr::from_ref(self).cast_mut().cast();
+        }
+        self.is_added.set(true);
+        Ok(())
+    }
+}
+
+/// The zone's callback: prepares new memory, or takes over that of the configuration before.
+unsafe extern "C" fn init_zone(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int_t {
+    guard(NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx hands over a mapped zone whose memory begins with a slab pool, and calls this once
+        // for the setup that `add` left in `data`, which the caller of `add` keeps alive. `old` is the
+        // `data` of the configuration before for the same memory, so a header.
+        let prepared = unsafe {
+            let setup = &*(*shm).data.cast::<ZoneSetup>();
+            prepare(&mut *shm, old.cast(), setup.keeps_answers.get())
+                .inspect(|zone| setup.mapped.set(Some(*zone)))
+        };
+        prepared.map_or(NGX_ERROR as ngx_int_t, |_| NGX_OK as ngx_int_t)
+    })
+}
+
+/// Prepares the zone's memory, and leaves its header in `data` for the next configuration.
+///
+/// # Safety
+///
+/// `shm` must be mapped and begin with a slab pool; `old` must be null or the header in the same memory.
+unsafe fn prepare(
+    shm: &mut ngx_shm_zone_t,
+    old: *mut Zone,
+    keeps_answers: bool,
+) -> Result<SharedZone, Failed> {
+    let pool = NonNull::new(shm.shm.addr.cast::<ngx_slab_pool_t>()).ok_or(Failed)?;
+    // SAFETY: the caller vouches for the memory. No worker knows new memory yet.
+    let zone = unsafe {
+        let old = match old.is_null() {
+            true => (*pool.as_ptr()).data.cast(),
+            false => old,
+        };
+        let header = match NonNull::new(old) {
+            Some(header) => header,
+            None => new_header(shm, pool)?,
+        };
+        if (*header.as_ptr()).magic != MAGIC || (*header.as_ptr()).layout != LAYOUT {
+            return Err(emerg(
+                shm,
+                "was laid out by another version of the module; restart nginx instead of \
+                 reloading it",
+            ));
+        }
+        SharedZone { pool, header }
+    };
+    shm.data = zone.header.as_ptr().cast();
+    if keeps_answers && zone.header().resolver_cache.get().is_null() {
+        place_resolver_cache(shm, zone)?;
+    }
+    Ok(zone)
+}
+
+/// Makes the zone's header.
+///
+/// # Safety
+///
+/// `pool` must be the slab pool of new memory.
+unsafe fn new_header(
+    shm: &ngx_shm_zone_t,
+    pool: NonNull<ngx_slab_pool_t>,
+) -> Result<NonNull<Zone>, Failed> {
+    let bucket_key = random_key().map_err(|_| no_randomness(shm))?;
+    // SAFETY: the caller vouches for the pool. A zeroed header is one without buckets, counts and
+    // table; no other process knows the zone yet.
+    unsafe {
+        let header = ngx_slab_calloc(pool.as_ptr(), mem::size_of::<Zone>()).cast::<Zone>();
+        let zone = header.as_mut().ok_or(Failed)?;
+        zone.generation.set(1);
+        zone.bucket_key = bucket_key;
+        zone.layout = LAYOUT;
+        zone.magic = MAGIC;
+        (*pool.as_ptr()).data = header.cast();
+        // A full zone is no error: the least recently used entry makes room.
+        slab_pool::set_log_nomem(&mut *pool.as_ptr(), false);
+        NonNull::new(header).ok_or(Failed)
+    }
+}
+
+/// Makes the table of resolver answers.
+fn place_resolver_cache(shm: &ngx_shm_zone_t, zone: SharedZone) -> Result<(), Failed> {
+    let (sets, bytes) = Table::layout(shm.shm.size / RESOLVER_CACHE_PART);
+    // SAFETY: the zone is mapped.
+    let memory = unsafe { ngx_slab_calloc(zone.pool.as_ptr(), bytes) };
+    let memory = NonNull::new(memory.cast::<u8>()).ok_or_else(|| {
+        emerg(
+            shm,
+            "has no room for the resolver's answers; enlarge \"authgear_shared_zone\" and restart",
+        )
+    })?;
+    let key = random_key().map_err(|_| no_randomness(shm))?;
+    // SAFETY: the memory is zeroed and as long as `layout` says. Slab blocks of this size are whole pages.
+    let table = unsafe { Table::place(memory, sets, key) };
+    zone.header().resolver_cache.set(table.as_ptr());
+    Ok(())
+}
+
+/// Logs that the system gives no random numbers.
+fn no_randomness(shm: &ngx_shm_zone_t) -> Failed {
+    ngx::ngx_log_error!(
+        NGX_LOG_EMERG,
+        shm.shm.log,
+        "authgear: the system gives no random numbers"
+    );
+    Failed
+}
+
+/// Logs why the shared zone cannot be used.
+fn emerg(shm: &ngx_shm_zone_t, text: &str) -> Failed {
+    ngx::ngx_log_error!(
+        NGX_LOG_EMERG,
+        shm.shm.log,
+        "authgear: the shared zone {text}"
+    );
+    Failed
+}
