@@ -23,7 +23,7 @@ mod zone;
 
 pub use location::{Gate, LocationConf, Mode};
 pub use module::AuthgearModule;
-pub use project::{Keys, NoTenant, Project, Remote, Tenant};
+pub use project::{NoTenant, Project};
 pub use token_cache::TokenCacheConf;
 pub use zone::ZoneConf;
 

@@ -1,7 +1,13 @@
-//! The keys of each source: this worker's parsed copy of what the zone holds, and their fetches.
+//! The keys of each tenant: their sources, this worker's parsed copy of what the zone holds, and the
+//! fetches.
 
+mod awaited;
 mod local_copy;
 pub mod refresh;
+mod source;
 mod store;
 
-pub use store::{Change, KeyStore, Lease, Published};
+pub use awaited::AwaitedKeys;
+pub use refresh::KeyStatus;
+pub use source::{KeySource, Keys, Tenant};
+pub use store::KeyStore;

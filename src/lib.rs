@@ -20,12 +20,14 @@ use ngx::http::HttpModule;
 
 use crate::conf::{AuthgearModule, LocationConf};
 use crate::nginx::{guard, Conf, Failed, Request};
-use crate::request::{access, variables};
+use crate::request::{access, variables, waiting};
 
 /// Directives: tables, setters, merging, messages.
 mod conf;
-/// The worker's parsed key sets, and the fetch of new ones.
+/// Tenants and the sources of their keys; the worker's parsed key sets, and the fetch of new ones.
 mod keys;
+/// Log lines that a client can cause, at most once a second.
+mod log;
 /// nginx's structures behind types. Imports nothing of this crate.
 mod nginx;
 /// CPU prefetch hints.
@@ -34,7 +36,7 @@ mod prefetch;
 mod request;
 /// The shared zone: key sets, counters, and the resolver's answers.
 mod shm;
-/// The state of a worker between requests.
+/// The state of a worker that depends on the configuration.
 mod worker;
 
 static MODULE_CONTEXT: ngx_http_module_t = ngx_http_module_t {
@@ -206,7 +208,7 @@ phase_handlers! {
 
 extern "C" fn init_module(_: *mut ngx_cycle_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
-        worker::renew();
+        worker::reset();
         NGX_OK as ngx_int_t
     })
 }
@@ -214,7 +216,7 @@ extern "C" fn init_module(_: *mut ngx_cycle_t) -> ngx_int_t {
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx hands the live cycle over.
-        worker::start(unsafe { &*cycle });
+        worker::start(unsafe { &*cycle }, waiting::poll);
         NGX_OK as ngx_int_t
     })
 }

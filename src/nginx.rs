@@ -29,6 +29,8 @@ mod request;
 mod subrequest;
 /// `ngx_str_t` and byte slices.
 mod text;
+/// A timer of the event loop.
+mod timer;
 /// The slots of a request's variables.
 mod variables;
 
@@ -43,4 +45,5 @@ pub use messages::{Place, CONF_ERROR};
 pub use pool::Pool;
 pub use request::Request;
 pub use text::{borrowed_str, bytes};
+pub use timer::Timer;
 pub use variables::variables_of_headers;

@@ -12,3 +12,4 @@ mod recheck;
 mod requirements;
 mod resolver;
 pub mod variables;
+pub mod waiting;

@@ -14,10 +14,11 @@ use authgear_core::keys::freshness::Timing;
 use authgear_core::keys::{KeySet, Origin, Url};
 use authgear_core::policy::Rules;
 use authgear_core::recheck::Recheck;
-use authgear_core::{AlgorithmSet, Reason};
+use authgear_core::AlgorithmSet;
 
 use lru::LruCache;
 
+use crate::keys::{KeySource, Keys, Tenant};
 use crate::nginx::{ComplexValue, Request};
 
 mod block;
@@ -73,46 +74,6 @@ struct Template {
     certificates: Arc<Certificates>,
     state: Option<Arc<Path>>,
     timing: Timing,
-}
-
-/// A project at one endpoint.
-#[derive(Debug)]
-pub struct Tenant {
-    /// Tells it from every other tenant of any project.
-    pub id: [u8; 32],
-    /// The endpoint's origin, or the issuer without an endpoint: what a token for the project
-    /// itself names as its audience.
-    pub origin: Box<str>,
-    /// The required `iss`.
-    pub issuer: Box<str>,
-    /// Any of them must be in `aud`.
-    pub audience: Vec<Box<str>>,
-    /// The origin of the keys.
-    pub keys: Keys,
-    /// Whether its sessions are let in where no other audience is asked for; judged once.
-    pub sessions: OnceCell<Result<(), Reason>>,
-}
-
-/// The origin of keys.
-#[derive(Debug)]
-pub enum Keys {
-    /// `jwks_file`, read by the master.
-    File(Rc<KeySet>),
-    /// Fetched, and shared by all workers.
-    Remote(Remote),
-}
-
-/// Keys that are fetched.
-#[derive(Debug, Clone)]
-pub struct Remote {
-    /// Tells this source from every other, across reloads.
-    pub id: [u8; 32],
-    /// The document to fetch.
-    pub source: Source,
-    /// When to fetch it.
-    pub timing: Timing,
-    /// The folder that keeps the last good set for the next start.
-    pub state: Option<Arc<Path>>,
 }
 
 /// Why a request has no tenant.
@@ -193,7 +154,7 @@ impl Template {
         let keys = match &self.jwks_file {
             Some(keys) => Keys::File(Rc::clone(keys)),
             None => {
-                let source = Source {
+                let from = Source {
                     keys: match (&self.jwks_uri, &endpoint) {
                         (Some(uri), _) => KeysFrom::Uri(uri.clone()),
                         (None, Some(endpoint)) => KeysFrom::Discovery(endpoint.clone()),
@@ -204,9 +165,9 @@ impl Template {
                     timeout: self.timeout,
                     certificates: Arc::clone(&self.certificates),
                 };
-                Keys::Remote(Remote {
-                    id: source.id(),
-                    source,
+                Keys::Remote(KeySource {
+                    id: from.id(),
+                    from,
                     timing: self.timing,
                     state: self.state.clone(),
                 })
@@ -216,7 +177,7 @@ impl Template {
         let origin = origin.unwrap_or(issuer.clone());
         let source: &[u8] = match &keys {
             Keys::File(_) => b"file",
-            Keys::Remote(remote) => &remote.id,
+            Keys::Remote(source) => &source.id,
         };
         Tenant {
             id: fingerprint([

@@ -22,14 +22,14 @@ use nginx_sys::{ngx_random, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN};
 use ngx::log::ngx_cycle_log;
 use ngx::ngx_log_error;
 
-use super::{Change, KeyStore, Lease, Published};
-use crate::conf::Remote;
+use super::source::KeySource;
+use super::store::{Change, KeyStore, Lease, Published};
 
 /// Enough for a TLS handshake in a debug build.
 const STACK: usize = 1 << 20;
 
 /// The answer to a request that asks for keys.
-pub enum Answer {
+pub enum KeyStatus {
     /// Judge the token by these.
     Keys(Rc<KeySet>),
     /// Somebody is fetching.
@@ -55,7 +55,7 @@ enum News {
 }
 
 /// Messages of the threads that the event loop has not read yet.
-static NEWS: Mutex<Vec<(Arc<Remote>, Lease, News)>> = Mutex::new(Vec::new());
+static NEWS: Mutex<Vec<(Arc<KeySource>, Lease, News)>> = Mutex::new(Vec::new());
 
 /// The result of an attempt to start a fetch.
 #[derive(PartialEq, Eq)]
@@ -67,57 +67,63 @@ enum Start {
     No,
 }
 
-/// Answers a request for the keys of `remote`; starts a fetch when it is time, nobody else does
+/// Answers a request for the keys of `source`; starts a fetch when it is time, nobody else does
 /// and there is a slot for it.
 pub fn ask(
     store: &mut KeyStore,
-    remote: &Remote,
+    source: &KeySource,
     need: Need,
     slots: &mut Slots,
     now: u64,
-) -> Answer {
+) -> KeyStatus {
     // A lease that another worker took first changes the advice, once.
     for _ in 0..2 {
-        let found = store.look_up(remote, need, now);
+        let found = store.look_up(source, need, now);
         match (found.advice, found.keys) {
-            (Advice::Use, Some(keys)) => return Answer::Keys(keys),
+            (Advice::Use, Some(keys)) => return KeyStatus::Keys(keys),
             (Advice::UseAndFetch, Some(keys)) => {
-                start(store, remote, need, slots, now);
-                return Answer::Keys(keys);
+                start(store, source, need, slots, now);
+                return KeyStatus::Keys(keys);
             }
-            (Advice::FetchAndWait, _) => match start(store, remote, need, slots, now) {
-                Start::Started => return Answer::Wait,
-                Start::NoSlot => return Answer::Queue,
+            (Advice::FetchAndWait, _) => match start(store, source, need, slots, now) {
+                Start::Started => return KeyStatus::Wait,
+                Start::NoSlot => return KeyStatus::Queue,
                 Start::No => {}
             },
             (Advice::Unavailable { retry_after }, _) => {
-                return Answer::Unavailable(retry_after.div_ceil(1000).max(1));
+                return KeyStatus::Unavailable(retry_after.div_ceil(1000).max(1));
             }
-            (Advice::Unknown, _) => return Answer::Unknown,
-            (Advice::Wait, _) => return Answer::Wait,
+            (Advice::Unknown, _) => return KeyStatus::Unknown,
+            (Advice::Wait, _) => return KeyStatus::Wait,
             // Only a set that is at hand is advised to be used.
-            (Advice::Use | Advice::UseAndFetch, None) => return Answer::Unavailable(1),
+            (Advice::Use | Advice::UseAndFetch, None) => return KeyStatus::Unavailable(1),
         }
     }
-    Answer::Wait
+    KeyStatus::Wait
 }
 
 /// Starts a fetch if there is a slot and the lease can be had.
-fn start(store: &mut KeyStore, remote: &Remote, need: Need, slots: &mut Slots, now: u64) -> Start {
-    let standing = store.standing(&remote.id, now);
+fn start(
+    store: &mut KeyStore,
+    source: &KeySource,
+    need: Need,
+    slots: &mut Slots,
+    now: u64,
+) -> Start {
+    let standing = store.standing(&source.id, now);
     if !slots.take(standing) {
         return Start::NoSlot;
     }
-    let Some(lease) = store.try_lease(remote, need, now) else {
+    let Some(lease) = store.try_lease(source, need, now) else {
         slots.give_back(standing);
         return Start::No;
     };
-    let has_keys = store.look_up(remote, need, now).keys.is_some();
-    if let Err(error) = spawn(Arc::new(remote.clone()), lease, standing, has_keys) {
+    let has_keys = store.look_up(source, need, now).keys.is_some();
+    if let Err(error) = spawn(Arc::new(source.clone()), lease, standing, has_keys) {
         slots.give_back(standing);
         failed(
             store,
-            remote,
+            source,
             lease,
             &format_args!("cannot start a thread: {error}"),
             now,
@@ -128,16 +134,21 @@ fn start(store: &mut KeyStore, remote: &Remote, need: Need, slots: &mut Slots, n
 }
 
 /// Runs one fetch on a thread that no signal interrupts: nginx's handlers belong to its own.
-fn spawn(remote: Arc<Remote>, lease: Lease, standing: Standing, has_keys: bool) -> io::Result<()> {
+fn spawn(
+    source: Arc<KeySource>,
+    lease: Lease,
+    standing: Standing,
+    has_keys: bool,
+) -> io::Result<()> {
     let run = move || {
         let tell = |news| {
             NEWS.lock().unwrap_or_else(PoisonError::into_inner).push((
-                Arc::clone(&remote),
+                Arc::clone(&source),
                 lease,
                 news,
             ));
         };
-        let ran = catch_unwind(AssertUnwindSafe(|| run(&remote, has_keys, &tell)));
+        let ran = catch_unwind(AssertUnwindSafe(|| run(&source, has_keys, &tell)));
         if ran.is_err() {
             tell(News::Fetched(Err(FetchError::Panicked)));
         }
@@ -157,47 +168,47 @@ fn spawn(remote: Arc<Remote>, lease: Lease, standing: Standing, has_keys: bool) 
 }
 
 /// The body of the fetching thread.
-fn run(remote: &Remote, has_keys: bool, tell: &dyn Fn(News)) {
-    if let Some(folder) = remote.state.as_deref().filter(|_| !has_keys) {
-        if let Some(saved) = saved::load(folder, &remote.id, SystemTime::now()).transpose() {
+fn run(source: &KeySource, has_keys: bool, tell: &dyn Fn(News)) {
+    if let Some(folder) = source.state.as_deref().filter(|_| !has_keys) {
+        if let Some(saved) = saved::load(folder, &source.id, SystemTime::now()).transpose() {
             tell(News::Saved(saved));
         }
     }
-    let fetched = fetch::fetch(&remote.source);
-    let document = match (&fetched, remote.state.as_deref()) {
+    let fetched = fetch::fetch(&source.from);
+    let document = match (&fetched, source.state.as_deref()) {
         (Ok(fetched), Some(folder)) => Some((folder, fetched.document.clone())),
         _ => None,
     };
     tell(News::Fetched(fetched));
     if let Some((folder, document)) = document {
-        tell(News::Kept(saved::save(folder, &remote.id, &document)));
+        tell(News::Kept(saved::save(folder, &source.id, &document)));
     }
 }
 
 /// Takes in what the threads have brought, and the slots of those that have ended.
 pub fn collect(store: &mut KeyStore, slots: &mut Slots, now: u64) {
     let log = ngx_cycle_log().as_ptr();
-    for (remote, lease, news) in
+    for (source, lease, news) in
         mem::take(&mut *NEWS.lock().unwrap_or_else(PoisonError::into_inner))
     {
-        let name = &remote.source;
+        let name = &source.from;
         match news {
             News::Saved(Ok(saved)) => {
                 let age = saved.age.as_millis() as u64;
-                store.offer(&remote.id, lease, &saved.document, age, now);
+                store.offer(&source.id, lease, &saved.document, age, now);
             }
             News::Saved(Err(error)) => {
-                if store.complain(&remote.id, digest(&error)) {
+                if store.complain(&source.id, digest(&error)) {
                     ngx_log_error!(NGX_LOG_ERR, log, "authgear: saved keys of {name}: {error}");
                 }
             }
-            News::Fetched(Ok(fetched)) => succeeded(store, &remote, lease, fetched, now),
-            News::Fetched(Err(error)) => failed(store, &remote, lease, &error, now),
+            News::Fetched(Ok(fetched)) => succeeded(store, &source, lease, fetched, now),
+            News::Fetched(Err(error)) => failed(store, &source, lease, &error, now),
             News::Kept(Ok(())) => {
-                store.complain(&remote.id, 0);
+                store.complain(&source.id, 0);
             }
             News::Kept(Err(error)) => {
-                if store.complain(&remote.id, digest(&error)) {
+                if store.complain(&source.id, digest(&error)) {
                     ngx_log_error!(
                         NGX_LOG_ERR,
                         log,
@@ -210,13 +221,13 @@ pub fn collect(store: &mut KeyStore, slots: &mut Slots, now: u64) {
     }
 }
 
-fn succeeded(store: &mut KeyStore, remote: &Remote, lease: Lease, fetched: Fetched, now: u64) {
+fn succeeded(store: &mut KeyStore, source: &KeySource, lease: Lease, fetched: Fetched, now: u64) {
     let log = ngx_cycle_log().as_ptr();
-    let name = &remote.source;
+    let name = &source.from;
     for key in &fetched.skipped {
         ngx_log_error!(NGX_LOG_WARN, log, "authgear: keys of {name}: {key}");
     }
-    let published = store.publish(&remote.id, lease, &fetched.document, fetched.keys, now);
+    let published = store.publish(&source.id, lease, &fetched.document, fetched.keys, now);
     let change = match published {
         Published::Stored(change) | Published::NoRoom(change) => change,
         Published::TooLate => return,
@@ -240,15 +251,15 @@ fn succeeded(store: &mut KeyStore, remote: &Remote, lease: Lease, fetched: Fetch
 
 fn failed(
     store: &mut KeyStore,
-    remote: &Remote,
+    source: &KeySource,
     lease: Lease,
     error: &dyn core::fmt::Display,
     now: u64,
 ) {
     let jitter = ngx_random() as f64 / f64::from(i32::MAX);
-    let change = store.fail(remote, lease, digest(error), now, jitter);
+    let change = store.fail(source, lease, digest(error), now, jitter);
     if change == Change::Failing {
-        let name = &remote.source;
+        let name = &source.from;
         let log = ngx_cycle_log().as_ptr();
         ngx_log_error!(NGX_LOG_ERR, log, "authgear: keys of {name}: {error}");
     }

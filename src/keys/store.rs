@@ -15,10 +15,10 @@ use authgear_core::keys::slots::Standing;
 use authgear_core::keys::KeySet;
 use lru::LruCache;
 
-use crate::conf::Remote;
 use crate::shm::{Id, SharedZone, SourceEntry};
 
 use super::local_copy::LocalCopy;
+use super::source::KeySource;
 
 /// Sources that one worker knows.
 const MOST_COPIES: usize = 1024;
@@ -72,11 +72,11 @@ impl KeyStore {
     }
 
     /// The keys of a source, and what a request with that need shall do, at the time `now`.
-    pub fn look_up(&mut self, remote: &Remote, need: Need, now: u64) -> Found {
-        let copy = self.copy(&remote.id, now);
+    pub fn look_up(&mut self, source: &KeySource, need: Need, now: u64) -> Found {
+        let copy = self.copy(&source.id, now);
         Found {
             keys: copy.keys.clone(),
-            advice: advise(&copy.record, &remote.timing, need, now),
+            advice: advise(&copy.record, &source.timing, need, now),
         }
     }
 
@@ -114,13 +114,13 @@ impl KeyStore {
 
     /// Takes the lease for a fetch, unless the entry, read under the mutex, advises otherwise.
     /// The store's own copy is brought up to date either way.
-    pub fn try_lease(&mut self, remote: &Remote, need: Need, now: u64) -> Option<Lease> {
-        let deadline = now + remote.source.timeout.as_millis() as u64 + LEASE_MARGIN;
-        self.copy(&remote.id, now);
-        let copy = self.copies.get_mut(&remote.id)?;
+    pub fn try_lease(&mut self, source: &KeySource, need: Need, now: u64) -> Option<Lease> {
+        let deadline = now + source.from.timeout.as_millis() as u64 + LEASE_MARGIN;
+        self.copy(&source.id, now);
+        let copy = self.copies.get_mut(&source.id)?;
         let mut locked = self.zone.lock();
         let number = locked.zone().leases.increment();
-        let entry = locked.find_or_insert(&remote.id, now);
+        let entry = locked.find_or_insert(&source.id, now);
         copy.alone = entry.is_none();
         if let Some(entry) = &entry {
             copy.record = Record {
@@ -132,7 +132,7 @@ impl KeyStore {
             Some(entry) => entry.record_for(copy),
             None => copy.record,
         };
-        let advice = advise(&view, &remote.timing, need, now);
+        let advice = advise(&view, &source.timing, need, now);
         if !matches!(advice, Advice::UseAndFetch | Advice::FetchAndWait) {
             return None;
         }
@@ -234,20 +234,20 @@ impl KeyStore {
     /// is from 0 to 1.
     pub fn fail(
         &mut self,
-        remote: &Remote,
+        source: &KeySource,
         lease: Lease,
         failure: u64,
         now: u64,
         jitter: f64,
     ) -> Change {
-        let age_limit = remote.timing.refresh.saturating_add(remote.timing.stale);
-        self.copy(&remote.id, now);
-        let Some(copy) = self.copies.get_mut(&remote.id) else {
+        let age_limit = source.timing.refresh.saturating_add(source.timing.stale);
+        self.copy(&source.id, now);
+        let Some(copy) = self.copies.get_mut(&source.id) else {
             return Change::Same;
         };
         let mut locked = self.zone.lock();
         let generation = locked.next_generation();
-        let entry = locked.find_or_insert(&remote.id, now);
+        let entry = locked.find_or_insert(&source.id, now);
         if entry.is_some_and(|entry| entry.lease.get() > lease.0) {
             return Change::Same;
         }
@@ -260,7 +260,7 @@ impl KeyStore {
         record.failures = record.failures.saturating_add(1);
         record.attempted_at = Some(now);
         record.lease_until = 0;
-        record.next_try = now + back_off(record.failures, &remote.timing, usable, jitter);
+        record.next_try = now + back_off(record.failures, &source.timing, usable, jitter);
         match entry {
             Some(entry) => {
                 let change = match entry.failure.get() == failure {
@@ -295,7 +295,7 @@ impl KeyStore {
         }
     }
 
-    /// The number of the source's last change, for [`KeyStore::has_news`].
+    /// The number of the source's last change.
     pub fn last_change(&mut self, id: &Id, now: u64) -> u64 {
         self.copy(id, now).generation
     }
@@ -303,13 +303,6 @@ impl KeyStore {
     /// True while somebody fetches a source's keys.
     pub fn is_fetched(&mut self, id: &Id, now: u64) -> bool {
         now < self.copy(id, now).record.lease_until
-    }
-
-    /// Tells whether a source has changed since its last change was `since`, or is not being fetched by
-    /// anybody any more.
-    pub fn has_news(&mut self, id: &Id, since: u64, now: u64) -> bool {
-        let copy = self.copy(id, now);
-        copy.generation != since || now >= copy.record.lease_until
     }
 }
 

@@ -12,12 +12,14 @@ use nginx_sys::{
 use ngx::ngx_log_error;
 
 use crate::conf::{Gate, Mode, Project};
-use crate::nginx::{Failed, Request};
+use crate::log::log_limited;
+use crate::nginx::{now, Failed, Request};
 use crate::request::attempt::{Attempt, Reach};
 use crate::request::challenge::{self, Error};
 use crate::request::context::{ClientRequest, Context, Stage};
 use crate::request::outcome::{Outcome, Step};
 use crate::request::requirements::{self, Unmet};
+use crate::request::waiting::{self, WaiterId};
 use crate::request::{headers, jwt, resolver};
 use crate::worker;
 
@@ -109,7 +111,7 @@ fn judge(r: &Request) -> ngx_int_t {
         return NGX_ERROR as ngx_int_t;
     };
     match context.stage.get() {
-        Stage::Waiting(waiter) if worker::is_waiting(waiter) => return NGX_AGAIN as ngx_int_t,
+        Stage::Waiting(waiter) if waiting::is_waiting(waiter) => return NGX_AGAIN as ngx_int_t,
         Stage::Asking(asked) => {
             if !resolver::take_answer(r, client, asked) {
                 return NGX_AGAIN as ngx_int_t;
@@ -146,8 +148,15 @@ fn advance(
     step: Step<'_>,
 ) -> Result<ngx_int_t, Failed> {
     match step {
-        Step::WaitForKeys(source) => Ok(worker::wait_for_keys(r, context, source)),
-        Step::WaitForAnswer(key) => Ok(worker::wait_for_answer(r, context, key)),
+        Step::WaitForKeys(source) => {
+            let waiter = waiting::wait_for_keys(r, source, context.queued_until.get());
+            Ok(suspended(context, waiter))
+        }
+        Step::WaitForAnswer(key) => {
+            let since = context.waiting_since.get().unwrap_or_else(now);
+            context.waiting_since.set(Some(since));
+            Ok(suspended(context, waiting::wait_for_answer(r, key)))
+        }
         Step::Ask(ask) => {
             resolver::ask(r, (client, context), project, *ask)?;
             Ok(NGX_AGAIN as ngx_int_t)
@@ -168,6 +177,17 @@ fn advance(
             report(r, project, mode, &outcome, unmet);
             answer(r, context, &outcome, unmet, project, mode)
         }
+    }
+}
+
+/// The status of a request that was to wait.
+fn suspended(context: &Context, waiter: Result<WaiterId, Failed>) -> ngx_int_t {
+    match waiter {
+        Ok(waiter) => {
+            context.stage.set(Stage::Waiting(waiter));
+            NGX_AGAIN as ngx_int_t
+        }
+        Err(Failed) => NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
     }
 }
 
@@ -315,6 +335,6 @@ fn report(r: &Request, project: &Project, mode: Mode, outcome: &Outcome, unmet: 
         ngx_log_error!(NGX_LOG_INFO, r.log(), "authgear: {line}");
     } else {
         let topic = (project.index, reason.as_str());
-        worker::log_limited(r, NGX_LOG_ERR, topic, format_args!("{line}"));
+        log_limited(r, NGX_LOG_ERR, topic, format_args!("{line}"));
     }
 }

@@ -8,7 +8,8 @@ use authgear_core::Reason;
 use nginx_sys::NGX_LOG_ERR;
 use ngx::ngx_log_error;
 
-use crate::conf::{NoTenant, Project, Tenant};
+use crate::conf::{NoTenant, Project};
+use crate::keys::Tenant;
 use crate::nginx::{borrowed_str, Request};
 use crate::request::context::{ClientRequest, Context, Subject};
 use crate::request::jwt::{self, Checked};

@@ -21,8 +21,8 @@ use crate::request::headers;
 use crate::request::outcome::{Outcome, Provenance};
 use crate::request::requirements::Unmet;
 use crate::request::resolver::{Asked, Verdict};
+use crate::request::waiting::{self, WaiterId};
 use crate::shm::Id;
-use crate::worker::{self, WaiterId};
 
 /// How far a request's judgement is.
 #[derive(Debug, Clone, Copy)]
@@ -304,7 +304,7 @@ impl Context {
     /// an earlier pass stays visible until this one has its own; an early outcome does not.
     pub fn restart(&self) {
         if let Stage::Waiting(waiter) = self.stage.replace(Stage::New) {
-            worker::forget(waiter);
+            waiting::forget(waiter);
         }
         self.waiting_since.set(None);
         self.queued_until.set(None);

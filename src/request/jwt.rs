@@ -6,9 +6,8 @@ use authgear_core::keys::freshness::Need;
 use authgear_core::token::{verify, TokenDigest, UnprovenToken, UnverifiedToken, VerifiedToken};
 use authgear_core::Reason;
 
-use crate::conf::{Keys, Remote};
-use crate::keys::refresh::Answer;
-use crate::nginx::Request;
+use crate::keys::{KeySource, KeyStatus, Keys};
+use crate::nginx::{now, Request};
 use crate::prefetch::prefetch_lines;
 use crate::request::attempt::{Judge, Reach};
 use crate::request::outcome::Provenance;
@@ -134,21 +133,21 @@ fn verify_now(
         Keys::Remote(remote) => remote,
     };
     let keys = match worker::ask(remote, Need::Keys) {
-        Answer::Keys(keys) => keys,
-        Answer::Wait => return Err(Checked::WaitForKeys(remote.id)),
-        Answer::Queue => return Err(queue(judge, remote)),
-        Answer::Unavailable(seconds) => return Err(Checked::Unavailable(seconds)),
-        Answer::Unknown => return Err(Checked::Refused(Reason::UnknownKey)),
+        KeyStatus::Keys(keys) => keys,
+        KeyStatus::Wait => return Err(Checked::WaitForKeys(remote.id)),
+        KeyStatus::Queue => return Err(queue(judge, remote)),
+        KeyStatus::Unavailable(seconds) => return Err(Checked::Unavailable(seconds)),
+        KeyStatus::Unknown => return Err(Checked::Refused(Reason::UnknownKey)),
     };
     let has_kid = token.kid().is_some();
     match verify(token, &keys, allowed) {
         Err(Reason::UnknownKey) if has_kid && judge.reach == Reach::Full => {
             // Authgear may have rotated its keys since the last fetch.
             Err(match worker::ask(remote, Need::NewKey) {
-                Answer::Wait => Checked::WaitForKeys(remote.id),
-                Answer::Queue => queue(judge, remote),
-                Answer::Unavailable(seconds) => Checked::Unavailable(seconds),
-                Answer::Keys(_) | Answer::Unknown => Checked::Refused(Reason::UnknownKey),
+                KeyStatus::Wait => Checked::WaitForKeys(remote.id),
+                KeyStatus::Queue => queue(judge, remote),
+                KeyStatus::Unavailable(seconds) => Checked::Unavailable(seconds),
+                KeyStatus::Keys(_) | KeyStatus::Unknown => Checked::Refused(Reason::UnknownKey),
             })
         }
         Err(Reason::UnknownKey) => Err(Checked::Refused(Reason::UnknownKey)),
@@ -157,9 +156,18 @@ fn verify_now(
 }
 
 /// The keys are to be fetched, but so are those of many others: the request waits for its turn, for as
-/// long as the fetch may take.
-fn queue(judge: &Judge<'_, '_>, remote: &Remote) -> Checked {
-    match judge.reach == Reach::Full && worker::may_queue(judge.context, remote) {
+/// long as the fetch may take, counted from when it first had to wait.
+fn queue(judge: &Judge<'_, '_>, remote: &KeySource) -> Checked {
+    if judge.reach != Reach::Full {
+        return Checked::Unavailable(1);
+    }
+    let (now, queued_until) = (now(), &judge.context.queued_until);
+    let timeout = remote.from.timeout.as_millis() as u64;
+    let until = queued_until
+        .get()
+        .unwrap_or_else(|| now.saturating_add(timeout));
+    queued_until.set(Some(until));
+    match now < until {
         true => Checked::WaitForKeys(remote.id),
         false => Checked::Unavailable(1),
     }

@@ -9,6 +9,7 @@ use authgear_core::Reason;
 use nginx_sys::{NGX_LOG_ERR, NGX_LOG_NOTICE};
 use ngx::ngx_log_error;
 
+use crate::log::log_limited;
 use crate::nginx::Request;
 use crate::request::attempt::{Judge, Reach};
 use crate::request::outcome::{Outcome, Provenance, Step};
@@ -168,7 +169,7 @@ impl Confirmation {
                 );
             }
             Err(Failure::Unclear(why)) => {
-                worker::log_limited(
+                log_limited(
                     r,
                     NGX_LOG_ERR,
                     (self.project, "recheck"),

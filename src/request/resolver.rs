@@ -8,10 +8,12 @@ use authgear_core::Reason;
 use nginx_sys::NGX_LOG_ERR;
 
 use crate::conf::Project;
+use crate::log::log_limited;
 use crate::nginx::{Failed, Request};
 use crate::request::attempt::{Judge, Reach};
 use crate::request::outcome::{Outcome, Provenance, Resolved, Step};
 use crate::request::recheck::Confirmation;
+use crate::request::waiting;
 use crate::shm::Id;
 use crate::worker;
 use authgear_tables::resolver_cache::{self, Key, Table};
@@ -114,7 +116,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         worker::with_resolver_cache(|table, _| table.release(&self.key, self.number));
-        worker::announce();
+        waiting::wake_waiters();
     }
 }
 
@@ -304,7 +306,7 @@ impl Purpose {
             Ok(Some(session)) => Verdict::Yes(Some(*session), Provenance::Request),
             Ok(None) => Verdict::No,
             Err(Failure::Outage(why) | Failure::Unclear(why)) => {
-                worker::log_limited(
+                log_limited(
                     r,
                     NGX_LOG_ERR,
                     (project.index, "resolver"),
@@ -333,7 +335,7 @@ impl Purpose {
                 };
                 table.store(&key, number, &answer, now)
             });
-            worker::announce();
+            waiting::wake_waiters();
         }
         verdict
     }

@@ -1,0 +1,53 @@
+//! Tenants, and the sources of their keys.
+
+use std::cell::OnceCell;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use authgear_core::keys::fetch::Source;
+use authgear_core::keys::freshness::Timing;
+use authgear_core::keys::KeySet;
+use authgear_core::Reason;
+
+use crate::shm::Id;
+
+/// A project at one endpoint.
+#[derive(Debug)]
+pub struct Tenant {
+    /// Differs from that of every other tenant of any project.
+    pub id: Id,
+    /// The endpoint's origin, or the issuer without an endpoint: what a token for the project
+    /// itself names as its audience.
+    pub origin: Box<str>,
+    /// The required `iss`.
+    pub issuer: Box<str>,
+    /// Any of them must be in `aud`.
+    pub audience: Vec<Box<str>>,
+    /// The keys that sign its tokens.
+    pub keys: Keys,
+    /// The judgement of its sessions where no other audience is asked for, made once.
+    pub sessions: OnceCell<Result<(), Reason>>,
+}
+
+/// The keys of a tenant.
+#[derive(Debug)]
+pub enum Keys {
+    /// `jwks_file`, read by the master.
+    File(Rc<KeySet>),
+    /// Fetched, and shared by all workers.
+    Remote(KeySource),
+}
+
+/// A source of keys that are fetched.
+#[derive(Debug, Clone)]
+pub struct KeySource {
+    /// Differs from that of every other source, and stays across reloads.
+    pub id: Id,
+    /// The document to fetch.
+    pub from: Source,
+    /// When to fetch it.
+    pub timing: Timing,
+    /// The folder that keeps the last good set for the next start.
+    pub state: Option<Arc<Path>>,
+}

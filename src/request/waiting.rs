@@ -1,0 +1,170 @@
+//! The queue of suspended requests.
+//!
+//! A request waits for keys, or for the resolver's answer to another request. A timer looks for news
+//! while any waits. A request that there is news for runs its phases again.
+
+use core::cell::{Cell, RefCell};
+use core::mem::ManuallyDrop;
+use core::ptr::{self, NonNull};
+use std::collections::BTreeMap;
+
+use authgear_tables::resolver_cache::Key;
+use nginx_sys::{
+    ngx_handle_read_event, ngx_http_block_reading, ngx_http_core_run_phases,
+    ngx_http_finalize_request, ngx_http_post_request, ngx_http_request_empty_handler,
+    ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_test_reading, ngx_int_t,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_OK,
+};
+
+use crate::keys::AwaitedKeys;
+use crate::nginx::{guard, Failed, Request};
+use crate::shm::Id;
+use crate::worker;
+
+/// A suspended request's place in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WaiterId(u64);
+
+struct Waiter {
+    request: NonNull<ngx_http_request_t>,
+    awaited: Awaited,
+}
+
+/// The event that a request waits for.
+enum Awaited {
+    Keys(AwaitedKeys),
+    /// The resolver's answer to another request with the same question.
+    Answer(Key),
+}
+
+struct Queue {
+    waiters: RefCell<BTreeMap<WaiterId, Waiter>>,
+    next: Cell<u64>,
+}
+
+thread_local! {
+    // Only the event loop's thread uses it. It is never dropped, since pools are still destroyed when
+    // the process exits, and their requests leave the queue.
+    static QUEUE: ManuallyDrop<Queue> = const {
+        ManuallyDrop::new(Queue {
+            waiters: RefCell::new(BTreeMap::new()),
+            next: Cell::new(0),
+        })
+    };
+}
+
+/// Suspends a request until there is news of its keys. With `queued_until`, it waits until then for its
+/// turn to have them fetched.
+pub fn wait_for_keys(
+    r: &Request,
+    source: Id,
+    queued_until: Option<u64>,
+) -> Result<WaiterId, Failed> {
+    let awaited = worker::await_keys(source, queued_until).ok_or(Failed)?;
+    wait(r, Awaited::Keys(awaited))
+}
+
+/// Suspends a request until another has an answer to the same question.
+pub fn wait_for_answer(r: &Request, key: Key) -> Result<WaiterId, Failed> {
+    wait(r, Awaited::Answer(key))
+}
+
+fn wait(r: &Request, awaited: Awaited) -> Result<WaiterId, Failed> {
+    if r.is_main() {
+        // SAFETY: the request and its connection are live. Of a subrequest nginx itself asks
+        // nothing while it waits; the client's own request watches the connection.
+        unsafe {
+            let request = r.raw();
+            if ngx_handle_read_event((*(*request).connection).read, 0) != NGX_OK as ngx_int_t {
+                return Err(Failed);
+            }
+            (*request).read_event_handler = Some(ngx_http_test_reading);
+            (*request).write_event_handler = Some(ngx_http_request_empty_handler);
+        }
+    }
+    let request = r.as_non_null();
+    let id = QUEUE.with(|queue| {
+        let id = WaiterId(queue.next.get());
+        queue.next.set(id.0 + 1);
+        let waiter = Waiter { request, awaited };
+        queue.waiters.borrow_mut().insert(id, waiter);
+        id
+    });
+    worker::poll_soon();
+    Ok(id)
+}
+
+/// True while a request is in the queue.
+pub fn is_waiting(id: WaiterId) -> bool {
+    QUEUE.with(|queue| queue.waiters.borrow().contains_key(&id))
+}
+
+/// Removes a request that waits no more: its client has left, or it is answered.
+pub fn forget(id: WaiterId) {
+    QUEUE.with(|queue| queue.waiters.borrow_mut().remove(&id));
+}
+
+fn is_empty() -> bool {
+    QUEUE.with(|queue| queue.waiters.borrow().is_empty())
+}
+
+/// Resumes the requests that wait for what has just come, before the event loop sleeps again.
+pub fn wake_waiters() {
+    if !is_empty() {
+        worker::poll_now();
+    }
+}
+
+/// Takes in what has come, and resumes the requests that it concerns, the first to wait first. The
+/// handler of the worker's timer.
+pub fn poll() {
+    let woken = worker::collect(|news| {
+        QUEUE.with(|queue| {
+            let waiters = queue.waiters.borrow();
+            // In the order in which they came: each that is resumed for a slot will take it.
+            let woken = waiters.iter().filter(|(_, waiter)| match &waiter.awaited {
+                Awaited::Keys(keys) => news.has_keys(keys),
+                Awaited::Answer(key) => news.has_answer(key),
+            });
+            woken.map(|(id, _)| *id).collect::<Vec<_>>()
+        })
+    });
+    // Resuming one request may end others, which leave the queue then: each is looked for again.
+    for id in woken.into_iter().flatten() {
+        let waiter = QUEUE.with(|queue| queue.waiters.borrow_mut().remove(&id));
+        if let Some(waiter) = waiter {
+            // SAFETY: a request that goes away leaves the queue, so this one is live, and `wait`
+            // suspended it.
+            guard((), || unsafe { resume(waiter.request) });
+        }
+    }
+    if worker::is_fetching() || !is_empty() {
+        worker::poll_soon();
+    }
+}
+
+/// Runs a request's phases again, and the requests that this posts. Called from the event loop alone.
+///
+/// # Safety
+///
+/// The request must be live and suspended by `wait`.
+unsafe fn resume(request: NonNull<ngx_http_request_t>) {
+    // SAFETY: the caller vouches for the request; its connection is looked up before it may end.
+    unsafe {
+        let request = request.as_ptr();
+        let connection = (*request).connection;
+        let is_main = (*request).main == request;
+        if is_main {
+            if ngx_handle_read_event((*connection).read, 0) != NGX_OK as ngx_int_t {
+                ngx_http_finalize_request(request, NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
+                ngx_http_run_posted_requests(connection);
+                return;
+            }
+            (*request).read_event_handler = Some(ngx_http_block_reading);
+        }
+        (*request).write_event_handler = Some(ngx_http_core_run_phases);
+        if ngx_http_post_request(request, ptr::null_mut()) == NGX_OK as ngx_int_t {
+            ngx_http_run_posted_requests(connection);
+        }
+    }
+}
