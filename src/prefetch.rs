@@ -1,7 +1,7 @@
 //! CPU prefetch hints.
 
-/// Tells the processor that memory will be read: what is in none of its faster caches is then fetched
-/// while it does something else, and at once, not line by line.
+/// Starts to load memory into the processor's caches. All its cache lines are loaded at the same time,
+/// while other code runs.
 #[cfg(target_arch = "x86_64")]
 pub fn prefetch_lines(start: *const u8, length: usize) {
     use core::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};

@@ -150,7 +150,7 @@ pub fn is_backed(source: &KeySource, by: &SignedBy, allowed: AlgorithmSet) -> Op
     Some(is_backed)
 }
 
-/// Uses the table of the resolver's answers at the present time; `None` when there is none.
+/// Uses the table of the resolver's answers at the current time; `None` when there is none.
 pub fn with_resolver_cache<T>(use_it: impl FnOnce(&mut Table, u64) -> T) -> Option<T> {
     let now = now();
     zone()?.with_resolver_cache(|table| use_it(table, now))
@@ -178,14 +178,14 @@ pub fn question_key(tenant: &Id, parts: &[&[u8]]) -> Option<Key> {
     Some(key)
 }
 
-/// Prefetches what the table of the resolver's answers has under a digest.
+/// Prefetches the memory in which the table of the resolver's answers holds a digest.
 pub fn prefetch_answer(digest: &Digest) {
     if let Some(zone) = zone() {
         zone.prefetch(digest);
     }
 }
 
-/// Counts what `observe` would have refused; see [`Counters::count`](crate::shm::counters::Counters::count).
+/// Counts a request that `observe` would have refused, and returns how many there are now.
 pub fn count(project: &str, reason: Reason) -> Option<u64> {
     zone()?.counters().count(project, reason)
 }

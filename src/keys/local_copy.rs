@@ -22,20 +22,21 @@ pub struct LocalCopy {
     pub generation: u64,
     /// Digest of the document that `keys` were parsed from; 0 without keys.
     pub document: u64,
+    /// When this worker last marked the entry as used.
     pub touched: u64,
     /// True when a lease is this worker's own, since the zone had no room for an entry.
     pub alone: bool,
 }
 
-impl SourceEntry {
-    /// The record as a worker with that copy sees it: as long as nothing was published, its own keys count;
+impl LocalCopy {
+    /// The record of the entry as this worker sees it: as long as nothing was published, its own keys count;
     /// of a document that the zone has no room for, only those who fetched it have the keys.
-    pub fn record_for(&self, copy: &LocalCopy) -> Record {
-        let record = self.record();
-        let published = self.published.get();
+    pub fn record_of(&self, entry: &SourceEntry) -> Record {
+        let record = entry.record();
+        let published = entry.published.get();
         let fetched_at = if published == 0 {
-            copy.record.fetched_at
-        } else if published == copy.document || !self.document.get().is_null() {
+            self.record.fetched_at
+        } else if published == self.document || !entry.document.get().is_null() {
             record.fetched_at
         } else {
             None
@@ -45,10 +46,8 @@ impl SourceEntry {
             ..record
         }
     }
-}
 
-impl LocalCopy {
-    /// Reads the entry if it changed, and tells it that it is used.
+    /// Reads the entry if it changed, and marks it as used.
     pub fn synchronise(&mut self, zone: SharedZone, id: &Id, seen: u64, now: u64) {
         let locked = zone.lock();
         self.seen = seen;
@@ -71,7 +70,7 @@ impl LocalCopy {
         }
         let is_newer = published != 0 && published != self.document;
         let fresh = entry.document().filter(|_| is_newer).map(<[u8]>::to_vec);
-        self.record = entry.record_for(self);
+        self.record = self.record_of(entry);
         self.generation = entry.generation.get();
         drop(locked);
         if is_newer {

@@ -1,8 +1,8 @@
-//! Fetching of keys: the choice of the worker, the time, and the waiting requests.
+//! Fetching of keys: when, and on which thread.
 //!
 //! A fetch runs on a short-lived thread that owns plain data and never touches nginx's memory.
-//! While one is under way, or a request waits for one of another worker, a timer looks for what
-//! has come; it holds a graceful stop back until the waiting requests are answered.
+//! While one is under way, or a request waits for one of another worker, the worker's timer looks for
+//! news; it holds a graceful stop back until the waiting requests are answered.
 
 use core::hash::{Hash, Hasher};
 use core::mem;
@@ -23,12 +23,12 @@ use ngx::log::ngx_cycle_log;
 use ngx::ngx_log_error;
 
 use super::source::KeySource;
-use super::store::{Change, KeyStore, Lease, Published};
+use super::store::{Change, FetchLease, KeyStore, Published};
 
 /// Enough for a TLS handshake in a debug build.
 const STACK: usize = 1 << 20;
 
-/// The answer to a request that asks for keys.
+/// The keys of a source as they are now, or the way to have them.
 pub enum KeyStatus {
     /// Judge the token by these.
     Keys(Rc<KeySet>),
@@ -55,7 +55,7 @@ enum News {
 }
 
 /// Messages of the threads that the event loop has not read yet.
-static NEWS: Mutex<Vec<(Arc<KeySource>, Lease, News)>> = Mutex::new(Vec::new());
+static NEWS: Mutex<Vec<(Arc<KeySource>, FetchLease, News)>> = Mutex::new(Vec::new());
 
 /// The result of an attempt to start a fetch.
 #[derive(PartialEq, Eq)]
@@ -78,8 +78,8 @@ pub fn ask(
 ) -> KeyStatus {
     // A lease that another worker took first changes the advice, once.
     for _ in 0..2 {
-        let found = store.look_up(source, need, now);
-        match (found.advice, found.keys) {
+        let (keys, advice) = store.look_up(source, need, now);
+        match (advice, keys) {
             (Advice::Use, Some(keys)) => return KeyStatus::Keys(keys),
             (Advice::UseAndFetch, Some(keys)) => {
                 start(store, source, need, slots, now);
@@ -118,7 +118,7 @@ fn start(
         slots.give_back(standing);
         return Start::No;
     };
-    let has_keys = store.look_up(source, need, now).keys.is_some();
+    let has_keys = store.look_up(source, need, now).0.is_some();
     if let Err(error) = spawn(Arc::new(source.clone()), lease, standing, has_keys) {
         slots.give_back(standing);
         failed(
@@ -136,7 +136,7 @@ fn start(
 /// Runs one fetch on a thread that no signal interrupts: nginx's handlers belong to its own.
 fn spawn(
     source: Arc<KeySource>,
-    lease: Lease,
+    lease: FetchLease,
     standing: Standing,
     has_keys: bool,
 ) -> io::Result<()> {
@@ -185,7 +185,7 @@ fn run(source: &KeySource, has_keys: bool, tell: &dyn Fn(News)) {
     }
 }
 
-/// Takes in what the threads have brought, and the slots of those that have ended.
+/// Takes in the news of the threads, and the slots of those that have ended.
 pub fn collect(store: &mut KeyStore, slots: &mut Slots, now: u64) {
     let log = ngx_cycle_log().as_ptr();
     for (source, lease, news) in
@@ -221,7 +221,13 @@ pub fn collect(store: &mut KeyStore, slots: &mut Slots, now: u64) {
     }
 }
 
-fn succeeded(store: &mut KeyStore, source: &KeySource, lease: Lease, fetched: Fetched, now: u64) {
+fn succeeded(
+    store: &mut KeyStore,
+    source: &KeySource,
+    lease: FetchLease,
+    fetched: Fetched,
+    now: u64,
+) {
     let log = ngx_cycle_log().as_ptr();
     let name = &source.from;
     for key in &fetched.skipped {
@@ -252,7 +258,7 @@ fn succeeded(store: &mut KeyStore, source: &KeySource, lease: Lease, fetched: Fe
 fn failed(
     store: &mut KeyStore,
     source: &KeySource,
-    lease: Lease,
+    lease: FetchLease,
     error: &dyn core::fmt::Display,
     now: u64,
 ) {
@@ -265,7 +271,7 @@ fn failed(
     }
 }
 
-/// Tells one complaint from another; never 0.
+/// A digest of an error, to compare it with another. Never 0.
 fn digest(error: &dyn core::fmt::Display) -> u64 {
     let mut digest = DefaultHasher::new();
     error.to_string().hash(&mut digest);

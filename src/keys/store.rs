@@ -30,10 +30,15 @@ const TOUCH: u64 = 1000;
 const LEASE_MARGIN: u64 = 1000;
 
 /// The right to fetch one source's keys, until its deadline. No two have the same number.
+///
+/// Dropping one does not release it. It travels with the thread of the fetch, which never touches the
+/// zone, and its end says how the fetch ended: [`KeyStore::publish`] or [`KeyStore::fail`], which also
+/// sets the time of the next try. Both are called for every fetch, a panic included; without them the
+/// deadline ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lease(pub u64);
+pub struct FetchLease(u64);
 
-/// How a source's failures change: what is worth a log line.
+/// A change of a source's failures, which is worth a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// As before.
@@ -53,14 +58,6 @@ pub struct KeyStore {
     bytes: usize,
 }
 
-/// The result of [`KeyStore::look_up`].
-pub struct Found {
-    /// The keys, fresh or not, if there are any.
-    pub keys: Option<Rc<KeySet>>,
-    /// The caller's next step.
-    pub advice: Advice,
-}
-
 impl KeyStore {
     /// A store without copies.
     pub fn new(zone: SharedZone) -> Self {
@@ -71,13 +68,16 @@ impl KeyStore {
         }
     }
 
-    /// The keys of a source, and what a request with that need shall do, at the time `now`.
-    pub fn look_up(&mut self, source: &KeySource, need: Need, now: u64) -> Found {
+    /// The keys of a source, fresh or not, and the next step of a request with that need.
+    pub fn look_up(
+        &mut self,
+        source: &KeySource,
+        need: Need,
+        now: u64,
+    ) -> (Option<Rc<KeySet>>, Advice) {
         let copy = self.copy(&source.id, now);
-        Found {
-            keys: copy.keys.clone(),
-            advice: advise(&copy.record, &source.timing, need, now),
-        }
+        let advice = advise(&copy.record, &source.timing, need, now);
+        (copy.keys.clone(), advice)
     }
 
     /// The copy, brought up to date.
@@ -114,7 +114,7 @@ impl KeyStore {
 
     /// Takes the lease for a fetch, unless the entry, read under the mutex, advises otherwise.
     /// The store's own copy is brought up to date either way.
-    pub fn try_lease(&mut self, source: &KeySource, need: Need, now: u64) -> Option<Lease> {
+    pub fn try_lease(&mut self, source: &KeySource, need: Need, now: u64) -> Option<FetchLease> {
         let deadline = now + source.from.timeout.as_millis() as u64 + LEASE_MARGIN;
         self.copy(&source.id, now);
         let copy = self.copies.get_mut(&source.id)?;
@@ -129,7 +129,7 @@ impl KeyStore {
             };
         }
         let view = match &entry {
-            Some(entry) => entry.record_for(copy),
+            Some(entry) => copy.record_of(entry),
             None => copy.record,
         };
         let advice = advise(&view, &source.timing, need, now);
@@ -140,7 +140,7 @@ impl KeyStore {
         if let Some(entry) = entry {
             entry.set_lease(number, deadline);
         }
-        Some(Lease(number))
+        Some(FetchLease(number))
     }
 
     /// Publishes a document that was fetched under `lease`, with its parsed keys. A lease that has
@@ -148,7 +148,7 @@ impl KeyStore {
     pub fn publish(
         &mut self,
         id: &Id,
-        lease: Lease,
+        lease: FetchLease,
         document: &[u8],
         keys: KeySet,
         now: u64,
@@ -209,9 +209,9 @@ impl KeyStore {
         }
     }
 
-    /// Offers a document that was saved `age` milliseconds ago to a source without keys, whose
+    /// Publishes a document that was saved `age` milliseconds ago to a source without keys, whose
     /// fetch under `lease` is still under way.
-    pub fn offer(&mut self, id: &Id, lease: Lease, document: &[u8], age: u64, now: u64) {
+    pub fn offer(&mut self, id: &Id, lease: FetchLease, document: &[u8], age: u64, now: u64) {
         let mut locked = self.zone.lock();
         let generation = locked.next_generation();
         let wanted =
@@ -230,12 +230,12 @@ impl KeyStore {
         locked.attach(id, block);
     }
 
-    /// Records that the fetch under `lease` failed. `failure` is a digest of how, not 0; `jitter`
+    /// Records that the fetch under `lease` failed. `failure` is a digest of the error, not 0; `jitter`
     /// is from 0 to 1.
     pub fn fail(
         &mut self,
         source: &KeySource,
-        lease: Lease,
+        lease: FetchLease,
         failure: u64,
         now: u64,
         jitter: f64,
@@ -252,7 +252,7 @@ impl KeyStore {
             return Change::Same;
         }
         let mut record = match &entry {
-            Some(entry) => entry.record_for(copy),
+            Some(entry) => copy.record_of(entry),
             None => copy.record,
         };
         let is_usable = |at: u64| now.saturating_sub(at) < age_limit;
@@ -282,8 +282,8 @@ impl KeyStore {
         }
     }
 
-    /// Takes note of what is wrong with the source's saved document, a digest of it or 0; says
-    /// whether that is news.
+    /// Notes a complaint about the source's saved document: a digest of it, or 0 for none. Returns true
+    /// when it is another than before.
     pub fn complain(&mut self, id: &Id, complaint: u64) -> bool {
         match self.zone.lock().find(id) {
             Some(entry) => {
@@ -306,7 +306,7 @@ impl KeyStore {
     }
 }
 
-/// Tells a source's documents apart; never 0.
+/// A digest of a document, to compare it with another. Never 0.
 fn digest(document: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(document);

@@ -99,9 +99,9 @@ impl Lease {
     /// Takes the right to ask, unless another request has it.
     pub fn take(table: &mut Table, key: Key, now: u64) -> Turn {
         match table.try_lease(&key, now + LEASE, now) {
-            resolver_cache::Lease::Taken(number) => Turn::Mine(Some(Lease { key, number })),
-            resolver_cache::Lease::Unshared => Turn::Mine(None),
-            resolver_cache::Lease::Busy => Turn::Busy,
+            resolver_cache::TryLease::Taken(number) => Turn::Mine(Some(Lease { key, number })),
+            resolver_cache::TryLease::Unshared => Turn::Mine(None),
+            resolver_cache::TryLease::Busy => Turn::Busy,
         }
     }
 

@@ -18,7 +18,7 @@ pub struct Counters([ProjectCounters; PROJECTS]);
 /// One project's counters, found by its name: a reload may change the order of projects.
 #[repr(C)]
 struct ProjectCounters {
-    /// A digest of the name; 0 while nobody has the place.
+    /// A digest of the name; 0 while the place is free.
     project: AtomicU64,
     counts: [AtomicU64; REASONS],
 }
@@ -32,7 +32,7 @@ pub const LAYOUT: u64 = layout_number(&[
 ]);
 
 impl Counters {
-    /// Counts one more, and says how many there are now.
+    /// Counts one more, and returns how many there are now.
     pub fn count(&self, project: &str, reason: Reason) -> Option<u64> {
         let digest = fingerprint([project.as_bytes()]);
         let mut id = [0; 8];

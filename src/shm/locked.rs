@@ -44,7 +44,7 @@ impl Locked {
         &zone.buckets[hash % BUCKETS]
     }
 
-    /// The entries that a bucket chains.
+    /// The entries in a bucket.
     fn chain<'a>(&'a self, bucket: &'a Link<SourceEntry>) -> impl Iterator<Item = &'a SourceEntry> {
         let mut link = bucket;
         core::iter::from_fn(move || {

@@ -1,15 +1,16 @@
 //! The resolver's answers, shared by all workers.
 //!
-//! A table of fixed size. A [`Key`] has its place in one small set of slots. When the set is full, the
-//! slot that is worth least gives way (the order of `Rank`); a *no* to a token that has not expired never
-//! does. Where there is no room for one, the set remembers until when such tokens have to wait for an
-//! answer.
+//! A set-associative table of fixed size: a [`Key`] belongs to one small set of slots. When the set is
+//! full, the slot that is worth least gives way (the order of `Rank`); a *no* to a token that has not
+//! expired never does. Where there is no room for one, the set remembers until when such tokens have to
+//! wait for an answer.
 //!
 //! The caller holds the lock that guards the table. A slot is marked as empty before it is written and
 //! gets its state last, so that a killed worker leaves no half verdict.
 
 use core::mem::{self, offset_of};
 use core::ptr::NonNull;
+use core::slice;
 
 use authgear_core::digest::{Digest, DigestKey};
 
@@ -21,7 +22,7 @@ mod slot;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, Key, Known, Lease, Tenant, Verdict};
+pub use answer::{Answer, Key, Known, TryLease, Verdict};
 use slot::{Comes, Rank, Slot};
 
 /// Slots of one set.
@@ -29,7 +30,9 @@ const WAYS: usize = 8;
 /// Projects whose failures are told apart in the log.
 const PROJECTS: usize = 64;
 
-/// The head of a table in shared memory; the sets follow it, and the slots follow them.
+/// The head of a table in shared memory; the sets follow it, and the slots follow them. Processes share
+/// references to all three: each field is atomic, or never changes after [`Table::place`].
+#[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Head {
     key: DigestKey,
@@ -49,6 +52,8 @@ pub struct Head {
 const WARNING_DUE: u64 = 1;
 const WARNING_GIVEN: u64 = 2;
 
+/// The head of a set of slots.
+#[derive(Debug)]
 #[repr(C, align(64))]
 struct Set {
     /// The latest time at which a no that found no room here expires.
@@ -82,11 +87,13 @@ pub const LAYOUT: u64 = layout_number(&[
 
 /// A table whose lock the caller holds.
 #[derive(Debug)]
-pub struct Table {
-    head: NonNull<Head>,
+pub struct Table<'m> {
+    head: &'m Head,
+    sets: &'m [Set],
+    slots: &'m [Slot],
 }
 
-impl Table {
+impl Table<'_> {
     /// How many sets a table has that fits into `size`, at least one, and the bytes it takes.
     #[must_use]
     pub fn layout(size: usize) -> (usize, usize) {
@@ -121,30 +128,41 @@ impl Table {
     ///
     /// # Safety
     ///
-    /// The table must have been placed, and stay while the value exists. The caller must hold the lock
-    /// that all who use the table take.
+    /// `head` must come from [`Table::place`], whose memory must stay for `'m`. The caller must hold the
+    /// lock that all who use the table take.
     #[must_use]
-    pub unsafe fn locked(head: NonNull<Head>) -> Table {
-        Table { head }
+    pub unsafe fn locked<'m>(head: NonNull<Head>) -> Table<'m> {
+        // SAFETY: the pointer that `place` made is one to the whole memory. As many sets as the head says
+        // follow it, and `WAYS` slots for each follow them. What changes in all of it is atomic.
+        unsafe {
+            let sets = head.add(1).cast::<Set>();
+            let count = head.as_ref().sets;
+            let slots = sets.add(count).cast::<Slot>();
+            Table {
+                head: head.as_ref(),
+                sets: slice::from_raw_parts(sets.as_ptr(), count),
+                slots: slice::from_raw_parts(slots.as_ptr(), count * WAYS),
+            }
+        }
     }
 
-    /// The key of the digests by which the table is asked. It never changes, so no lock is needed.
+    /// The secret key of the digests in the table. It never changes, so no lock is needed.
     ///
     /// # Safety
     ///
-    /// The table must have been placed.
+    /// As for [`Table::locked`], but for the lock.
     #[must_use]
     pub unsafe fn key_of(head: NonNull<Head>) -> DigestKey {
         // SAFETY: the caller vouches for the table.
         unsafe { head.as_ref().key }
     }
 
-    /// Tells `prefetch` of memory that [`Table::look_up`] will read for a digest, by its beginning and
-    /// length. No lock is needed.
+    /// Calls `prefetch` with the beginning and length of memory that [`Table::look_up`] will read for a
+    /// digest. No lock is needed.
     ///
     /// # Safety
     ///
-    /// The table must have been placed.
+    /// As for [`Table::locked`], but for the lock.
     pub unsafe fn prefetch(
         head: NonNull<Head>,
         digest: &Digest,
@@ -152,61 +170,49 @@ impl Table {
     ) {
         /// The beginning of a slot, and of the texts in it.
         const FIRST: usize = 4 * 64;
-        let table = Table { head };
-        let place = table.place_of(digest);
-        let tags = &table.set(place.set).tags;
-        if let Some(way) = tags.iter().position(|tag| tag.get() == place.tag) {
-            let slot: *const Slot = table.slot(place.set, way);
-            prefetch(slot.cast(), FIRST);
+        // SAFETY: the caller vouches for the table. Tags alone are read, which are atomic.
+        let table = unsafe { Table::locked(head) };
+        let position = table.position(digest);
+        let slot = table.tagged(position).next();
+        if let Some(slot) = slot {
+            prefetch(core::ptr::from_ref(slot).cast(), FIRST);
         }
     }
 
-    fn head(&self) -> &Head {
-        // SAFETY: the table was placed and lives as long as this value. All that changes is atomic.
-        unsafe { self.head.as_ref() }
-    }
-
-    fn place_of(&self, digest: &Digest) -> Place {
+    fn position(&self, digest: &Digest) -> Position {
         let number = u128::from_le_bytes(*digest);
         // A part of all sets, as the digest's lower half is a part of 2^64.
-        let set = (u128::from(number as u64) * self.head().sets as u128) >> 64;
-        Place {
+        let set = (u128::from(number as u64) * self.sets.len() as u128) >> 64;
+        Position {
             set: set as usize,
             // No zeroed tag, so that an unused slot is not looked at.
             tag: (number >> 96) as u32 | 1,
         }
     }
 
-    fn set(&self, set: usize) -> &Set {
-        debug_assert!(set < self.head().sets);
-        // SAFETY: `place` was told that so many sets follow the head, and `set` is one of them. A set
-        // has atomics only.
-        unsafe { self.head.add(1).cast::<Set>().add(set).as_ref() }
+    /// The slots of a set.
+    fn slots(&self, set: usize) -> &[Slot] {
+        &self.slots[set * WAYS..][..WAYS]
     }
 
-    fn slot(&self, set: usize, way: usize) -> &Slot {
-        let sets = self.head().sets;
-        debug_assert!(set < sets && way < WAYS);
-        // SAFETY: eight slots for each set follow the sets, and a slot has atomics only.
-        unsafe {
-            let slots = self.head.add(1).cast::<Set>().add(sets).cast::<Slot>();
-            slots.add(set * WAYS + way).as_ref()
-        }
+    /// The slots of a position's set that have its tag.
+    fn tagged(&self, position: Position) -> impl Iterator<Item = &Slot> {
+        let tags = &self.sets[position.set].tags;
+        tags.iter()
+            .zip(self.slots(position.set))
+            .filter(move |(tag, _)| tag.get() == position.tag)
+            .map(|(_, slot)| slot)
     }
 
     fn find(&self, key: &Key) -> Option<&Slot> {
-        let place = self.place_of(&key.digest);
-        let tags = &self.set(place.set).tags;
-        (0..WAYS)
-            .filter(|way| tags[*way].get() == place.tag)
-            .map(|way| self.slot(place.set, way))
+        self.tagged(self.position(&key.digest))
             .find(|slot| slot.is_of(key))
     }
 
     /// Looks a key up.
     pub fn look_up(&mut self, key: &Key, now: u64) -> Known<'_> {
-        let place = self.place_of(&key.digest);
-        let is_crowded = now < self.set(place.set).crowded_until.get();
+        let set = self.position(&key.digest).set;
+        let is_crowded = now < self.sets[set].crowded_until.get();
         let Some(slot) = self.find(key) else {
             return Known {
                 verdict: None,
@@ -224,24 +230,24 @@ impl Table {
     }
 
     /// Takes the right to ask until `deadline`, unless somebody has it.
-    pub fn try_lease(&mut self, key: &Key, deadline: u64, now: u64) -> Lease {
+    pub fn try_lease(&mut self, key: &Key, deadline: u64, now: u64) -> TryLease {
         if let Some(slot) = self.find(key) {
             if now < slot.lease_until.get() {
-                return Lease::Busy;
+                return TryLease::Busy;
             }
-            let number = self.head().leases.increment();
+            let number = self.head.leases.increment();
             slot.lease.set(number);
             slot.lease_until.set(deadline);
-            return Lease::Taken(number);
+            return TryLease::Taken(number);
         }
         let Some(slot) = self.make_room(key, Comes::Question, now) else {
-            return Lease::Unshared;
+            return TryLease::Unshared;
         };
-        let number = self.head().leases.increment();
+        let number = self.head.leases.increment();
         slot.lease.set(number);
         slot.lease_until.set(deadline);
         slot.state.set(slot::ASKED);
-        Lease::Taken(number)
+        TryLease::Taken(number)
     }
 
     /// Gives the right to ask back without an answer. A lease that has passed to somebody else stays.
@@ -258,13 +264,13 @@ impl Table {
             let is_own = lease == Some(slot.lease.get());
             if is_own || slot.lease_until.get() <= now {
                 // A number of its own, so that no late release frees it.
-                slot.lease.set(self.head().leases.increment());
+                slot.lease.set(self.head.leases.increment());
                 slot.lease_until.set(until);
             }
         }
     }
 
-    /// Keeps what the resolver said, and ends the lease; returns whether the answer was kept.
+    /// Keeps the resolver's answer, and ends the lease. Returns true when the answer was kept.
     ///
     /// A no to a token gives way only to the answer of its present lease. An answer of a lease that has
     /// passed to somebody else, or of none, replaces another only if it is a no: it may be the older
@@ -293,12 +299,12 @@ impl Table {
         };
         let Some(slot) = self.make_room(key, comes, now) else {
             if is_denied {
-                let place = self.place_of(&key.digest);
-                let crowded_until = &self.set(place.set).crowded_until;
+                let set = self.position(&key.digest).set;
+                let crowded_until = &self.sets[set].crowded_until;
                 crowded_until.set(crowded_until.get().max(answer.not_after));
             }
             if !matches!(comes, Comes::Little) {
-                self.head().without_room.increment();
+                self.head.without_room.increment();
                 self.warn();
             }
             return false;
@@ -310,29 +316,29 @@ impl Table {
 
     /// An empty slot of the key's set, with the key in it: that of least worth which may give way.
     fn make_room(&self, key: &Key, comes: Comes, now: u64) -> Option<&Slot> {
-        let place = self.place_of(&key.digest);
-        let slots: [&Slot; WAYS] = core::array::from_fn(|way| self.slot(place.set, way));
+        let Position { set, tag } = self.position(&key.digest);
+        let slots = self.slots(set);
         let is_question = |slot: &&Slot| slot.rank(now) == Some(Rank::Leased);
-        let questions = slots.into_iter().filter(is_question).count();
+        let questions = slots.iter().filter(is_question).count();
         let (rank, _, way) = slots
-            .into_iter()
+            .iter()
             .enumerate()
             .filter_map(|(way, slot)| Some((slot.rank(now)?, slot.used.get(), way)))
             .filter(|(rank, ..)| comes.takes(*rank, questions))
             .min()?;
         if rank == Rank::Live {
-            self.head().live_evictions.increment();
+            self.head.live_evictions.increment();
             self.warn();
         }
-        let slot = slots[way];
+        let slot = &slots[way];
         slot.clear();
-        self.set(place.set).tags[way].set(place.tag);
+        self.sets[set].tags[way].set(tag);
         slot.name(key, now);
         Some(slot)
     }
 
     fn warn(&self) {
-        let warning = &self.head().warning;
+        let warning = &self.head.warning;
         if warning.get() == 0 {
             warning.set(WARNING_DUE);
         }
@@ -341,7 +347,7 @@ impl Table {
     /// True when the administrator is to be told that the table is too small: once in its life, after the
     /// first live answer that gave way or found no room.
     pub fn take_warning(&mut self) -> bool {
-        let warning = &self.head().warning;
+        let warning = &self.head.warning;
         let is_due = warning.get() == WARNING_DUE;
         if is_due {
             warning.set(WARNING_GIVEN);
@@ -352,22 +358,21 @@ impl Table {
     /// How many live answers gave way, and how many answers found no room.
     #[must_use]
     pub fn losses(&self) -> (u64, u64) {
-        let head = self.head();
-        (head.live_evictions.get(), head.without_room.get())
+        (self.head.live_evictions.get(), self.head.without_room.get())
     }
 
     /// True when a project's resolver failed the last question about a token.
     #[must_use]
     pub fn is_failing(&self, project: usize) -> bool {
-        self.head().failing.get() & (1 << (project % PROJECTS)) != 0
+        self.head.failing.get() & (1 << (project % PROJECTS)) != 0
     }
 
-    /// Records whether a project's resolver fails; says whether that is new.
+    /// Records that a project's resolver fails, or no longer does. Returns true when that is new.
     pub fn set_failing(&mut self, project: usize, failing: bool) -> bool {
         let bit = 1 << (project % PROJECTS);
         let was = self.is_failing(project);
-        let bits = self.head().failing.get();
-        self.head().failing.set(match failing {
+        let bits = self.head.failing.get();
+        self.head.failing.set(match failing {
             true => bits | bit,
             false => bits & !bit,
         });
@@ -375,9 +380,9 @@ impl Table {
     }
 }
 
-/// The place of a digest's slot.
+/// A digest's position in the table: the only set that may hold it, and the tag of its slot there.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Position {
     set: usize,
     tag: u32,
 }

@@ -1,23 +1,20 @@
-//! Questions to the table of resolver answers, and its answers.
+//! The plain data that goes into the table of resolver answers, and comes out of it.
 
 use authgear_core::digest::Digest;
 use authgear_core::session::Fields;
 
-/// A tenant's number: a digest of its key source, endpoint and issuer.
-pub type Tenant = [u8; 32];
-
-/// The key of a verdict. The tenant is compared as it is, the digest covers the question.
+/// The key of an answer. The tenant is compared as it is; the digest covers the question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
-    /// The tenant whose resolver is asked.
-    pub tenant: Tenant,
+    /// A digest that identifies the tenant whose resolver is asked.
+    pub tenant: [u8; 32],
     /// The question.
     pub digest: Digest,
 }
 
-/// The right to ask.
+/// The result of an attempt to take the right to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lease {
+pub enum TryLease {
     /// It is the caller's, under this number.
     Taken(u64),
     /// The table has no room to note it: the caller asks, and so may others.

@@ -18,7 +18,8 @@ const WORD: usize = mem::size_of::<Word>();
 /// can cause as many questions as it likes.
 pub(super) const QUESTIONS: usize = 2;
 
-/// Zeroed memory is an empty slot.
+/// One answer, or a question without one. Zeroed memory is an empty slot. All of it is atomic.
+#[derive(Debug)]
 #[repr(C)]
 pub(super) struct Slot {
     /// One of the states below. All else is valid only if it is not [`EMPTY`].
