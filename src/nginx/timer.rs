@@ -25,23 +25,19 @@ struct Block {
 impl Timer {
     /// A timer that is not set.
     pub fn new(handler: fn()) -> Timer {
-        // SAFETY: all-zero is how nginx makes both structures.
-        let (mut connection, event): (ngx_connection_t, ngx_event_t) =
-            unsafe { (mem::zeroed(), mem::zeroed()) };
-        connection.fd = -1;
-        let block = Box::leak(Box::new(Block {
-            connection,
-            handler,
-            event,
-        }));
-        let timer = Timer(NonNull::from(block));
-        // SAFETY: the block was just made, and nobody else has it.
+        // SAFETY: all-zero is how nginx makes both structures. Nobody else has the block yet.
         unsafe {
-            let event = timer.event();
-            (*event).data = timer.0.as_ptr().cast();
-            (*event).handler = Some(on_timer);
+            let block = Box::leak(Box::new(Block {
+                connection: mem::zeroed(),
+                handler,
+                event: mem::zeroed(),
+            }));
+            block.connection.fd = -1;
+            block.event.handler = Some(on_timer);
+            let block = NonNull::from(block);
+            (*block.as_ptr()).event.data = block.as_ptr().cast();
+            Timer(block)
         }
-        timer
     }
 
     /// Runs the handler in so many milliseconds, unless the timer is set.

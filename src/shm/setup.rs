@@ -18,6 +18,7 @@ use crate::nginx::{guard, Conf, Failed};
 
 /// The table of resolver answers takes one part in so many of the zone.
 const RESOLVER_CACHE_PART: usize = 4;
+const NO_RANDOMNESS: &str = "the system gives no random numbers";
 
 /// The zone of one configuration: what it shall hold, and the memory once nginx has mapped it.
 #[derive(Debug, Default)]
@@ -97,9 +98,10 @@ unsafe fn prepare(
     let pool = NonNull::new(shm.shm.addr.cast::<ngx_slab_pool_t>()).ok_or(Failed)?;
     // SAFETY: the caller vouches for the memory. No worker knows new memory yet.
     let zone = unsafe {
-        let old = match old.is_null() {
-            true => (*pool.as_ptr()).data.cast(),
-            false => old,
+        let old = if old.is_null() {
+            (*pool.as_ptr()).data.cast()
+        } else {
+            old
         };
         let header = match NonNull::new(old) {
             Some(header) => header,
@@ -108,8 +110,8 @@ unsafe fn prepare(
         if (*header.as_ptr()).magic != MAGIC || (*header.as_ptr()).layout != LAYOUT {
             return Err(emerg(
                 shm,
-                "was laid out by another version of the module; restart nginx instead of \
-                 reloading it",
+                "the shared zone was laid out by another version of the module; restart nginx \
+                 instead of reloading it",
             ));
         }
         SharedZone { pool, header }
@@ -130,7 +132,7 @@ unsafe fn new_header(
     shm: &ngx_shm_zone_t,
     pool: NonNull<ngx_slab_pool_t>,
 ) -> Result<NonNull<Zone>, Failed> {
-    let bucket_key = random_key().map_err(|_| no_randomness(shm))?;
+    let bucket_key = random_key().map_err(|_| emerg(shm, NO_RANDOMNESS))?;
     // SAFETY: the caller vouches for the pool. A zeroed header is one without buckets, counts and
     // table; no other process knows the zone yet.
     unsafe {
@@ -150,37 +152,26 @@ unsafe fn new_header(
 /// Makes the table of resolver answers.
 fn place_resolver_cache(shm: &ngx_shm_zone_t, zone: SharedZone) -> Result<(), Failed> {
     let (sets, bytes) = Table::layout(shm.shm.size / RESOLVER_CACHE_PART);
-    // SAFETY: the zone is mapped.
-    let memory = unsafe { ngx_slab_calloc(zone.pool.as_ptr(), bytes) };
-    let memory = NonNull::new(memory.cast::<u8>()).ok_or_else(|| {
+    let key = random_key().map_err(|_| emerg(shm, NO_RANDOMNESS))?;
+    // SAFETY: the zone is mapped. The memory is zeroed and as long as `layout` says; slab blocks of this
+    // size are whole pages.
+    let table = unsafe {
+        let memory = ngx_slab_calloc(zone.pool.as_ptr(), bytes).cast::<u8>();
+        NonNull::new(memory).map(|memory| Table::place(memory, sets, key))
+    };
+    let table = table.ok_or_else(|| {
         emerg(
             shm,
-            "has no room for the resolver's answers; enlarge \"authgear_shared_zone\" and restart",
+            "the shared zone has no room for the resolver's answers; enlarge \
+             \"authgear_shared_zone\" and restart",
         )
     })?;
-    let key = random_key().map_err(|_| no_randomness(shm))?;
-    // SAFETY: the memory is zeroed and as long as `layout` says. Slab blocks of this size are whole pages.
-    let table = unsafe { Table::place(memory, sets, key) };
     zone.header().resolver_cache.set(table.as_ptr());
     Ok(())
 }
 
-/// Logs that the system gives no random numbers.
-fn no_randomness(shm: &ngx_shm_zone_t) -> Failed {
-    ngx::ngx_log_error!(
-        NGX_LOG_EMERG,
-        shm.shm.log,
-        "authgear: the system gives no random numbers"
-    );
-    Failed
-}
-
-/// Logs why the shared zone cannot be used.
-fn emerg(shm: &ngx_shm_zone_t, text: &str) -> Failed {
-    ngx::ngx_log_error!(
-        NGX_LOG_EMERG,
-        shm.shm.log,
-        "authgear: the shared zone {text}"
-    );
+/// Logs why the zone cannot be used.
+fn emerg(shm: &ngx_shm_zone_t, why: &str) -> Failed {
+    ngx::ngx_log_error!(NGX_LOG_EMERG, shm.shm.log, "authgear: {why}");
     Failed
 }
