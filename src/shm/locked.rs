@@ -10,8 +10,12 @@ use core::mem;
 use core::ptr::{self, NonNull};
 
 use authgear_core::digest::{Digester, Kind};
+use authgear_tables::resolver_cache::Table;
 use authgear_tables::word::Link;
-use nginx_sys::{ngx_shmtx_unlock, ngx_slab_alloc_locked, ngx_slab_free_locked};
+use nginx_sys::{
+    ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc_locked, ngx_slab_free_locked, NGX_LOG_WARN,
+};
+use ngx::log::ngx_cycle_log;
 
 use super::entry::{DocumentBlock, Id, SourceEntry};
 use super::zone::{SharedZone, Zone, BUCKETS};
@@ -22,7 +26,41 @@ const MOST_SEEN: usize = 256;
 const MOST_EVICTED: usize = 256;
 
 /// The zone with its mutex held.
-pub struct Locked(pub(super) SharedZone);
+pub struct Locked(SharedZone);
+
+impl SharedZone {
+    /// Takes the mutex, and frees the blocks that a killed worker had in hand.
+    pub fn lock(self) -> Locked {
+        // SAFETY: the zone is mapped, and its slab pool initialised.
+        unsafe { ngx_shmtx_lock(&raw mut (*self.pool.as_ptr()).mutex) };
+        let mut locked = Locked(self);
+        let header = self.header();
+        if !header.arriving.get().is_null() || !header.leaving.get().is_null() {
+            locked.clean();
+        }
+        locked
+    }
+
+    /// Uses the table of resolver answers under the zone's mutex; `None` when there is no table.
+    pub fn with_resolver_cache<T>(self, use_it: impl FnOnce(&mut Table) -> T) -> Option<T> {
+        let locked = self.lock();
+        // SAFETY: the table was placed before the workers were started, lives as long as the zone, and
+        // the mutex is held while it is used.
+        let mut table = unsafe { Table::locked(self.table()?) };
+        let result = use_it(&mut table);
+        let is_too_small = table.take_warning();
+        drop(locked);
+        if is_too_small {
+            ngx::ngx_log_error!(
+                NGX_LOG_WARN,
+                ngx_cycle_log().as_ptr(),
+                "authgear: the shared zone is too small: answers of the resolver that still count \
+                 give way; enlarge \"authgear_shared_zone\""
+            );
+        }
+        Some(result)
+    }
+}
 
 impl Drop for Locked {
     fn drop(&mut self) {
@@ -63,7 +101,7 @@ impl Locked {
 
     /// Frees the blocks that a killed worker had in hand, unless they are linked.
     #[cold]
-    pub(super) fn clean(&mut self) {
+    fn clean(&mut self) {
         type Hand = fn(&Zone) -> &Link<u8>;
         let hands: [Hand; 2] = [|zone| &zone.arriving, |zone| &zone.leaving];
         for hand in hands {

@@ -1,4 +1,4 @@
-//! The zone itself: the header in shared memory, and access to what it holds.
+//! The zone itself: the header in shared memory, and what can be read without its mutex.
 
 use core::mem::{self, offset_of};
 use core::ptr::NonNull;
@@ -7,12 +7,10 @@ use authgear_core::digest::{Digest, DigestKey};
 use authgear_tables::layout_number;
 use authgear_tables::resolver_cache::{self, Head, Table};
 use authgear_tables::word::{Link, Word};
-use nginx_sys::{ngx_shmtx_lock, ngx_slab_pool_t, NGX_LOG_WARN};
-use ngx::log::ngx_cycle_log;
+use nginx_sys::ngx_slab_pool_t;
 
 use super::counters::{self, Counters};
 use super::entry::{self, SourceEntry};
-use super::locked::Locked;
 use crate::prefetch::prefetch_lines;
 
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"authgear");
@@ -85,26 +83,6 @@ impl SharedZone {
         &self.header().counters
     }
 
-    /// Uses the table of resolver answers under the zone's mutex; `None` when there is no table.
-    pub fn with_resolver_cache<T>(self, use_it: impl FnOnce(&mut Table) -> T) -> Option<T> {
-        let locked = self.lock();
-        // SAFETY: the table was placed before the workers were started, lives as long as the zone, and
-        // the mutex is held while it is used.
-        let mut table = unsafe { Table::locked(self.table()?) };
-        let result = use_it(&mut table);
-        let is_too_small = table.take_warning();
-        drop(locked);
-        if is_too_small {
-            ngx::ngx_log_error!(
-                NGX_LOG_WARN,
-                ngx_cycle_log().as_ptr(),
-                "authgear: the shared zone is too small: answers of the resolver that still count \
-                 give way; enlarge \"authgear_shared_zone\""
-            );
-        }
-        Some(result)
-    }
-
     /// The secret key of the digests in the table of resolver answers.
     pub fn resolver_cache_key(self) -> Option<DigestKey> {
         // SAFETY: the table was placed.
@@ -120,19 +98,7 @@ impl SharedZone {
     }
 
     /// The table of resolver answers, if there is one.
-    fn table(self) -> Option<NonNull<Head>> {
+    pub(super) fn table(self) -> Option<NonNull<Head>> {
         NonNull::new(self.header().resolver_cache.get())
-    }
-
-    /// Takes the mutex, and frees the blocks that a killed worker had in hand.
-    pub fn lock(self) -> Locked {
-        // SAFETY: the zone is mapped, and its slab pool initialised.
-        unsafe { ngx_shmtx_lock(&raw mut (*self.pool.as_ptr()).mutex) };
-        let mut locked = Locked(self);
-        let header = self.header();
-        if !header.arriving.get().is_null() || !header.leaving.get().is_null() {
-            locked.clean();
-        }
-        locked
     }
 }

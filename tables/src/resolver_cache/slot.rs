@@ -5,7 +5,7 @@ use core::slice;
 
 use authgear_core::session::{Field, Fields};
 
-use super::{Answer, Key, Verdict};
+use super::answer::{Answer, Key, Verdict};
 use crate::layout_number;
 use crate::word::Word;
 
