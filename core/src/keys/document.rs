@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::jwk::{Jwk, KeyId, SkippedKey};
+use super::jwk::{Jwk, KeyId};
+use super::parameters::SkippedKey;
 use crate::algorithm::Algorithm;
 use crate::reason::Reason;
 

@@ -23,7 +23,7 @@ use crate::fingerprint::fingerprint;
 
 use super::{KeySet, Origin, SkippedKey, Url, MAX_DOCUMENT};
 use crate::text::Quoted;
-use http::Client;
+use http::{Client, Route};
 
 /// The longest discovery document that is read, in bytes.
 pub const MAX_DISCOVERY: usize = 256 * 1024;
@@ -55,8 +55,7 @@ impl Source {
             KeysFrom::Discovery(origin) => (&b"discovery"[..], origin.to_string()),
             KeysFrom::Uri(url) => (&b"uri"[..], url.to_string()),
         };
-        let text =
-            |origin: &Option<Origin>| origin.as_ref().map_or(String::new(), Origin::to_string);
+        let text = |origin| Option::as_ref(origin).map_or("", Origin::as_str);
         fingerprint([
             kind,
             place.as_bytes(),
@@ -113,7 +112,7 @@ struct Discovery {
 /// [`FetchError`], whose text begins with the stage that failed and names the URL without its
 /// query.
 pub fn fetch(source: &Source) -> Result<Fetched, FetchError> {
-    let client = Client::new(&source.certificates, source.timeout)?;
+    let client = Client::new(source.certificates.client()?, source.timeout);
     let (url, endpoint) = match &source.keys {
         KeysFrom::Discovery(endpoint) => (
             discover(&client, endpoint, source.internal.as_ref())?,
@@ -172,24 +171,4 @@ fn discover(
         )));
     }
     Ok(url)
-}
-
-/// How one URL is reached.
-struct Route {
-    /// The target of the request.
-    url: Url,
-    /// The public origin, when the request goes to the internal one instead.
-    public: Option<Origin>,
-}
-
-impl Route {
-    fn new(url: Url, endpoint: Option<&Origin>, internal: Option<&Origin>) -> Route {
-        match internal {
-            Some(internal) if Some(url.origin()) == endpoint => Route {
-                public: Some(url.origin().clone()),
-                url: Url::at(internal, url.path_and_query()),
-            },
-            _ => Route { url, public: None },
-        }
-    }
 }

@@ -1,8 +1,8 @@
-//! The claims of a token that are needed after it was verified, and the session that they make.
+//! The claims of a token that are needed after it was verified, and the resolver's values made of them.
 
 use smallvec::SmallVec;
 
-use super::{Field, Fields, Session};
+use super::fields::{Field, Fields};
 use crate::texts::{Span, Texts};
 use crate::token::Claims;
 
@@ -87,12 +87,9 @@ impl TokenSession {
         }
     }
 
-    /// The caller's identity.
-    pub(crate) fn session(&self) -> Session<'_> {
-        Session {
-            fields: Fields::new(self.texts.from(self.start), self.ends),
-            token: Some(self),
-        }
+    /// The resolver's eight values.
+    pub(super) fn fields(&self) -> Fields<'_> {
+        Fields::new(self.texts.from(self.start), self.ends)
     }
 
     /// The header's `typ`.

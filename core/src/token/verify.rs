@@ -114,7 +114,7 @@ impl VerifiedToken {
 
     /// The caller's identity, rendered as the resolver would.
     pub fn session(&self) -> Session<'_> {
-        self.session.session()
+        Session::of_token(&self.session)
     }
 
     /// The key that signed; [`SignedBy::is_backed_by`] says whether it still counts.

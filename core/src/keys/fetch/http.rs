@@ -11,9 +11,10 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Body, Error};
 
+use super::error::FetchError;
 use super::lookup::LookUp;
 use super::stage::{plain_text, Stage, StageError, Staged};
-use super::{Certificates, FetchError, Route};
+use crate::keys::origin::{Origin, Url};
 use crate::text::{printable, Quoted};
 
 /// The longest response header, from status line to empty line, in bytes.
@@ -87,6 +88,26 @@ impl<In: Transport> Connector<In> for OneTlsConfig {
     }
 }
 
+/// The way to one URL.
+pub(super) struct Route {
+    /// The target of the request.
+    pub(super) url: Url,
+    /// The public origin, when the request goes to the internal one instead.
+    public: Option<Origin>,
+}
+
+impl Route {
+    pub(super) fn new(url: Url, endpoint: Option<&Origin>, internal: Option<&Origin>) -> Route {
+        match internal {
+            Some(internal) if Some(url.origin()) == endpoint => Route {
+                public: Some(url.origin().clone()),
+                url: Url::at(internal, url.path_and_query()),
+            },
+            _ => Route { url, public: None },
+        }
+    }
+}
+
 /// The requests of one fetch.
 pub(super) struct Client {
     agent: Agent,
@@ -96,16 +117,13 @@ pub(super) struct Client {
 
 impl Client {
     /// A client whose requests must all be answered before `timeout` has passed since now.
-    pub(super) fn new(
-        certificates: &Certificates,
-        timeout: Duration,
-    ) -> Result<Client, FetchError> {
+    pub(super) fn new(agent: Agent, timeout: Duration) -> Client {
         let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
-        Ok(Client {
-            agent: certificates.client()?,
+        Client {
+            agent,
             deadline,
             timeout,
-        })
+        }
     }
 
     /// The body of a 200 answer, at most `limit` bytes.
