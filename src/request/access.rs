@@ -3,7 +3,7 @@
 use core::fmt::Write;
 use core::ptr::NonNull;
 
-use authgear_core::Reason;
+use authgear_core::reason::{Level, Reason};
 use nginx_sys::{
     ngx_int_t, NGX_AGAIN, NGX_DECLINED, NGX_DONE, NGX_ERROR, NGX_HTTP_BAD_REQUEST,
     NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_SPECIAL_RESPONSE,
@@ -305,13 +305,7 @@ fn report(r: &Request, project: &Project, mode: Mode, outcome: &Outcome, unmet: 
             let _ = write!(line, ", {count} of these so far");
         }
     }
-    // Everyday events: a browser that has not logged in yet, a token to be refreshed, a session
-    // that is over.
-    let is_everyday = matches!(
-        reason,
-        Reason::Expired | Reason::NoCredential | Reason::SessionInvalid
-    );
-    if is_everyday || matches!(outcome, Outcome::BadRequest) {
+    if reason.level() == Level::Info || matches!(outcome, Outcome::BadRequest) {
         ngx_log_error!(NGX_LOG_INFO, r.log(), "authgear: {line}");
     } else {
         let topic = (project.index, reason.as_str());
