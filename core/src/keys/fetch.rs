@@ -53,7 +53,7 @@ impl Source {
     pub fn id(&self) -> [u8; 32] {
         let (kind, place) = match &self.keys {
             KeysFrom::Discovery(origin) => (&b"discovery"[..], origin.to_string()),
-            KeysFrom::Uri(url) => (&b"uri"[..], url.to_string()),
+            KeysFrom::Uri(url) => (&b"uri"[..], url.whole()),
         };
         let text = |origin| Option::as_ref(origin).map_or("", Origin::as_str);
         fingerprint([

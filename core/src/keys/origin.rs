@@ -201,6 +201,11 @@ impl Url {
         &self.origin
     }
 
+    /// All of it, with the query, which may be private: not for the log.
+    pub(super) fn whole(&self) -> String {
+        [self.origin.as_str(), &self.path].concat()
+    }
+
     /// Path and query; begins with `/`.
     pub fn path_and_query(&self) -> &str {
         &self.path

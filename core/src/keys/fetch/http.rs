@@ -130,8 +130,10 @@ impl Client {
     pub(super) fn get(&self, route: &Route, limit: usize) -> Result<Vec<u8>, FetchError> {
         let failed = |error| self.failed(route, error);
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let url = format!("{}{}", route.url.origin(), route.url.path_and_query());
-        let mut request = self.agent.get(url).header(header::CONNECTION, "close");
+        let mut request = self
+            .agent
+            .get(route.url.whole())
+            .header(header::CONNECTION, "close");
         if let Some(public) = &route.public {
             request = request
                 .header(header::HOST, public.host())
