@@ -70,7 +70,7 @@ pub fn check(judge: &Judge<'_, '_>, token: &[u8], known: Option<Remembered>) -> 
     let verdict = verified.map(|verified| (verified, Provenance::Request));
     judge
         .client
-        .keep_token(judge.tenant.id, token, verdict.clone());
+        .add_token(judge.tenant.id, token, verdict.clone());
     match verdict {
         Ok((token, provenance)) => Checked::Token(token, provenance),
         Err(reason) => Checked::Refused(reason),
@@ -94,7 +94,7 @@ fn look_up(judge: &Judge<'_, '_>, token: &[u8]) -> (Option<TokenDigest>, Option<
         {
             worker::prefetch_answer(&digest);
         }
-        judge.client.keep_token(tenant.id, token, Ok(known.clone()));
+        judge.client.add_token(tenant.id, token, Ok(known.clone()));
     }
     (Some(digest), known)
 }
@@ -159,9 +159,10 @@ fn verify_now(
 /// The keys are to be fetched, but so are those of many others: the request waits for its turn, for as
 /// long as the fetch may take.
 fn queue(judge: &Judge<'_, '_>, remote: &Remote) -> Checked {
-    match judge.reach == Reach::Full && worker::may_queue(judge.context, remote) {
-        true => Checked::WaitForKeys(remote.id),
-        false => Checked::Unavailable(1),
+    if judge.reach == Reach::Full && worker::may_queue(judge.context, remote) {
+        Checked::WaitForKeys(remote.id)
+    } else {
+        Checked::Unavailable(1)
     }
 }
 
