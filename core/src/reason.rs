@@ -84,7 +84,8 @@ reasons! {
     /// `typ` is another one (an ID token, for example), or a client's token came where a user's is
     /// wanted.
     BadType = "bad_type", Error, "this type of token is not accepted";
-    /// A claim is absent that must be there, or has the wrong type, or holds a control character.
+    /// A claim is absent that must be there, or has the wrong type; or it or the `kid` holds a control
+    /// character.
     BadClaim = "bad_claim", Error, "a claim of the access token is invalid";
     /// A credential that cannot be judged here: a critical extension, JWE, a token that is bound to
     /// a key, or an opaque token without a resolver.

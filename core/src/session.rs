@@ -70,6 +70,11 @@ impl<'a> Session<'a> {
         filled(self.token?.token_id())
     }
 
+    /// `kid` of the JOSE header; only a JWT says it.
+    pub fn kid(&self) -> Option<&'a str> {
+        filled(self.token?.kid())
+    }
+
     /// `exp` in whole Unix seconds, any fraction cut off; only a JWT says it.
     pub fn token_exp(&self) -> Option<&'a str> {
         Some(self.token?.token_exp())

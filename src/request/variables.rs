@@ -38,6 +38,7 @@ const VARIABLES: &[(&str, Text)] = &[
     ("authgear_token_id", |r| of_session(r, |s| s.token_id())),
     ("authgear_token_exp", |r| of_session(r, |s| s.token_exp())),
     ("authgear_token_type", |r| of_session(r, |s| s.token_type())),
+    ("authgear_kid", |r| of_session(r, |s| s.kid())),
     ("authgear_claims", |r| of_outcome(r, claims)),
     ("authgear_source", |r| of_outcome(r, |o| o.source())),
     ("authgear_reason", reason),

@@ -1,10 +1,15 @@
 use super::*;
 use crate::json::Object;
-use crate::token::Claims;
+use crate::token::{Claims, Header};
 
 fn of(payload: &str) -> TokenSession {
+    with_header(r#"{"alg":"RS256"}"#, payload)
+}
+
+fn with_header(header: &str, payload: &str) -> TokenSession {
+    let header = Header::parse(header.as_bytes()).unwrap();
     let payload = Object::parse_strict(payload.as_bytes()).unwrap();
-    TokenSession::new(&Claims::read(&payload).unwrap(), None)
+    TokenSession::new(&Claims::read(&payload).unwrap(), &header)
 }
 
 fn texts<'a>(session: &Session<'a>) -> [Option<&'a str>; 8] {
@@ -114,6 +119,21 @@ fn times_are_whole_seconds() {
     }
 }
 
+#[test]
+fn the_key_id_is_the_headers() {
+    for (header, kid) in [
+        (
+            r#"{"alg":"RS256","kid":"k 1,\u00e9","typ":"t"}"#,
+            Some("k 1,\u{e9}"),
+        ),
+        (r#"{"alg":"RS256","kid":""}"#, None),
+        (r#"{"alg":"RS256"}"#, None),
+    ] {
+        let token = with_header(header, r#"{"exp":1,"sub":"u","kid":"other"}"#);
+        assert_eq!(Session::of_token(&token).kid(), kid, "{header}");
+    }
+}
+
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
 fn resolved(headers: Headers) -> Result<Option<Session<'static>>, ResolverError> {
@@ -164,7 +184,7 @@ fn the_resolvers_yes() {
     assert_eq!(session.scope(), None);
     assert_eq!(session.token_id(), None);
     assert_eq!(session.token_exp(), None);
-    assert_eq!(session.token_type(), None);
+    assert_eq!((session.token_type(), session.kid()), (None, None));
 
     let least = resolved(&[USER, VALID, ("X-Authgear-User-Roles", "")])
         .unwrap()
