@@ -185,7 +185,7 @@ impl ClientRequest {
         });
     }
 
-    /// Takes note of a question that a request waits for.
+    /// Adds a question that a request waits for.
     pub fn add_pending(&self, asked: NonNull<Asked>) {
         let joined = Vec::new();
         self.pending.borrow_mut().push(Pending { asked, joined });

@@ -96,7 +96,7 @@ pub fn explain(r: &Request, session: &Session<'_>, unmet: Unmet) -> String {
     }
 }
 
-/// Tells a CORS preflight, which a browser sends by itself and without credentials (Fetch standard,
+/// Tells whether this is a CORS preflight, which a browser sends by itself and without credentials (Fetch standard,
 /// section 4.8).
 pub fn is_preflight(r: &Request) -> bool {
     let sent = |name: &[u8]| r.values_of(name).any(|value| !value.is_empty());

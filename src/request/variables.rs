@@ -158,7 +158,7 @@ unsafe extern "C" fn get_claim_at(
     })
 }
 
-/// Fills nginx's slot.
+/// Puts a text into nginx's slot of a variable.
 ///
 /// The slot is never marked as valid, so nginx asks again every time. It is one slot for a request and
 /// all its subrequests, and each of those has values of its own. The values do not change between two

@@ -48,7 +48,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// Tells sources apart whose documents may differ: a digest of everything but the time limit.
+    /// A digest of everything but the time limit, so that sources whose documents may differ have
+    /// different ids.
     /// The same configuration gives the same digest in every process.
     pub fn id(&self) -> [u8; 32] {
         let (kind, place) = match &self.keys {

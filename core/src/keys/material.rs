@@ -100,7 +100,7 @@ impl Material {
         }
     }
 
-    /// How many bytes it takes on the heap.
+    /// Bytes on the heap.
     pub(super) fn size(&self) -> usize {
         self.parts().iter().map(|part| part.len()).sum()
     }
@@ -127,7 +127,7 @@ pub(super) fn without_leading_zeros(mut number: Vec<u8>) -> Vec<u8> {
     number
 }
 
-/// Of a number without leading zeros.
+/// The length in bits of a number without leading zeros.
 fn bit_length(number: &[u8]) -> usize {
     number
         .first()

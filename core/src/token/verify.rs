@@ -13,7 +13,7 @@ use crate::session::{Session, TokenSession};
 
 /// A token whose signature was checked and whose claims have the right types.
 ///
-/// Says nothing about time, issuer or audience: [`policy::judge`](crate::policy::judge) does, on
+/// Time, issuer and audience are not checked yet: [`policy::judge`](crate::policy::judge) does that on
 /// every request.
 #[derive(Debug)]
 pub struct VerifiedToken {

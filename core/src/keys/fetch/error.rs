@@ -1,10 +1,10 @@
-//! Why a fetch failed.
+//! The reasons for which a fetch fails.
 
 use std::time::Duration;
 
 use crate::keys::DocumentError;
 
-/// Why a fetch failed. The text begins with the stage, and names the URL without its query.
+/// The reason for which a fetch failed. The text begins with the stage, and names the URL without its query.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
