@@ -123,10 +123,8 @@ pub fn fetch(source: &Source) -> Result<Fetched, FetchError> {
     };
     let route = Route::new(url, endpoint, source.internal.as_ref());
     let document = client.get(&route, MAX_DOCUMENT)?;
-    let (keys, skipped) = KeySet::parse(&document).map_err(|cause| FetchError::Parse {
-        url: route.url.to_string(),
-        cause,
-    })?;
+    let (keys, skipped) =
+        KeySet::parse(&document).map_err(|cause| FetchError::Parse(route.url, cause))?;
     Ok(Fetched {
         document,
         keys,
@@ -146,10 +144,7 @@ fn discover(
         internal,
     );
     let document = client.get(&route, MAX_DISCOVERY)?;
-    let refuse = |cause: &str| FetchError::Discovery {
-        url: route.url.to_string(),
-        cause: cause.into(),
-    };
+    let refuse = |cause: &str| FetchError::Discovery(route.url.clone(), cause.into());
     let discovery: Discovery = serde_json::from_slice(&document)
         .map_err(|_| refuse("not a JSON object with an issuer and a jwks_uri"))?;
     // Another issuer's document would let that issuer name the keys (section 4.3).

@@ -149,7 +149,7 @@ impl Client {
             .map_err(|error| failed(error.into()))?;
         if body.len() > limit {
             return Err(FetchError::Size {
-                url: route.url.to_string(),
+                url: route.url.clone(),
                 part: "body",
                 limit,
             });
@@ -158,14 +158,11 @@ impl Client {
     }
 
     fn failed(&self, route: &Route, error: Error) -> FetchError {
-        let url = route.url.to_string();
+        let url = route.url.clone();
         // The error may repeat text that the server sent.
         let cause = printable(&plain_text(&error));
         match error {
-            Error::Timeout(_) => FetchError::TimedOut {
-                url,
-                limit: self.timeout,
-            },
+            Error::Timeout(_) => FetchError::TimedOut(url, self.timeout),
             Error::LargeResponseHeader(..) => FetchError::Size {
                 url,
                 part: "header",
@@ -175,20 +172,20 @@ impl Client {
                 Some(failed) => {
                     let cause = printable(&failed.cause);
                     match failed.stage {
-                        Stage::LookUp => FetchError::NameLookup { url, cause },
-                        Stage::Connect => FetchError::Connect { url, cause },
-                        Stage::Tls => FetchError::Tls { url, cause },
+                        Stage::LookUp => FetchError::NameLookup(url, cause),
+                        Stage::Connect => FetchError::Connect(url, cause),
+                        Stage::Tls => FetchError::Tls(url, cause),
                     }
                 }
-                None => FetchError::Response { url, cause },
+                None => FetchError::Response(url, cause),
             },
-            _ => FetchError::Response { url, cause },
+            _ => FetchError::Response(url, cause),
         }
     }
 }
 
 fn check_status(route: &Route, response: &Response<Body>) -> Result<(), FetchError> {
-    let url = || route.url.to_string();
+    let url = || route.url.clone();
     let status = response.status();
     if status.is_redirection() {
         let location = response.headers().get(header::LOCATION);
@@ -202,10 +199,7 @@ fn check_status(route: &Route, response: &Response<Body>) -> Result<(), FetchErr
         });
     }
     if status.as_u16() != 200 {
-        return Err(FetchError::Status {
-            url: url(),
-            status: status.as_u16(),
-        });
+        return Err(FetchError::Status(url(), status.as_u16()));
     }
     Ok(())
 }
