@@ -40,10 +40,8 @@ impl<'r> Attempt<'r> {
     /// presents can be judged.
     fn without_tenant(&self, presented: &Presented<'_>, error: &NoTenant) -> Step<'r> {
         let cookies = &presented.cookies;
-        let has_cookie = match self.project.resolve_request {
-            Some(_) => cookies.has_any_for_resolver(true),
-            None => false,
-        };
+        let has_cookie =
+            self.project.resolve_request.is_some() && cookies.has_any_for_resolver(true);
         if presented.token.is_none() && cookies.app_access_token().is_none() && !has_cookie {
             return Step::Done(Outcome::Anonymous);
         }

@@ -2,9 +2,10 @@
 
 use core::ptr::{self, NonNull};
 
+use crate::conf::LocationConf;
 use crate::nginx::Request;
 use crate::request::attempt::{project, Attempt, Reach};
-use crate::request::context::Context;
+use crate::request::context::{ClientRequest, Context};
 use crate::request::outcome::Outcome;
 use crate::request::requirements;
 use crate::request::resolver;
@@ -44,20 +45,29 @@ fn forget_elsewhere(r: &Request, context: &Context) {
 /// The context of a request in a location that verifies. Where nothing is known for it yet, an early
 /// outcome is found first, once for each location; that nothing could be found is one as well.
 fn settled_early(r: &Request) -> Option<&Context> {
-    let (_, context) = Context::find_or_create(r).ok()?;
+    let found = Context::find_or_create(r).ok()?;
+    let (_, context) = found;
     let here = Some(NonNull::from(r.location()));
     if context.settled_for.get() != here && !context.is_asking.replace(true) {
         let _asking = Asking(context);
+        let attempt = at_hand(r, found);
         // After an internal redirect, the outcome of the location before counts here if it is the
         // same judgement.
         let is_known = has_outcome(context) && !context.is_early.get();
-        if !is_known || !is_same_judgement(r, context) {
-            context.settle(preview(r));
+        if !is_known || !attempt.as_ref().is_some_and(is_same_judgement) {
+            context.settle(attempt.as_ref().map_or(Outcome::Unknown, preview));
             context.is_early.set(true);
         }
         context.settled_for.set(here);
     }
     Some(context)
+}
+
+/// The attempt of a variable that is read before the access phase.
+fn at_hand<'r>(r: &'r Request, found: (&'r ClientRequest, &'r Context)) -> Option<Attempt<'r>> {
+    let (gate, _) = r.location().gate()?;
+    let project = project(r, gate).ok()??;
+    Some(Attempt::new(r, found, project, Reach::AtHand))
 }
 
 /// Ends [`Context::is_asking`], however the search ends.
@@ -69,19 +79,12 @@ impl Drop for Asking<'_> {
     }
 }
 
-/// An early outcome for a variable that is read before the access phase: from what is at hand, or
-/// none. A location's requirements are not evaluated.
-fn preview(r: &Request) -> Outcome {
-    let Some((gate, _)) = r.location().gate() else {
-        return Outcome::Unknown;
-    };
-    let (Ok(found), Ok(Some(project))) = (Context::find_or_create(r), project(r, gate)) else {
-        return Outcome::Unknown;
-    };
+/// An early outcome from what is at hand, or none. A location's requirements are not evaluated.
+fn preview(attempt: &Attempt<'_>) -> Outcome {
+    let r = attempt.r;
     if r.location().bypass_preflight() && requirements::is_preflight(r) {
         return Outcome::Unknown;
     }
-    let attempt = Attempt::new(r, found, project, Reach::AtHand);
     match attempt.decide() {
         Step::Done(outcome @ (Outcome::Verified(..) | Outcome::Resolved(..))) => outcome,
         _ => Outcome::Unknown,
@@ -90,21 +93,12 @@ fn preview(r: &Request) -> Outcome {
 
 /// Tells whether the outcome of another location is one for this location as well: the project, the
 /// tenant, the bearer token and the audience are the same, and with the request so are its cookies.
-fn is_same_judgement(r: &Request, context: &Context) -> bool {
-    let Some((gate, _)) = r.location().gate() else {
-        return false;
-    };
+fn is_same_judgement(attempt: &Attempt<'_>) -> bool {
+    let there = attempt.context.settled_for.get();
     // SAFETY: locations live as long as the configuration, which outlives its requests.
-    let there = context
-        .settled_for
-        .get()
-        .map(|there| unsafe { there.as_ref() });
-    if there.is_none_or(|there| there.audience() != r.location().audience()) {
-        return false;
-    }
-    let (Ok(found), Ok(Some(project))) = (Context::find_or_create(r), project(r, gate)) else {
-        return false;
-    };
-    let here = Attempt::new(r, found, project, Reach::AtHand).subject();
-    here.is_some() && here == context.subject.get()
+    let there = there.map(|there| unsafe { there.as_ref() });
+    let is_same_audience =
+        |there: &LocationConf| there.audience() == attempt.r.location().audience();
+    let here = attempt.subject();
+    there.is_some_and(is_same_audience) && here.is_some() && here == attempt.context.subject.get()
 }
