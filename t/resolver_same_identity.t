@@ -11,7 +11,7 @@ use warnings;
 
 my @identity = qw(session_valid user_id user_anonymous user_verified user_can_reauthenticate user_roles
     session_amr session_authenticated_at);
-my @of_a_token = qw(client_id scope token_id token_exp token_type claims claim_sub claim_exp claim_of);
+my @of_a_token = qw(client_id scope token_id token_exp token_type kid claims claim_sub claim_exp claim_of);
 
 # Variables as the add_header, the backend and the log see them.
 sub variables {

@@ -30,7 +30,7 @@ sub at_most_one_check {
         for my $which (sort keys %token) {
             ask("GET $path", "Authorization: Bearer $token{$which}");
             # The last reader of the variables is the access log, after the answer.
-            log_lines('fifteen.log', ++$asked);
+            log_lines('variables.log', ++$asked);
             my $count = checks();
             # An expired token and a forged one are never remembered.
             my $least = $which eq 'good' ? 0 : 1;
@@ -49,9 +49,9 @@ __DATA__
 --- check
 at_most_one_check
 --- http_config
-log_format fifteen '$authgear_user_id $authgear_user_roles $authgear_session_valid $authgear_session_amr '
+log_format variables '$authgear_user_id $authgear_user_roles $authgear_session_valid $authgear_session_amr '
     '$authgear_user_verified $authgear_user_anonymous $authgear_client_id $authgear_scope $authgear_token_id '
-    '$authgear_token_exp $authgear_token_type $authgear_claims $authgear_source $authgear_reason $authgear_claim_sub';
+    '$authgear_token_exp $authgear_token_type $authgear_kid $authgear_claims $authgear_source $authgear_reason $authgear_claim_sub';
 authgear_project myapp {
     endpoint $TEST_NGINX_AUTHGEAR;
 }
@@ -61,7 +61,7 @@ map $authgear_user_id $mapped {
 }
 --- config
 authgear_verify myapp;
-access_log logs/fifteen.log fifteen;
+access_log logs/variables.log variables;
 location = /denied {
     deny all;
     proxy_pass $TEST_NGINX_ECHO;

@@ -33,7 +33,7 @@ pub fn bearer(value: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(SCHEME) && token.iter().any(|&b| b != b' ')).then_some(token)
 }
 
-/// Tells a JWT from an opaque token by its form alone; says nothing about its worth.
+/// Tells a JWT from an opaque token by its form alone; whether it is valid is not checked.
 ///
 /// The first segment is a JOSE header when its base64 (either alphabet) begins an object. Whether
 /// all of it is the strict base64 that RFC 7515 asks for is left to

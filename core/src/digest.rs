@@ -42,7 +42,7 @@ impl Digester {
     ///
     /// # Errors
     ///
-    /// When the system has no randomness to give.
+    /// [`NoRandomness`] when the system gives no random bytes.
     pub fn new() -> Result<Digester, NoRandomness> {
         Ok(Digester::with(random_key()?))
     }
@@ -71,7 +71,7 @@ impl Digester {
 ///
 /// # Errors
 ///
-/// When the system has no randomness to give.
+/// [`NoRandomness`] when the system gives no random bytes.
 pub fn random_key() -> Result<DigestKey, NoRandomness> {
     let mut key = [0; 16];
     // Straight from the system: aws-lc's own generator takes 50 ms to start, in every worker.
@@ -79,7 +79,7 @@ pub fn random_key() -> Result<DigestKey, NoRandomness> {
     Ok(key)
 }
 
-/// The system has no randomness to give.
+/// The system gives no random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the system gives no random numbers")]
 pub struct NoRandomness;

@@ -143,14 +143,14 @@ pub struct Requirements<'a> {
     pub auth_age: Option<u64>,
 }
 
-/// The requirement that a caller does not meet.
+/// A requirement, by its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unmet {
-    /// The caller has none of the roles.
+pub enum Requirement {
+    /// One of the roles.
     Role,
-    /// A scope is missing, or the scope is unknown.
+    /// All of the scopes.
     Scope,
-    /// The log-in is too long ago, or its time is unknown.
+    /// A recent log-in.
     AuthAge,
 }
 
@@ -167,22 +167,22 @@ impl Requirements<'_> {
     ///
     /// The first that is not met. An unknown value does not meet one: a client has neither roles nor a
     /// log-in, and the resolver tells no scope.
-    pub fn check(&self, session: &Session, now: f64) -> Result<(), Unmet> {
+    pub fn check(&self, session: &Session, now: f64) -> Result<(), Requirement> {
         if !self.roles.is_empty() && !self.roles.iter().any(|role| session.has_role(role)) {
-            return Err(Unmet::Role);
+            return Err(Requirement::Role);
         }
         let scope = session.scope();
         let is_granted =
             |wanted: &str| scope.is_some_and(|scope| scope.split(' ').any(|own| own == wanted));
         if !self.scopes.iter().all(|wanted| is_granted(wanted)) {
-            return Err(Unmet::Scope);
+            return Err(Requirement::Scope);
         }
         if let Some(age) = self.auth_age {
             let login = session.get(Field::SessionAuthenticatedAt);
             let login = login.and_then(|seconds| seconds.parse::<u64>().ok());
             let is_recent = login.is_some_and(|login| now <= login.saturating_add(age) as f64);
             if !is_recent {
-                return Err(Unmet::AuthAge);
+                return Err(Requirement::AuthAge);
             }
         }
         Ok(())

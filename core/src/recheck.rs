@@ -1,6 +1,6 @@
 //! Decides by the resolver's last answer whether a token that verifies still stands.
 
-/// How valid tokens are confirmed with the resolver.
+/// The rule by which valid tokens are confirmed with the resolver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recheck {
     /// The least time between two questions about one token, in milliseconds.

@@ -6,7 +6,7 @@ use std::fmt;
 /// backslashes escaped.
 pub(crate) struct Quoted<'a>(pub &'a str);
 
-/// How many characters of a foreign text a log line shows.
+/// The most characters of a foreign text that a log line shows.
 const SHOWN: usize = 64;
 
 impl fmt::Display for Quoted<'_> {

@@ -8,6 +8,7 @@ mod verify;
 
 pub use cache::{TokenCache, TokenDigest, TOKEN_SIZE};
 pub(crate) use claims::Claims;
+pub(crate) use jose::Header;
 pub use jose::{UnverifiedToken, MAX_HEADER};
 pub use unproven::UnprovenToken;
 pub use verify::{verify, SignedBy, VerifiedToken};

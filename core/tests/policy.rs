@@ -4,7 +4,7 @@ mod support;
 
 use std::rc::Rc;
 
-use authgear_core::policy::{judge, judge_session, Requirements, Rules, TokenKind, Unmet};
+use authgear_core::policy::{judge, judge_session, Requirement, Requirements, Rules, TokenKind};
 use authgear_core::session::{Fields, Session};
 use authgear_core::token::VerifiedToken;
 use authgear_core::{Algorithm, Reason};
@@ -344,14 +344,21 @@ fn any_role_is_enough() {
             roles: &roles,
             ..Requirements::default()
         };
-        let expected = if meets { Ok(()) } else { Err(Unmet::Role) };
+        let expected = if meets {
+            Ok(())
+        } else {
+            Err(Requirement::Role)
+        };
         assert_eq!(requirements.check(&token.session(), NOW), expected);
         assert_eq!(requirements.check(&session, NOW), expected);
         assert_eq!(
             requirements.check(&user("").session(), NOW),
-            Err(Unmet::Role)
+            Err(Requirement::Role)
         );
-        assert_eq!(requirements.check(&resolved(&[]), NOW), Err(Unmet::Role));
+        assert_eq!(
+            requirements.check(&resolved(&[]), NOW),
+            Err(Requirement::Role)
+        );
     }
 }
 
@@ -392,7 +399,10 @@ fn a_client_has_no_role_whatever_its_token_claims() {
         roles: &roles,
         ..Requirements::default()
     };
-    assert_eq!(requirements.check(&client.session(), NOW), Err(Unmet::Role));
+    assert_eq!(
+        requirements.check(&client.session(), NOW),
+        Err(Requirement::Role)
+    );
 }
 
 #[test]
@@ -410,10 +420,17 @@ fn every_scope_is_needed() {
             scopes: &scopes,
             ..Requirements::default()
         };
-        let expected = if meets { Ok(()) } else { Err(Unmet::Scope) };
+        let expected = if meets {
+            Ok(())
+        } else {
+            Err(Requirement::Scope)
+        };
         assert_eq!(requirements.check(&token.session(), NOW), expected);
         // The resolver tells none.
-        assert_eq!(requirements.check(&resolved(&[]), NOW), Err(Unmet::Scope));
+        assert_eq!(
+            requirements.check(&resolved(&[]), NOW),
+            Err(Requirement::Scope)
+        );
     }
 }
 
@@ -430,14 +447,18 @@ fn a_log_in_may_be_so_old() {
         ("1700000099", true),
         ("0", false),
     ] {
-        let expected = if meets { Ok(()) } else { Err(Unmet::AuthAge) };
+        let expected = if meets {
+            Ok(())
+        } else {
+            Err(Requirement::AuthAge)
+        };
         let token = user(&format!(r#","auth_time":{login}"#));
         let session = resolved(&[("X-Authgear-Session-Authenticated-At", login)]);
         assert_eq!(requirements.check(&token.session(), NOW), expected);
         assert_eq!(requirements.check(&session, NOW), expected);
     }
     for unknown in [user("").session(), resolved(&[])] {
-        assert_eq!(requirements.check(&unknown, NOW), Err(Unmet::AuthAge));
+        assert_eq!(requirements.check(&unknown, NOW), Err(Requirement::AuthAge));
     }
     let absurd = resolved(&[(
         "X-Authgear-Session-Authenticated-At",
@@ -445,7 +466,10 @@ fn a_log_in_may_be_so_old() {
     )]);
     assert_eq!(requirements.check(&absurd, NOW), Ok(()));
     let nonsense = resolved(&[("X-Authgear-Session-Authenticated-At", "yesterday")]);
-    assert_eq!(requirements.check(&nonsense, NOW), Err(Unmet::AuthAge));
+    assert_eq!(
+        requirements.check(&nonsense, NOW),
+        Err(Requirement::AuthAge)
+    );
 }
 
 #[test]
@@ -458,9 +482,9 @@ fn requirements_are_checked_in_order_and_none_asks_nothing() {
     };
     let admin = user(r#","https://authgear.com/claims/user/roles":["admin"]"#);
     let writer = user(r#","https://authgear.com/claims/user/roles":["admin"],"scope":"write""#);
-    assert_eq!(all.check(&user("").session(), NOW), Err(Unmet::Role));
-    assert_eq!(all.check(&admin.session(), NOW), Err(Unmet::Scope));
-    assert_eq!(all.check(&writer.session(), NOW), Err(Unmet::AuthAge));
+    assert_eq!(all.check(&user("").session(), NOW), Err(Requirement::Role));
+    assert_eq!(all.check(&admin.session(), NOW), Err(Requirement::Scope));
+    assert_eq!(all.check(&writer.session(), NOW), Err(Requirement::AuthAge));
     assert!(!all.is_empty());
     assert!(Requirements::default().is_empty());
     let client = with(&format!(

@@ -3,7 +3,7 @@
 use core::fmt::Write;
 use core::ptr::NonNull;
 
-use authgear_core::Reason;
+use authgear_core::reason::{Level, Reason};
 use nginx_sys::{
     ngx_int_t, NGX_AGAIN, NGX_DECLINED, NGX_DONE, NGX_ERROR, NGX_HTTP_BAD_REQUEST,
     NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_SPECIAL_RESPONSE,
@@ -11,14 +11,15 @@ use nginx_sys::{
 };
 use ngx::ngx_log_error;
 
-use crate::conf::{Gate, Mode, Project};
+use crate::conf::{Mode, Project};
 use crate::log::log_limited;
 use crate::nginx::{now, Failed, Request};
-use crate::request::attempt::{Attempt, Reach};
+use crate::request::attempt::{project, Attempt, Reach};
 use crate::request::challenge::{self, Error};
 use crate::request::context::{ClientRequest, Context, Stage};
-use crate::request::outcome::{Outcome, Step};
-use crate::request::requirements::{self, Unmet};
+use crate::request::outcome::{Outcome, Unmet};
+use crate::request::requirements;
+use crate::request::step::Step;
 use crate::request::waiting::{self, WaiterId};
 use crate::request::{headers, jwt, resolver};
 use crate::worker;
@@ -37,28 +38,30 @@ fn declined_after(done: Result<(), Failed>) -> ngx_int_t {
 
 /// Server rewrite: strips a request that nginx refused before post-read, and that has an error page.
 pub fn server_rewrite(r: &Request) -> ngx_int_t {
-    match r.is_internal() {
-        true => declined_after(strip_unmet(r)),
-        false => DECLINED,
+    if r.is_internal() {
+        declined_after(strip_unknown(r))
+    } else {
+        DECLINED
     }
 }
 
 /// Before a response's header: strips a request that nginx refused before post-read.
 pub fn before_header(r: &Request) -> Result<(), Failed> {
-    strip_unmet(r)
+    strip_unknown(r)
 }
 
 /// Log: strips a request that nginx refused before post-read, and that has no response.
 pub fn log(r: &Request) -> ngx_int_t {
-    strip_unmet(r).map_or(NGX_ERROR as ngx_int_t, |()| NGX_OK as ngx_int_t)
+    strip_unknown(r).map_or(NGX_ERROR as ngx_int_t, |()| NGX_OK as ngx_int_t)
 }
 
 /// Strips a client's request that this module has no state of. One that it has was stripped when the
 /// state was made, and may have headers of ours.
-fn strip_unmet(r: &Request) -> Result<(), Failed> {
-    match r.is_main() && Context::find(r).is_none() {
-        true => headers::strip(r),
-        false => Ok(()),
+fn strip_unknown(r: &Request) -> Result<(), Failed> {
+    if r.is_main() && Context::find(r).is_none() {
+        headers::strip(r)
+    } else {
+        Ok(())
     }
 }
 
@@ -191,73 +194,6 @@ fn suspended(context: &Context, waiter: Result<WaiterId, Failed>) -> ngx_int_t {
     }
 }
 
-/// An early outcome for a variable that is read before the access phase: from what is at hand, or
-/// none. A location's requirements are not evaluated.
-pub fn preview(r: &Request) -> Outcome {
-    let Some((gate, _)) = r.location().gate() else {
-        return Outcome::Unknown;
-    };
-    let (Ok(found), Ok(Some(project))) = (Context::find_or_create(r), project(r, gate)) else {
-        return Outcome::Unknown;
-    };
-    if r.location().bypass_preflight() && requirements::is_preflight(r) {
-        return Outcome::Unknown;
-    }
-    let attempt = Attempt::new(r, found, project, Reach::AtHand);
-    match attempt.decide() {
-        Step::Done(outcome @ (Outcome::Verified(..) | Outcome::Resolved(..))) => outcome,
-        _ => Outcome::Unknown,
-    }
-}
-
-/// Tells an outcome of another location that is one for this location as well: the project, the tenant,
-/// the bearer token and the audience are the same, and with the request so are its cookies.
-pub fn is_same_judgement(r: &Request, context: &Context) -> bool {
-    let Some((gate, _)) = r.location().gate() else {
-        return false;
-    };
-    // SAFETY: locations live as long as the configuration, which outlives its requests.
-    let there = context
-        .settled_for
-        .get()
-        .map(|there| unsafe { there.as_ref() });
-    if there.is_none_or(|there| there.audience() != r.location().audience()) {
-        return false;
-    }
-    let (Ok(found), Ok(Some(project))) = (Context::find_or_create(r), project(r, gate)) else {
-        return false;
-    };
-    let here = Attempt::new(r, found, project, Reach::AtHand).subject();
-    here.is_some() && here == context.subject.get()
-}
-
-/// The project that guards the request; `None` when a variable switches it off.
-fn project(r: &Request, gate: Gate) -> Result<Option<&Project>, ngx_int_t> {
-    let projects = &r.main_conf().projects;
-    match gate {
-        Gate::Project(index) => Ok(Some(&projects[index])),
-        Gate::Variable(value) => {
-            let name = value.evaluate(r).map_err(|_| NGX_ERROR as ngx_int_t)?;
-            if name.is_empty() || name == b"off" {
-                return Ok(None);
-            }
-            let found = projects
-                .iter()
-                .find(|project| project.name.as_bytes() == name);
-            if found.is_none() {
-                let name: String = name.escape_ascii().take(128).map(char::from).collect();
-                ngx_log_error!(
-                    NGX_LOG_ERR,
-                    r.log(),
-                    "authgear: \"authgear_verify\" evaluates to \"{name}\", which is no project"
-                );
-                return Err(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
-            }
-            Ok(found)
-        }
-    }
-}
-
 /// Turns an outcome into headers and nginx's next step.
 fn answer(
     r: &Request,
@@ -301,7 +237,7 @@ fn answer(
 fn report(r: &Request, project: &Project, mode: Mode, outcome: &Outcome, unmet: Option<Unmet>) {
     let (reason, status) = match (outcome, unmet) {
         (Outcome::Verified(..) | Outcome::Resolved(..), Some(unmet)) => {
-            (Reason::Policy, requirements::verdict(r, unmet).0)
+            (Reason::Policy, requirements::status_of(r, unmet).0)
         }
         (Outcome::Refused(reason), _) => (*reason, NGX_HTTP_UNAUTHORIZED),
         (Outcome::Unavailable(reason, _), _) => (*reason, NGX_HTTP_SERVICE_UNAVAILABLE),
@@ -325,13 +261,7 @@ fn report(r: &Request, project: &Project, mode: Mode, outcome: &Outcome, unmet: 
             let _ = write!(line, ", {count} of these so far");
         }
     }
-    // Everyday events: a browser that has not logged in yet, a token to be refreshed, a session
-    // that is over.
-    let is_everyday = matches!(
-        reason,
-        Reason::Expired | Reason::NoCredential | Reason::SessionInvalid
-    );
-    if is_everyday || matches!(outcome, Outcome::BadRequest) {
+    if reason.level() == Level::Info || matches!(outcome, Outcome::BadRequest) {
         ngx_log_error!(NGX_LOG_INFO, r.log(), "authgear: {line}");
     } else {
         let topic = (project.index, reason.as_str());

@@ -2,7 +2,7 @@
 //!
 //! A client request has one [`ClientRequest`], in a cleanup of its pool: the facts that were found
 //! out for it, which its internal redirects and subrequests use again. Each request has a
-//! [`Context`] in it: how far its own judgement is, and the outcome.
+//! [`Context`] in it: the stage of its own judgement, and the outcome.
 
 use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
@@ -18,13 +18,12 @@ use smallvec::SmallVec;
 use crate::conf::{AuthgearModule, LocationConf};
 use crate::nginx::{bytes, guard, Failed, Request};
 use crate::request::headers;
-use crate::request::outcome::{Outcome, Provenance};
-use crate::request::requirements::Unmet;
-use crate::request::resolver::{Asked, Verdict};
+use crate::request::outcome::{Outcome, Provenance, Unmet};
+use crate::request::question::{Asked, Verdict};
 use crate::request::waiting::{self, WaiterId};
 use crate::shm::Id;
 
-/// How far a request's judgement is.
+/// The stage of a request's judgement.
 #[derive(Debug, Clone, Copy)]
 pub enum Stage {
     /// Not begun in this pass through the phases, or to be continued.
@@ -39,8 +38,8 @@ pub enum Stage {
 
 /// The name by which a claim was asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// Its name, as a variable holds it.
+pub enum ClaimName {
+    /// A top-level name, as a variable holds it.
     Named(Box<[u8]>),
     /// A path of the configuration.
     At(*const [Box<str>]),
@@ -70,15 +69,15 @@ impl PartialEq for Subject {
 #[derive(Debug)]
 pub struct Context {
     request: *mut ngx_http_request_t,
-    /// How far the judgement is.
+    /// The stage of the judgement.
     pub stage: Cell<Stage>,
     /// The outcome, for variables and the headers of the request to the backend.
     pub outcome: RefCell<Outcome>,
     /// The requirement that a known caller does not meet.
     pub unmet: Cell<Option<Unmet>>,
-    /// When the request began to wait for another's answer.
+    /// The time at which the request began to wait for another's answer.
     pub waiting_since: Cell<Option<u64>>,
-    /// Until when the request waits for its turn to have keys fetched.
+    /// The time until which the request waits for its turn to have keys fetched.
     pub queued_until: Cell<Option<u64>>,
     /// The location whose rules gave the outcome.
     pub settled_for: Cell<Option<NonNull<LocationConf>>>,
@@ -89,7 +88,7 @@ pub struct Context {
     /// Set while an early outcome is being found, so that a variable cannot ask for itself.
     pub is_asking: Cell<bool>,
     /// Texts of claims, in the request's pool.
-    pub texts: RefCell<Vec<(Claim, ngx_str_t)>>,
+    pub claim_texts: RefCell<Vec<(ClaimName, ngx_str_t)>>,
     /// This module's own `WWW-Authenticate` in the response.
     pub challenge: Cell<Option<NonNull<ngx_table_elt_t>>>,
     /// This module's own `Retry-After` in the response.
@@ -150,8 +149,8 @@ impl ClientRequest {
         Some(found.verdict.clone())
     }
 
-    /// Keeps the verdict on a token. Its text must live as long as the client request.
-    pub fn keep_token(
+    /// Adds the verdict on a token. Its text must live as long as the client request.
+    pub fn add_token(
         &self,
         tenant: Id,
         token: &[u8],
@@ -176,8 +175,8 @@ impl ClientRequest {
         Some(found.verdict)
     }
 
-    /// Keeps the resolver's answer. Both texts must lie in the client request's pool.
-    pub fn keep_answer(&self, tenant: Id, token: ngx_str_t, cookie: ngx_str_t, verdict: Verdict) {
+    /// Adds the resolver's answer. Both texts must lie in the client request's pool.
+    pub fn add_answer(&self, tenant: Id, token: ngx_str_t, cookie: ngx_str_t, verdict: Verdict) {
         self.questions.borrow_mut().push(JudgedQuestion {
             tenant,
             token,
@@ -186,7 +185,7 @@ impl ClientRequest {
         });
     }
 
-    /// Takes note of a question that a request waits for.
+    /// Adds a question that a request waits for.
     pub fn add_pending(&self, asked: NonNull<Asked>) {
         let joined = Vec::new();
         self.pending.borrow_mut().push(Pending { asked, joined });
@@ -232,8 +231,8 @@ impl ClientRequest {
                 if !main.is_internal() && !main.is_filter_finalized() {
                     return None;
                 }
-                let kept = main.pool().find_cleanup::<ClientRequest>(drop_state)?;
-                slot.write(kept.as_ptr().cast());
+                let state = main.pool().find_cleanup::<ClientRequest>(drop_state)?;
+                slot.write(state.as_ptr().cast());
             }
             Some(&*(*slot).cast::<ClientRequest>())
         }
@@ -294,7 +293,7 @@ impl Context {
             is_early: Cell::new(false),
             subject: Cell::new(None),
             is_asking: Cell::new(false),
-            texts: RefCell::default(),
+            claim_texts: RefCell::default(),
             challenge: Cell::new(None),
             retry_after: Cell::new(None),
         }
@@ -318,7 +317,7 @@ impl Context {
         self.settled_for.set(None);
         self.is_early.set(false);
         self.unmet.set(None);
-        self.texts.borrow_mut().clear();
+        self.claim_texts.borrow_mut().clear();
         *self.outcome.borrow_mut() = outcome;
     }
 

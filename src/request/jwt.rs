@@ -69,7 +69,7 @@ pub fn check(judge: &Judge<'_, '_>, token: &[u8], known: Option<Remembered>) -> 
     let verdict = verified.map(|verified| (verified, Provenance::Request));
     judge
         .client
-        .keep_token(judge.tenant.id, token, verdict.clone());
+        .add_token(judge.tenant.id, token, verdict.clone());
     match verdict {
         Ok((token, provenance)) => Checked::Token(token, provenance),
         Err(reason) => Checked::Refused(reason),
@@ -93,7 +93,7 @@ fn look_up(judge: &Judge<'_, '_>, token: &[u8]) -> (Option<TokenDigest>, Option<
         {
             worker::prefetch_answer(&digest);
         }
-        judge.client.keep_token(tenant.id, token, Ok(known.clone()));
+        judge.client.add_token(tenant.id, token, Ok(known.clone()));
     }
     (Some(digest), known)
 }
@@ -157,19 +157,20 @@ fn verify_now(
 
 /// The keys are to be fetched, but so are those of many others: the request waits for its turn, for as
 /// long as the fetch may take, counted from when it first had to wait.
-fn queue(judge: &Judge<'_, '_>, remote: &KeySource) -> Checked {
+fn queue(judge: &Judge<'_, '_>, source: &KeySource) -> Checked {
     if judge.reach != Reach::Full {
         return Checked::Unavailable(1);
     }
     let (now, queued_until) = (now(), &judge.context.queued_until);
-    let timeout = remote.from.timeout.as_millis() as u64;
+    let timeout = source.from.timeout.as_millis() as u64;
     let until = queued_until
         .get()
         .unwrap_or_else(|| now.saturating_add(timeout));
     queued_until.set(Some(until));
-    match now < until {
-        true => Checked::WaitForKeys(remote.id),
-        false => Checked::Unavailable(1),
+    if now < until {
+        Checked::WaitForKeys(source.id)
+    } else {
+        Checked::Unavailable(1)
     }
 }
 

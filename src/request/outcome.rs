@@ -1,17 +1,14 @@
 //! The result of a judgement, as plain data.
 
-use core::ptr::NonNull;
 use std::rc::Rc;
 
+use authgear_core::policy::Requirement;
 use authgear_core::reason::Reason;
 use authgear_core::session::{Fields, Session};
 use authgear_core::token::VerifiedToken;
 use nginx_sys::ngx_str_t;
 
 use crate::nginx::{bytes, Failed, Pool};
-use crate::request::resolver::{Ask, Asked};
-use crate::shm::Id;
-use authgear_tables::resolver_cache::Key;
 
 /// For which request a token was verified, or the resolver asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,42 +37,6 @@ pub enum Outcome {
     BadRequest,
     /// No verdict can be had: 503, and the seconds until it is worth another try.
     Unavailable(Reason, u64),
-}
-
-/// The next step of a judgement.
-pub enum Step<'a> {
-    /// The judgement is complete.
-    Done(Outcome),
-    /// Wait until keys of that source were fetched.
-    WaitForKeys(Id),
-    /// Wait until another request has the resolver's answer to the same question.
-    WaitForAnswer(Key),
-    /// Wait until another request of the same client request has the answer to this question.
-    Join(NonNull<Asked>),
-    /// Ask the resolver and wait for its answer.
-    Ask(Box<Ask<'a>>),
-}
-
-impl Step<'_> {
-    /// Refuses the credential.
-    pub fn refused(reason: Reason) -> Self {
-        Self::Done(Outcome::Refused(reason))
-    }
-
-    /// Reports that the resolver gave no verdict.
-    pub fn resolver_unavailable() -> Self {
-        /// Seconds until another question to a resolver that failed is worth while.
-        const RETRY_AFTER: u64 = 1;
-        Self::Done(Outcome::Unavailable(
-            Reason::ResolverUnavailable,
-            RETRY_AFTER,
-        ))
-    }
-
-    /// Reports that no keys can be had for so many seconds.
-    pub fn keys_unavailable(seconds: u64) -> Self {
-        Self::Done(Outcome::Unavailable(Reason::KeysUnavailable, seconds))
-    }
 }
 
 /// A session that the resolver vouches for. Its text lies in a request's pool.
@@ -134,4 +95,13 @@ impl Outcome {
             Self::Anonymous | Self::Refused(_) | Self::BadRequest => Some("none"),
         }
     }
+}
+
+/// The requirement that a caller does not meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmet {
+    /// A value of `authgear_require` is empty or `0`; the status it asks for.
+    Value(u16),
+    /// Roles, scope or log-in.
+    Session(Requirement),
 }

@@ -27,7 +27,7 @@ pub struct Presented<'r> {
     pub cookies: Cookies<'r>,
 }
 
-/// Why the credentials cannot be read.
+/// The reason for which the credentials cannot be read.
 #[derive(Debug, Clone, Copy)]
 pub enum Unreadable {
     /// More than one `Authorization` header (RFC 6750, section 3.1: `invalid_request`).
@@ -59,8 +59,7 @@ impl<'r> Presented<'r> {
 }
 
 impl<'r> Bearer<'r> {
-    /// Tells the form of a token. One that `is_known` was verified before and is not looked at
-    /// again.
+    /// The form of a token. One that `is_known` was verified before and is a JWT.
     pub fn of(token: Option<&'r [u8]>, is_known: impl FnOnce(&[u8]) -> bool) -> Self {
         let Some(token) = token else {
             return Self::None;

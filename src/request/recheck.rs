@@ -2,37 +2,19 @@
 
 use std::rc::Rc;
 
-use authgear_core::recheck::{Next, Recheck, Said, FAILED_PAUSE};
-use authgear_core::session::Field;
+use authgear_core::recheck::{Next, Recheck, Said};
 use authgear_core::token::VerifiedToken;
 use authgear_core::Reason;
-use nginx_sys::{NGX_LOG_ERR, NGX_LOG_NOTICE};
-use ngx::ngx_log_error;
-
-use crate::log::log_limited;
-use crate::nginx::Request;
-use crate::request::attempt::{Judge, Reach};
-use crate::request::outcome::{Outcome, Provenance, Step};
-use crate::request::resolver::{self, Answer, Ask, Failure, Lease, Question, Verdict};
-use crate::worker;
 use authgear_tables::resolver_cache::{self, Key, Known};
 
-/// A question about one token, and where its answer is kept.
-#[derive(Debug)]
-pub struct Confirmation {
-    /// The token that stands if the resolver confirms it.
-    pub token: Rc<VerifiedToken>,
-    /// The key under which the answer is kept, and the right to ask, if the table had room for it.
-    pub place: Option<(Key, Option<Lease>)>,
-    /// The project's number.
-    pub project: usize,
-    /// How long an answer counts, in milliseconds.
-    pub interval: u64,
-    /// For how many seconds after `exp` the token is accepted.
-    pub leeway: f64,
-}
+use crate::request::attempt::{Judge, Reach};
+use crate::request::outcome::{Outcome, Provenance};
+use crate::request::question::{Ask, Confirmation, Lease, Purpose, Question, Turn, Verdict};
+use crate::request::resolver;
+use crate::request::step::Step;
+use crate::worker;
 
-/// Tells the tokens that are confirmed at all. A client's is not, and neither is one whose `aud` lacks the
+/// Tells whether a token is confirmed at all. A client's is not, and neither is one whose `aud` lacks the
 /// endpoint: the resolver calls it no session (authgear-server PRs 5750 and 5870).
 pub fn applies(judge: &Judge<'_, '_>, token: &VerifiedToken) -> bool {
     !token.is_client() && token.is_meant_for(&judge.tenant.origin)
@@ -77,18 +59,23 @@ pub fn confirm<'r>(
         (_, Some(lease)) => lease,
     };
     let lease = match (next, lease) {
-        (Next::Ask, resolver::Turn::Busy) => return Step::WaitForAnswer(key),
-        (_, resolver::Turn::Busy) => return stands(verified),
-        (_, resolver::Turn::Mine(lease)) => lease,
+        (Next::Ask, Turn::Busy) => return Step::WaitForAnswer(key),
+        (_, Turn::Busy) => return stands(verified),
+        (_, Turn::Mine(lease)) => lease,
     };
     let confirmation = Confirmation {
         token: Rc::clone(&verified),
-        place: Some((key, lease)),
+        entry: Some((key, lease)),
         project: judge.project.index,
         interval: recheck.interval,
         leeway: judge.project.rules.leeway,
     };
-    let ask = Ask::confirmation(judge, question, confirmation);
+    let ask = Ask {
+        tenant: judge.tenant.id,
+        project: judge.project.index,
+        question,
+        purpose: Purpose::Confirmation(confirmation),
+    };
     if let Next::Ask = next {
         return Step::Ask(Box::new(ask));
     }
@@ -129,113 +116,4 @@ fn token_key(judge: &Judge<'_, '_>, token: &VerifiedToken) -> Option<Key> {
     };
     let digest = token.recheck_digest(parts)?;
     Some(Key { tenant, digest })
-}
-
-impl Confirmation {
-    /// Keeps the resolver's answer about the token, and says what becomes of the token.
-    pub fn settle(&mut self, r: &Request, answer: &Answer) -> Verdict {
-        let verdict = match answer {
-            // A yes for somebody else is none for this token.
-            Ok(Some(session)) if session.session().get(Field::UserId) == Some(self.token.sub()) => {
-                Ok(true)
-            }
-            Ok(_) => Ok(false),
-            Err(failure) => Err(failure),
-        };
-        let (key, lease) = match self.place.take() {
-            Some((key, lease)) => (Some(key), lease),
-            None => (None, None),
-        };
-        let number = lease.map(Lease::into_number);
-        let kept = key.and_then(|key| {
-            worker::with_resolver_cache(|table, now| {
-                self.keep(r, table, &key, number, verdict, now)
-            })
-        });
-        let (verdict, is_news) = kept.unwrap_or((
-            match verdict {
-                Ok(true) | Err(Failure::Outage(_)) => Verdict::yes(),
-                Ok(false) => Verdict::No,
-                Err(Failure::Unclear(_)) => Verdict::Failed,
-            },
-            false,
-        ));
-        match answer {
-            Err(Failure::Outage(why)) if is_news => {
-                ngx_log_error!(
-                    NGX_LOG_ERR,
-                    r.log(),
-                    "authgear: tokens cannot be confirmed, they stand until they expire: {why}"
-                );
-            }
-            Err(Failure::Unclear(why)) => {
-                log_limited(
-                    r,
-                    NGX_LOG_ERR,
-                    (self.project, "recheck"),
-                    format_args!("a token waits until it can be confirmed: {why}"),
-                );
-            }
-            Ok(_) if is_news => {
-                ngx_log_error!(
-                    NGX_LOG_NOTICE,
-                    r.log(),
-                    "authgear: tokens are confirmed again"
-                );
-            }
-            _ => {}
-        }
-        verdict
-    }
-
-    /// Stores the answer; says what becomes of the token, and whether the resolver's health is news.
-    fn keep(
-        &self,
-        r: &Request,
-        table: &mut resolver_cache::Table,
-        key: &Key,
-        lease: Option<u64>,
-        verdict: Result<bool, &Failure>,
-        now: u64,
-    ) -> (Verdict, bool) {
-        // A second more than the token is accepted, since the clocks are read at different times.
-        let left = (self.token.exp() + self.leeway - r.now()).max(0.0);
-        let expiry = now.saturating_add((left * 1000.0) as u64 + 1000);
-        let store = |table: &mut resolver_cache::Table, verdict| {
-            let answer = resolver_cache::Answer {
-                verdict,
-                not_after: expiry,
-                live_until: now
-                    .saturating_add(self.interval.saturating_mul(2))
-                    .min(expiry),
-            };
-            table.store(key, lease, &answer, now);
-        };
-        match verdict {
-            Ok(true) => {
-                store(table, resolver_cache::Verdict::Confirmed);
-                (Verdict::yes(), table.set_failing(self.project, false))
-            }
-            Ok(false) => {
-                store(table, resolver_cache::Verdict::Denied);
-                (Verdict::No, table.set_failing(self.project, false))
-            }
-            Err(failure) => {
-                let is_outage = matches!(failure, Failure::Outage(_));
-                // A no stays a no; anything else stands while the resolver cannot answer.
-                let known = table.look_up(key, now).verdict;
-                let verdict = if matches!(known, Some((resolver_cache::Verdict::Denied, _))) {
-                    table.postpone(key, lease, now + FAILED_PAUSE, now);
-                    Verdict::No
-                } else if is_outage {
-                    store(table, resolver_cache::Verdict::Failed);
-                    Verdict::yes()
-                } else {
-                    store(table, resolver_cache::Verdict::Unclear);
-                    Verdict::Failed
-                };
-                (verdict, is_outage && table.set_failing(self.project, true))
-            }
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! A location's requirements for a caller who is known.
 
-use authgear_core::policy;
+use authgear_core::policy::Requirement;
 use authgear_core::session::Session;
 use nginx_sys::{ngx_int_t, NGX_HTTP_FORBIDDEN, NGX_HTTP_OPTIONS, NGX_HTTP_UNAUTHORIZED};
 
@@ -8,19 +8,10 @@ use crate::conf::Project;
 use crate::nginx::{Failed, Request};
 use crate::request::challenge::{self, Error};
 use crate::request::context::Context;
-use crate::request::outcome::Outcome;
+use crate::request::outcome::{Outcome, Unmet};
 
-/// The requirement that a caller does not meet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unmet {
-    /// A value of `authgear_require` is empty or `0`; the status it asks for.
-    Value(u16),
-    /// Roles, scope or log-in.
-    Session(policy::Unmet),
-}
-
-/// The first requirement of the request's location that is not met. Who is refused anyway, or of
-/// whom nothing is known, is asked for nothing.
+/// The first requirement of the request's location that is not met. A caller who is refused anyway, or
+/// is not known yet, meets all.
 pub fn unmet(r: &Request, outcome: &Outcome) -> Result<Option<Unmet>, Failed> {
     let location = r.location();
     if location.asks_nothing() {
@@ -41,22 +32,22 @@ pub fn unmet(r: &Request, outcome: &Outcome) -> Result<Option<Unmet>, Failed> {
     let checked = match session {
         Some(session) => requirements.check(&session, r.now()),
         None if requirements.is_empty() => Ok(()),
-        None => Err(policy::Unmet::Role),
+        None => Err(Requirement::Role),
     };
     Ok(checked.err().map(Unmet::Session))
 }
 
 /// The answer for a known caller who does not meet a requirement: the status, and the error of the
 /// challenge, if there is one.
-pub fn verdict<'r>(r: &'r Request, unmet: Unmet) -> (u32, Option<Error<'r>>) {
+pub fn status_of<'r>(r: &'r Request, unmet: Unmet) -> (u32, Option<Error<'r>>) {
     let requirements = r.location().requirements();
     match unmet {
         Unmet::Value(401) => (NGX_HTTP_UNAUTHORIZED, Some(Error::Requirement)),
-        Unmet::Value(_) | Unmet::Session(policy::Unmet::Role) => (NGX_HTTP_FORBIDDEN, None),
-        Unmet::Session(policy::Unmet::Scope) => {
+        Unmet::Value(_) | Unmet::Session(Requirement::Role) => (NGX_HTTP_FORBIDDEN, None),
+        Unmet::Session(Requirement::Scope) => {
             (NGX_HTTP_FORBIDDEN, Some(Error::Scope(requirements.scopes)))
         }
-        Unmet::Session(policy::Unmet::AuthAge) => (
+        Unmet::Session(Requirement::AuthAge) => (
             NGX_HTTP_UNAUTHORIZED,
             Some(Error::AuthAge(requirements.auth_age.unwrap_or_default())),
         ),
@@ -70,7 +61,7 @@ pub fn refuse(
     project: &Project,
     unmet: Unmet,
 ) -> Result<ngx_int_t, Failed> {
-    let (status, error) = verdict(r, unmet);
+    let (status, error) = status_of(r, unmet);
     if let Some(error) = error {
         challenge::set(r, context, project, Some(error))?;
     }
@@ -88,24 +79,24 @@ pub fn explain(r: &Request, session: &Session<'_>, unmet: Unmet) -> String {
     let is_resolved = session.token_type().is_none();
     match unmet {
         Unmet::Value(_) => "\"authgear_require\" is not met".to_string(),
-        Unmet::Session(policy::Unmet::Role) => {
+        Unmet::Session(Requirement::Role) => {
             format!("needs a role of {}", listed(requirements.roles))
         }
-        Unmet::Session(policy::Unmet::Scope) if is_resolved => {
+        Unmet::Session(Requirement::Scope) if is_resolved => {
             let scopes = listed(requirements.scopes);
             format!("needs the scope {scopes}, and the resolver tells none")
         }
-        Unmet::Session(policy::Unmet::Scope) => {
+        Unmet::Session(Requirement::Scope) => {
             format!("needs the scope {}", listed(requirements.scopes))
         }
-        Unmet::Session(policy::Unmet::AuthAge) => {
+        Unmet::Session(Requirement::AuthAge) => {
             let age = requirements.auth_age.unwrap_or_default();
             format!("needs a log-in within {age} s")
         }
     }
 }
 
-/// Tells a CORS preflight, which a browser sends by itself and without credentials (Fetch standard,
+/// Tells whether this is a CORS preflight, which a browser sends by itself and without credentials (Fetch standard,
 /// section 4.8).
 pub fn is_preflight(r: &Request) -> bool {
     let sent = |name: &[u8]| r.values_of(name).any(|value| !value.is_empty());

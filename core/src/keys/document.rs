@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::jwk::{Jwk, KeyId, SkippedKey};
+use super::jwk::{Jwk, KeyId};
+use super::parameters::SkippedKey;
 use crate::algorithm::Algorithm;
 use crate::reason::Reason;
 
@@ -19,7 +20,7 @@ pub struct KeySet {
     keys: Vec<Jwk>,
 }
 
-/// Why a document is refused whole.
+/// The reason for which a whole document is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DocumentError {
@@ -99,7 +100,7 @@ impl KeySet {
         Ok((KeySet { keys }, skipped))
     }
 
-    /// How many keys can be used; at least one.
+    /// The number of usable keys; at least one.
     #[allow(clippy::len_without_is_empty)] // A set without a usable key does not exist.
     pub fn len(&self) -> usize {
         self.keys.len()

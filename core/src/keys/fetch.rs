@@ -23,7 +23,7 @@ use crate::fingerprint::fingerprint;
 
 use super::{KeySet, Origin, SkippedKey, Url, MAX_DOCUMENT};
 use crate::text::Quoted;
-use http::Client;
+use http::{Client, Route};
 
 /// The longest discovery document that is read, in bytes.
 pub const MAX_DISCOVERY: usize = 256 * 1024;
@@ -48,15 +48,15 @@ pub struct Source {
 }
 
 impl Source {
-    /// Tells sources apart whose documents may differ: a digest of everything but the time limit.
+    /// A digest of everything but the time limit, so that sources whose documents may differ have
+    /// different ids.
     /// The same configuration gives the same digest in every process.
     pub fn id(&self) -> [u8; 32] {
         let (kind, place) = match &self.keys {
             KeysFrom::Discovery(origin) => (&b"discovery"[..], origin.to_string()),
-            KeysFrom::Uri(url) => (&b"uri"[..], url.to_string()),
+            KeysFrom::Uri(url) => (&b"uri"[..], url.whole()),
         };
-        let text =
-            |origin: &Option<Origin>| origin.as_ref().map_or(String::new(), Origin::to_string);
+        let text = |origin| Option::as_ref(origin).map_or("", Origin::as_str);
         fingerprint([
             kind,
             place.as_bytes(),
@@ -113,7 +113,7 @@ struct Discovery {
 /// [`FetchError`], whose text begins with the stage that failed and names the URL without its
 /// query.
 pub fn fetch(source: &Source) -> Result<Fetched, FetchError> {
-    let client = Client::new(&source.certificates, source.timeout)?;
+    let client = Client::new(source.certificates.client()?, source.timeout);
     let (url, endpoint) = match &source.keys {
         KeysFrom::Discovery(endpoint) => (
             discover(&client, endpoint, source.internal.as_ref())?,
@@ -123,10 +123,8 @@ pub fn fetch(source: &Source) -> Result<Fetched, FetchError> {
     };
     let route = Route::new(url, endpoint, source.internal.as_ref());
     let document = client.get(&route, MAX_DOCUMENT)?;
-    let (keys, skipped) = KeySet::parse(&document).map_err(|cause| FetchError::Parse {
-        url: route.url.to_string(),
-        cause,
-    })?;
+    let (keys, skipped) =
+        KeySet::parse(&document).map_err(|cause| FetchError::Parse(route.url, cause))?;
     Ok(Fetched {
         document,
         keys,
@@ -146,10 +144,7 @@ fn discover(
         internal,
     );
     let document = client.get(&route, MAX_DISCOVERY)?;
-    let refuse = |cause: &str| FetchError::Discovery {
-        url: route.url.to_string(),
-        cause: cause.into(),
-    };
+    let refuse = |cause: &str| FetchError::Discovery(route.url.clone(), cause.into());
     let discovery: Discovery = serde_json::from_slice(&document)
         .map_err(|_| refuse("not a JSON object with an issuer and a jwks_uri"))?;
     // Another issuer's document would let that issuer name the keys (section 4.3).
@@ -172,24 +167,4 @@ fn discover(
         )));
     }
     Ok(url)
-}
-
-/// How one URL is reached.
-struct Route {
-    /// The target of the request.
-    url: Url,
-    /// The public origin, when the request goes to the internal one instead.
-    public: Option<Origin>,
-}
-
-impl Route {
-    fn new(url: Url, endpoint: Option<&Origin>, internal: Option<&Origin>) -> Route {
-        match internal {
-            Some(internal) if Some(url.origin()) == endpoint => Route {
-                public: Some(url.origin().clone()),
-                url: Url::at(internal, url.path_and_query()),
-            },
-            _ => Route { url, public: None },
-        }
-    }
 }

@@ -2,12 +2,12 @@
 //!
 //! All times are milliseconds of one monotonic clock.
 
-/// When a project's key set is fetched, in milliseconds.
+/// The times that decide when a key set is fetched, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// A set older than this is fetched again (`jwks_refresh`).
     pub refresh: u64,
-    /// How long after that it may still be used (`jwks_stale`).
+    /// The time after that for which it may still be used (`jwks_stale`).
     pub stale: u64,
     /// The least time between any fetch and the next one that an unknown `kid` causes (`jwks_min_interval`).
     pub min_interval: u64,
@@ -16,11 +16,11 @@ pub struct Timing {
 /// The state of a project's key set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// When the set that is at hand was fetched; `None` when there is none.
+    /// The time at which the set at hand was fetched; `None` when there is none.
     pub fetched_at: Option<u64>,
-    /// When the last attempt ended, well or badly.
+    /// The time at which the last attempt ended, well or badly.
     pub attempted_at: Option<u64>,
-    /// How many attempts have failed since the last that succeeded.
+    /// The number of attempts that have failed since the last that succeeded.
     pub failures: u32,
     /// Before this time no attempt follows a failed one.
     pub next_try: u64,
@@ -93,7 +93,7 @@ pub fn advise(record: &Record, timing: &Timing, need: Need, now: u64) -> Advice 
     }
 }
 
-/// How long to wait after the attempt that made it `failures` in a row, in milliseconds.
+/// The time to wait after `failures` failed attempts in a row, in milliseconds.
 ///
 /// It doubles from 1 s up to `min_interval`, and varies by a quarter either way so that many servers do not fall into
 /// step. While requests have no keys to be judged by, it stays at 1 s: they are refused until an attempt succeeds.

@@ -2,8 +2,6 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::OriginError;
-
 pub(super) struct Host {
     /// In lower case; an IPv6 address in brackets.
     pub(super) text: String,
@@ -11,32 +9,27 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn parse(host: &str, allow_underscore: bool) -> Result<Host, OriginError> {
-        if host.is_empty() {
-            return Err(OriginError::NoHost);
-        }
+    /// Reads a host that is not empty; `None` when it is neither a name nor an address.
+    pub(super) fn parse(host: &str, allow_underscore: bool) -> Option<Host> {
         if let Some(bracketed) = host.strip_prefix('[') {
-            let address: Ipv6Addr = bracketed
-                .strip_suffix(']')
-                .and_then(|address| address.parse().ok())
-                .ok_or(OriginError::Host)?;
-            return Ok(Host {
+            let address: Ipv6Addr = bracketed.strip_suffix(']')?.parse().ok()?;
+            return Some(Host {
                 text: format!("[{address}]"),
                 is_loopback: address.is_loopback(),
             });
         }
         if let Ok(address) = host.parse::<Ipv4Addr>() {
-            return Ok(Host {
+            return Some(Host {
                 text: address.to_string(),
                 is_loopback: address.is_loopback(),
             });
         }
         let text = host.to_ascii_lowercase();
         if !is_name(&text, allow_underscore) {
-            return Err(OriginError::Host);
+            return None;
         }
         let is_loopback = text == "localhost";
-        Ok(Host { text, is_loopback })
+        Some(Host { text, is_loopback })
     }
 }
 

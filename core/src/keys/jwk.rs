@@ -5,13 +5,11 @@ use std::sync::OnceLock;
 
 use aws_lc_rs::digest::{self, SHA256};
 use jsonwebtoken::jwk::{KeyOperations, PublicKeyUse};
-use serde::{Deserialize, Deserializer};
 
 use super::material::Material;
+use super::parameters::{kid_of, Parameters, SkippedKey, Unusable};
 use super::verifier::Verifier;
 use crate::algorithm::Algorithm;
-use crate::json::{self, Object};
-use crate::text::Quoted;
 
 /// The identity of a key: SHA-256 over its `kid`, its material and the algorithms it may be used for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,127 +51,37 @@ struct Prepared {
     verifier: OnceLock<Option<Verifier>>,
 }
 
-/// An entry of a key set that cannot be used, and why. Displays as the end of a log line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SkippedKey {
-    index: usize,
-    kid: Option<Box<str>>,
-    why: Unusable,
-}
-
-impl fmt::Display for SkippedKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kid {
-            Some(kid) => write!(f, "key {} skipped: {}", Quoted(kid), self.why),
-            None => write!(f, "key number {} skipped: {}", self.index + 1, self.why),
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unusable {
-    #[error("not a JSON object, or a parameter that is there twice or has the wrong type")]
-    Malformed,
-    #[error("unknown key type {}", Quoted(.0))]
-    Type(String),
-    #[error("unknown curve {}", Quoted(.0))]
-    Curve(String),
-    #[error("use is not \"sig\"")]
-    Use,
-    #[error("key_ops lacks \"verify\"")]
-    Operations,
-    #[error("alg {} does not fit the key", Quoted(.0))]
-    Algorithm(String),
-    #[error("{0} is absent or not base64url")]
-    Parameter(&'static str),
-    #[error("RSA modulus of {0} bits, need 2048 to 8192")]
-    ModulusSize(usize),
-    #[error("RSA modulus is even")]
-    ModulusEven,
-    #[error("RSA exponent is even, under 3 or over 32 bits")]
-    Exponent,
-    #[error("not a point of the curve")]
-    Point,
-}
-
-/// The parameters that are used. `x5c`, `x5u` and private parameters are ignored.
-///
-/// `use` and `key_ops` are of jsonwebtoken's types. Its whole `jwk::Jwk` cannot be used:
-///
-/// - `KeyAlgorithm` has no ES512: that name and all unknown ones become one value, so that `alg` could
-///   neither be checked against the curve nor named in the log.
-/// - `null` in `use`, `key_ops`, `alg` or `kid` counts as absent there; here it is a wrong type.
-/// - An `x5c` or `x5u` of a wrong type refuses the key there; here they are ignored.
-/// - `n`, `e`, `x` and `y` stay text there, so [`Material`] would decode and check them all the same.
-#[derive(Deserialize)]
-pub(super) struct Entry {
-    pub(super) kty: String,
-    #[serde(default, rename = "use", deserialize_with = "present")]
-    public_key_use: Option<PublicKeyUse>,
-    #[serde(default, deserialize_with = "present")]
-    key_ops: Option<Vec<KeyOperations>>,
-    #[serde(default, deserialize_with = "present")]
-    alg: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    kid: Option<Box<str>>,
-    pub(super) crv: Option<String>,
-    pub(super) n: Option<String>,
-    pub(super) e: Option<String>,
-    pub(super) x: Option<String>,
-    pub(super) y: Option<String>,
-}
-
-/// Like serde's own `Option`, but `null` is a wrong type and not an absent value.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
 impl Jwk {
     /// Reads the entry at that index of a key set.
     pub(super) fn parse(json: &str, index: usize) -> Result<Jwk, SkippedKey> {
-        let entry: Entry = serde_json::from_str(json).map_err(|_| SkippedKey {
-            index,
-            kid: kid_of(json),
-            why: Unusable::Malformed,
-        })?;
-        Jwk::of_entry(&entry).map_err(|why| SkippedKey {
-            index,
-            kid: entry.kid,
-            why,
-        })
+        let skipped = |kid, why| SkippedKey { index, kid, why };
+        let parameters = Parameters::parse(json).map_err(|why| skipped(kid_of(json), why))?;
+        Jwk::new(&parameters).map_err(|why| skipped(parameters.kid, why))
     }
 
-    fn of_entry(entry: &Entry) -> Result<Jwk, Unusable> {
-        if entry
-            .public_key_use
-            .as_ref()
-            .is_some_and(|of| *of != PublicKeyUse::Signature)
-        {
+    fn new(parameters: &Parameters) -> Result<Jwk, Unusable> {
+        let of = parameters.public_key_use.as_ref();
+        if of.is_some_and(|of| *of != PublicKeyUse::Signature) {
             return Err(Unusable::Use);
         }
-        if entry
-            .key_ops
-            .as_ref()
-            .is_some_and(|ops| !ops.contains(&KeyOperations::Verify))
-        {
+        let operations = parameters.key_ops.as_ref();
+        if operations.is_some_and(|all| !all.contains(&KeyOperations::Verify)) {
             return Err(Unusable::Operations);
         }
-        let material = Material::of_entry(entry)?;
+        let material = Material::new(parameters)?;
         let mut algorithms = material.algorithms();
-        if let Some(name) = &entry.alg {
+        if let Some(name) = &parameters.alg {
             let named = Algorithm::from_name(name).filter(|named| algorithms.contains(named));
             algorithms = vec![named.ok_or_else(|| Unusable::Algorithm(name.clone()))?];
         }
-        let id = identity(entry.kid.as_deref(), &algorithms, &material);
+        let id = identity(parameters.kid.as_deref(), &algorithms, &material);
         let prepared = |algorithm| Prepared {
             algorithm,
             verifier: OnceLock::new(),
         };
         let key = Jwk {
             id,
-            kid: entry.kid.clone(),
+            kid: parameters.kid.clone(),
             verifiers: algorithms.into_iter().map(prepared).collect(),
             material,
         };
@@ -225,11 +133,6 @@ impl Jwk {
         let make = || Verifier::new(&self.material, prepared.algorithm);
         prepared.verifier.get_or_init(make).as_ref()
     }
-}
-
-/// The `kid` of an entry that is broken elsewhere, to name it in the log.
-fn kid_of(json: &str) -> Option<Box<str>> {
-    json::read(Object::parse(json)?.get("kid")?)
 }
 
 fn identity(kid: Option<&str>, algorithms: &[Algorithm], material: &Material) -> KeyId {

@@ -3,7 +3,7 @@
 
 use base64_simd::URL_SAFE_NO_PAD;
 
-use super::jwk::{Entry, Unusable};
+use super::parameters::{Parameters, Unusable};
 use crate::algorithm::Algorithm;
 
 /// A public key's own bytes, held to our limits.
@@ -21,21 +21,21 @@ pub(super) enum Material {
 }
 
 impl Material {
-    /// Reads the parameters of the entry's key type.
-    pub(super) fn of_entry(entry: &Entry) -> Result<Material, Unusable> {
-        match entry.kty.as_str() {
-            "RSA" => Material::rsa(entry),
-            "EC" => Material::ec(entry),
-            "OKP" => Material::okp(entry),
-            _ => Err(Unusable::Type(entry.kty.clone())),
+    /// Decodes and checks the parameters of the key type.
+    pub(super) fn new(parameters: &Parameters) -> Result<Material, Unusable> {
+        match parameters.kty.as_str() {
+            "RSA" => Material::rsa(parameters),
+            "EC" => Material::ec(parameters),
+            "OKP" => Material::okp(parameters),
+            _ => Err(Unusable::Type(parameters.kty.clone())),
         }
     }
 
-    fn rsa(entry: &Entry) -> Result<Material, Unusable> {
+    fn rsa(parameters: &Parameters) -> Result<Material, Unusable> {
         // RFC 7518 forbids leading zeros, but knows of libraries that write one; they change
         // nothing.
-        let n = without_leading_zeros(decode(&entry.n, "n")?);
-        let e = without_leading_zeros(decode(&entry.e, "e")?);
+        let n = without_leading_zeros(decode(&parameters.n, "n")?);
+        let e = without_leading_zeros(decode(&parameters.e, "e")?);
         let bits = bit_length(&n);
         if !(2048..=8192).contains(&bits) {
             return Err(Unusable::ModulusSize(bits));
@@ -49,15 +49,18 @@ impl Material {
         Ok(Material::Rsa { n, e })
     }
 
-    fn ec(entry: &Entry) -> Result<Material, Unusable> {
-        let curve = entry.crv.as_deref().ok_or(Unusable::Parameter("crv"))?;
+    fn ec(parameters: &Parameters) -> Result<Material, Unusable> {
+        let curve = parameters
+            .crv
+            .as_deref()
+            .ok_or(Unusable::Parameter("crv"))?;
         let (algorithm, size) = match curve {
             "P-256" => (Algorithm::Es256, 32),
             "P-384" => (Algorithm::Es384, 48),
             "P-521" => (Algorithm::Es512, 66),
             _ => return Err(Unusable::Curve(curve.into())),
         };
-        let (x, y) = (decode(&entry.x, "x")?, decode(&entry.y, "y")?);
+        let (x, y) = (decode(&parameters.x, "x")?, decode(&parameters.y, "y")?);
         // RFC 7518, section 6.2.1.2: both of the curve's full size.
         if x.len() != size || y.len() != size {
             return Err(Unusable::Point);
@@ -68,13 +71,13 @@ impl Material {
         })
     }
 
-    fn okp(entry: &Entry) -> Result<Material, Unusable> {
-        match entry.crv.as_deref() {
+    fn okp(parameters: &Parameters) -> Result<Material, Unusable> {
+        match parameters.crv.as_deref() {
             Some("Ed25519") => {}
             Some(curve) => return Err(Unusable::Curve(curve.into())),
             None => return Err(Unusable::Parameter("crv")),
         }
-        let point = decode(&entry.x, "x")?;
+        let point = decode(&parameters.x, "x")?;
         if point.len() != 32 {
             return Err(Unusable::Point);
         }
@@ -97,7 +100,7 @@ impl Material {
         }
     }
 
-    /// How many bytes it takes on the heap.
+    /// Bytes on the heap.
     pub(super) fn size(&self) -> usize {
         self.parts().iter().map(|part| part.len()).sum()
     }
@@ -124,7 +127,7 @@ pub(super) fn without_leading_zeros(mut number: Vec<u8>) -> Vec<u8> {
     number
 }
 
-/// Of a number without leading zeros.
+/// The length in bits of a number without leading zeros.
 fn bit_length(number: &[u8]) -> usize {
     number
         .first()

@@ -201,6 +201,11 @@ impl Url {
         &self.origin
     }
 
+    /// All of it, with the query, which may be private: not for the log.
+    pub(super) fn whole(&self) -> String {
+        [self.origin.as_str(), &self.path].concat()
+    }
+
     /// Path and query; begins with `/`.
     pub fn path_and_query(&self) -> &str {
         &self.path
@@ -236,7 +241,10 @@ fn split(text: &str, plain_http: PlainHttp) -> Result<(Origin, &str), OriginErro
         return Err(OriginError::UserInfo);
     }
     let (host, port) = split_port(authority)?;
-    let host = Host::parse(host, plain_http == PlainHttp::Anywhere)?;
+    if host.is_empty() {
+        return Err(OriginError::NoHost);
+    }
+    let host = Host::parse(host, plain_http == PlainHttp::Anywhere).ok_or(OriginError::Host)?;
     let default_port = if is_https { 443 } else { 80 };
     let mut origin = format!(
         "{}://{}",

@@ -24,11 +24,11 @@ pub struct Saved {
     pub document: Vec<u8>,
     /// Its keys.
     pub keys: KeySet,
-    /// How long ago it was saved.
+    /// The time since it was saved.
     pub age: Duration,
 }
 
-/// Why a saved key set cannot be used.
+/// The reason for which a saved key set cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read, or may not be trusted.
@@ -49,9 +49,8 @@ pub enum LoadError {
     },
 }
 
-/// Checks an existing folder while the configuration is read. Its owner is
-/// not looked at, since nginx gives it to its workers' user; and where nothing can be found out, it
-/// is nginx that will say why.
+/// Checks an existing folder while the configuration is read. The owner is not checked, since nginx gives
+/// the folder to its workers' user. A folder that cannot be examined passes: nginx will report it.
 ///
 /// # Errors
 ///
@@ -67,7 +66,8 @@ pub fn check_folder(folder: &Path) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// When there is a file, but no usable key set in it, or when somebody else may have written it.
+/// [`LoadError`] when there is a file, but no usable key set in it, or when somebody else may have
+/// written it.
 pub fn load(folder: &Path, id: &[u8; 32], now: SystemTime) -> Result<Option<Saved>, LoadError> {
     let name = name(id);
     let opened = match Folder::open(folder) {
@@ -109,7 +109,8 @@ pub fn save(folder: &Path, id: &[u8; 32], document: &[u8]) -> io::Result<()> {
     opened.write(&name, document)
 }
 
-/// How old a draft is whose writer was killed: a quarter of a megabyte is written long before.
+/// The age from which a draft is taken for one whose writer was killed: a quarter of a megabyte is
+/// written much faster.
 const STRAY: Duration = Duration::from_secs(60);
 
 /// A folder that may be trusted. All that is done in it is done in that very folder, wherever its

@@ -5,8 +5,8 @@
 
 /// Fetches at the same time.
 pub const MOST: usize = 32;
-/// Of these, fetches of sources that have never had keys and failed last time; and, beside them, those
-/// of sources that had keys and failed last time.
+/// Limit for fetches of sources that failed last time: once for those that have never had keys, and once
+/// more for those that had some.
 const FAILING: usize = MOST / 4;
 /// Kept for sources that had keys.
 const RESERVED: usize = 8;
@@ -34,7 +34,7 @@ impl Slots {
         Slots { taken: [[0; 2]; 2] }
     }
 
-    /// How many are taken.
+    /// The number of slots that are taken.
     #[must_use]
     pub fn count(&self) -> usize {
         self.taken.as_flattened().iter().sum()

@@ -1,10 +1,15 @@
 use super::*;
 use crate::json::Object;
-use crate::token::Claims;
+use crate::token::{Claims, Header};
 
 fn of(payload: &str) -> TokenSession {
+    with_header(r#"{"alg":"RS256"}"#, payload)
+}
+
+fn with_header(header: &str, payload: &str) -> TokenSession {
+    let header = Header::parse(header.as_bytes()).unwrap();
     let payload = Object::parse_strict(payload.as_bytes()).unwrap();
-    TokenSession::new(&Claims::read(&payload).unwrap(), None)
+    TokenSession::new(&Claims::read(&payload).unwrap(), &header)
 }
 
 fn texts<'a>(session: &Session<'a>) -> [Option<&'a str>; 8] {
@@ -43,7 +48,7 @@ fn a_users_token_reads_as_the_resolver_would_say() {
             "https://authgear.com/claims/user/can_reauthenticate":true,
             "https://authgear.com/claims/user/roles":["admin","staff"]}"#,
     );
-    let session = token.session();
+    let session = Session::of_token(&token);
     assert_eq!(
         texts(&session),
         [
@@ -70,14 +75,15 @@ fn what_a_token_does_not_say_is_unknown() {
         r#"{"exp":0,"sub":"user-1","client_id":"","scope":"","jti":"","amr":[],
             "https://authgear.com/claims/user/roles":[""]}"#,
     );
-    let session = token.session();
+    let session = Session::of_token(&token);
     assert_eq!(texts(&session)[..2], [Some("true"), Some("user-1")]);
     assert_eq!(texts(&session)[2..], [None; 6]);
     assert_eq!(session.client_id(), None);
     assert_eq!(session.scope(), None);
     assert_eq!(session.token_id(), None);
     assert_eq!(session.token_exp(), Some("0"));
-    assert_eq!(of(r#"{"exp":1,"sub":"u"}"#).session().token_id(), None);
+    let token = of(r#"{"exp":1,"sub":"u"}"#);
+    assert_eq!(Session::of_token(&token).token_id(), None);
 }
 
 #[test]
@@ -89,7 +95,7 @@ fn a_client_is_nobodys_user() {
             "https://authgear.com/claims/user/can_reauthenticate":true,
             "https://authgear.com/claims/user/roles":["admin"]}"#,
     );
-    let session = token.session();
+    let session = Session::of_token(&token);
     assert_eq!(session.get(Field::SessionValid), Some("true"));
     assert_eq!(texts(&session)[1..], [None; 7]);
     assert_eq!(session.token_type(), Some("client"));
@@ -107,9 +113,24 @@ fn times_are_whole_seconds() {
         ("9007199254740992", "9007199254740992"),
     ] {
         let token = of(&format!(r#"{{"sub":"u","exp":{time},"auth_time":{time}}}"#));
-        let session = token.session();
+        let session = Session::of_token(&token);
         assert_eq!(session.token_exp(), Some(text));
         assert_eq!(session.get(Field::SessionAuthenticatedAt), Some(text));
+    }
+}
+
+#[test]
+fn the_key_id_is_the_headers() {
+    for (header, kid) in [
+        (
+            r#"{"alg":"RS256","kid":"k 1,\u00e9","typ":"t"}"#,
+            Some("k 1,\u{e9}"),
+        ),
+        (r#"{"alg":"RS256","kid":""}"#, None),
+        (r#"{"alg":"RS256"}"#, None),
+    ] {
+        let token = with_header(header, r#"{"exp":1,"sub":"u","kid":"other"}"#);
+        assert_eq!(Session::of_token(&token).kid(), kid, "{header}");
     }
 }
 
@@ -163,7 +184,7 @@ fn the_resolvers_yes() {
     assert_eq!(session.scope(), None);
     assert_eq!(session.token_id(), None);
     assert_eq!(session.token_exp(), None);
-    assert_eq!(session.token_type(), None);
+    assert_eq!((session.token_type(), session.kid()), (None, None));
 
     let least = resolved(&[USER, VALID, ("X-Authgear-User-Roles", "")])
         .unwrap()

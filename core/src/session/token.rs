@@ -1,10 +1,10 @@
-//! The claims of a token that are needed after it was verified, and the session that they make.
+//! The claims of a token that are needed after it was verified, and the resolver's values made of them.
 
 use smallvec::SmallVec;
 
-use super::{Field, Fields, Session};
+use super::fields::{Field, Fields};
 use crate::texts::{Span, Texts};
-use crate::token::Claims;
+use crate::token::{Claims, Header};
 
 /// A token's claims, with the resolver's eight values rendered from them.
 #[derive(Debug, PartialEq)]
@@ -20,6 +20,7 @@ pub(crate) struct TokenSession {
     exp_text: Span,
     sub: Span,
     typ: Option<Span>,
+    kid: Option<Span>,
     iss: Option<Span>,
     aud: SmallVec<[Span; 2]>,
     client_id: Option<Span>,
@@ -31,8 +32,8 @@ pub(crate) struct TokenSession {
 
 impl TokenSession {
     /// Renders a token's claims as the resolver would. A client has no user and no login, so its
-    /// token fills none of those fields, whatever else it claims. `typ` is the header's.
-    pub(crate) fn new(claims: &Claims<'_>, typ: Option<&str>) -> Self {
+    /// token fills none of those fields, whatever else it claims.
+    pub(crate) fn new(claims: &Claims<'_>, header: &Header) -> Self {
         let is_client = claims.is_client();
         let flag = |flag: Option<bool>| match flag {
             Some(true) => "true",
@@ -40,12 +41,13 @@ impl TokenSession {
             None => "",
         };
         let mut texts = Texts::default();
-        let keep = |text: &_, texts: &mut Texts| Option::map(*text, |text: &str| texts.push(text));
-        let typ = keep(&typ, &mut texts);
-        let iss = keep(&claims.iss.as_deref(), &mut texts);
-        let client_id = keep(&claims.client_id.as_deref(), &mut texts);
-        let scope = keep(&claims.scope.as_deref(), &mut texts);
-        let token_id = keep(&claims.jti.as_deref(), &mut texts);
+        let mut push = |text: Option<&str>| text.map(|text| texts.push(text));
+        let typ = push(header.typ.as_deref());
+        let kid = push(header.kid.as_deref());
+        let iss = push(claims.iss.as_deref());
+        let client_id = push(claims.client_id.as_deref());
+        let scope = push(claims.scope.as_deref());
+        let token_id = push(claims.jti.as_deref());
         let aud = texts.join(&claims.aud, "");
         let sub = texts.push(&claims.sub);
         let exp_text = texts.push(&whole_seconds(claims.exp));
@@ -78,6 +80,7 @@ impl TokenSession {
             exp_text,
             sub,
             typ,
+            kid,
             iss,
             aud,
             client_id,
@@ -87,17 +90,19 @@ impl TokenSession {
         }
     }
 
-    /// The caller's identity.
-    pub(crate) fn session(&self) -> Session<'_> {
-        Session {
-            fields: Fields::new(self.texts.from(self.start), self.ends),
-            token: Some(self),
-        }
+    /// The resolver's eight values.
+    pub(super) fn fields(&self) -> Fields<'_> {
+        Fields::new(self.texts.from(self.start), self.ends)
     }
 
     /// The header's `typ`.
     pub(crate) fn typ(&self) -> Option<&str> {
         self.text(self.typ)
+    }
+
+    /// The header's `kid`.
+    pub(super) fn kid(&self) -> Option<&str> {
+        self.text(self.kid)
     }
 
     /// `iss`

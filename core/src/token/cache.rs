@@ -71,7 +71,7 @@ impl EntryIndex {
     }
 }
 
-/// Fills one cache line.
+/// An entry of the hash table. Its size is one cache line.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 struct Entry {
@@ -107,7 +107,7 @@ impl TokenCache {
     ///
     /// # Errors
     ///
-    /// When the system gives no random bytes.
+    /// [`NoRandomness`] when the system gives no random bytes.
     pub fn new(capacity: NonZeroUsize) -> Result<TokenCache, NoRandomness> {
         let buckets = capacity.get().next_power_of_two();
         // The entries never move: there is at most one overflow entry for each bucket. Reserved capacity takes

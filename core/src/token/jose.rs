@@ -7,6 +7,7 @@ use crate::algorithm::Algorithm;
 use crate::credential::MAX_TOKEN;
 use crate::json::{self, Object};
 use crate::reason::Reason;
+use crate::text::is_control;
 
 /// The longest header that is read, in decoded bytes.
 pub const MAX_HEADER: usize = 8 * 1024;
@@ -24,10 +25,10 @@ pub struct UnverifiedToken<'a> {
 
 /// The parameters of a JOSE header that are used.
 #[derive(Clone, Debug)]
-pub(super) struct Header {
+pub(crate) struct Header {
     algorithm: Algorithm,
-    pub(super) kid: Option<Box<str>>,
-    pub(super) typ: Option<Box<str>>,
+    pub(crate) kid: Option<Box<str>>,
+    pub(crate) typ: Option<Box<str>>,
 }
 
 impl<'a> UnverifiedToken<'a> {
@@ -83,7 +84,7 @@ fn decode(segment: &[u8]) -> Result<Vec<u8>, Reason> {
 }
 
 impl Header {
-    fn parse(header: &[u8]) -> Result<Header, Reason> {
+    pub(crate) fn parse(header: &[u8]) -> Result<Header, Reason> {
         if header.len() > MAX_HEADER {
             return Err(Reason::Malformed);
         }
@@ -110,6 +111,16 @@ impl Header {
             kid,
             typ,
         })
+    }
+
+    /// Refuses a header in which a text that has a variable holds a control character. Comes after the
+    /// check of the signature.
+    pub(super) fn check_texts(&self) -> Result<(), Reason> {
+        let has_control = |text: &str| text.bytes().any(is_control);
+        if self.kid.as_deref().is_some_and(has_control) {
+            return Err(Reason::BadClaim);
+        }
+        Ok(())
     }
 }
 

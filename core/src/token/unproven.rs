@@ -19,11 +19,12 @@ impl UnprovenToken {
     ///
     /// # Errors
     ///
-    /// Those of [`verify`](super::verify) that concern the payload.
+    /// Those of [`verify`](super::verify) that concern the `kid` and the payload.
     pub fn read(token: UnverifiedToken<'_>) -> Result<UnprovenToken, Reason> {
+        token.header.check_texts()?;
         let payload = Object::parse_strict(&token.payload)?;
         Ok(UnprovenToken {
-            claims: TokenSession::new(&Claims::read(&payload)?, token.header.typ.as_deref()),
+            claims: TokenSession::new(&Claims::read(&payload)?, &token.header),
         })
     }
 

@@ -13,7 +13,7 @@ use crate::session::{Session, TokenSession};
 
 /// A token whose signature was checked and whose claims have the right types.
 ///
-/// Says nothing about time, issuer or audience: [`policy::judge`](crate::policy::judge) does, on
+/// Time, issuer and audience are not checked yet: [`policy::judge`](crate::policy::judge) does that on
 /// every request.
 #[derive(Debug)]
 pub struct VerifiedToken {
@@ -61,7 +61,8 @@ impl SignedBy {
 /// [`Reason::Malformed`] when the payload is not one JSON object in UTF-8 with all names different,
 /// at most 64 deep; [`Reason::Unsupported`] when it has a `cnf`, which binds the token to a key, so
 /// that it is no bearer token (RFC 7800, section 3.1); [`Reason::BadClaim`] when a known claim is absent that must be there (`exp`,
-/// `sub`), has the wrong type or range, or holds a control character and has a variable of its own.
+/// `sub`), has the wrong type or range, or holds a control character and has a variable of its own; and
+/// when the `kid` holds one.
 pub fn verify(
     token: UnverifiedToken<'_>,
     keys: &KeySet,
@@ -77,9 +78,10 @@ pub fn verify(
         algorithm,
         has_kid: token.kid().is_some(),
     };
+    token.header.check_texts()?;
     let payload = Object::parse_strict(&token.payload)?;
     Ok(Rc::new(VerifiedToken {
-        session: TokenSession::new(&Claims::read(&payload)?, token.header.typ.as_deref()),
+        session: TokenSession::new(&Claims::read(&payload)?, &token.header),
         payload: payload.compact().into(),
         recheck_digest: OnceCell::new(),
         signed_by,
@@ -114,7 +116,7 @@ impl VerifiedToken {
 
     /// The caller's identity, rendered as the resolver would.
     pub fn session(&self) -> Session<'_> {
-        self.session.session()
+        Session::of_token(&self.session)
     }
 
     /// The key that signed; [`SignedBy::is_backed_by`] says whether it still counts.

@@ -262,3 +262,10 @@ fn the_issuer_is_compared_as_an_origin() {
     })
     .unwrap();
 }
+
+#[test]
+fn key_sets_whose_urls_differ_by_their_query_are_two_sources() {
+    let of = |tenant| uri(&format!("https://keys.example/jwks?tenant={tenant}")).id();
+    assert_eq!(of("a"), of("a"));
+    assert_ne!(of("a"), of("b"));
+}

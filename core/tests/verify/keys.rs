@@ -1,6 +1,8 @@
 //! Which key may sign what, and which of several is asked.
 
+use authgear_core::token::{UnprovenToken, UnverifiedToken};
 use authgear_core::{Algorithm, Reason};
+use serde_json::json;
 
 use crate::support::{key_set, verified, Signer};
 use crate::{refusal, PAYLOAD};
@@ -107,6 +109,34 @@ fn kid_chooses_the_key() {
         (a.token("\\u0061", PAYLOAD), None),
     ] {
         assert_eq!(refusal(&token, &keys), wanted);
+    }
+}
+
+/// `$authgear_kid` shows it.
+#[test]
+fn a_kid_with_a_control_character_refuses_a_good_signature() {
+    let (ours, theirs) = (
+        Signer::new(Algorithm::Rs256),
+        Signer::other(Algorithm::Rs256),
+    );
+    for (kid, is_good) in [
+        ("k\u{1f}", false),
+        ("\nk", false),
+        ("k\0", false),
+        ("\u{7f}", false),
+        ("k ", true),
+        ("\u{80}", true),
+        ("k\u{e9}", true),
+    ] {
+        let keys = key_set(&[ours.jwk(kid)]);
+        let header = json!({"alg": "RS256", "kid": kid}).to_string();
+        let wanted = (!is_good).then_some(Reason::BadClaim);
+        let token = ours.sign(&header, PAYLOAD);
+        assert_eq!(refusal(&token, &keys), wanted, "{kid:?}");
+        let unproven = UnprovenToken::read(UnverifiedToken::parse(token.as_bytes()).unwrap());
+        assert_eq!(unproven.err(), wanted, "without keys, {kid:?}");
+        let forged = theirs.sign(&header, PAYLOAD);
+        assert_eq!(refusal(&forged, &keys), Some(Reason::BadSignature));
     }
 }
 

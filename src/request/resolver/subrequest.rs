@@ -1,4 +1,4 @@
-//! The subrequest to the resolver's location: sent, kept in its place, and read when it ends.
+//! The subrequest to the resolver's location: sent, held to its location, and read when it ends.
 
 use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
@@ -12,47 +12,11 @@ use nginx_sys::{
     NGX_HTTP_TOO_MANY_REQUESTS, NGX_OK,
 };
 
-use super::{Answer, Ask, Failure, Purpose};
 use crate::conf::Project;
 use crate::nginx::{borrowed_str, bytes, guard, Failed, Request};
 use crate::request::context::{ClientRequest, Context, Stage};
 use crate::request::outcome::Resolved;
-use crate::shm::Id;
-
-/// A question that is under way, in the pool of the client request.
-#[derive(Debug)]
-pub struct Asked {
-    parent: NonNull<ngx_http_request_t>,
-    subrequest: Cell<*mut ngx_http_request_t>,
-    /// The URI of `resolve_request`.
-    uri: ngx_str_t,
-    tenant: Id,
-    project: usize,
-    token: ngx_str_t,
-    /// The `Authorization` header of the subrequest; empty for none.
-    authorization: ngx_str_t,
-    /// The `Cookie` header of the subrequest; empty for none.
-    cookie: ngx_str_t,
-    lifetime: u64,
-    purpose: RefCell<Option<Purpose>>,
-    /// How the answer reaches whoever needs it.
-    delivery: Delivery,
-    is_done: Cell<bool>,
-    /// Set unless the subrequest is in the location that it is for.
-    is_misplaced: Cell<bool>,
-}
-
-/// How an answer is delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Delivery {
-    /// nginx runs the waiting parent again.
-    ByNginx,
-    /// The parent waits, and is a subrequest. nginx would never end a background one that has a
-    /// subrequest of the waited kind, so this module runs it again.
-    ByModule,
-    /// Nobody waits; the answer is kept when it comes.
-    Kept,
-}
+use crate::request::question::{Ask, Asked, Delivery, Failure, Reply};
 
 /// Asks; the handler is run again when there is an answer.
 pub fn ask(
@@ -61,9 +25,10 @@ pub fn ask(
     project: &Project,
     ask: Ask<'_>,
 ) -> Result<(), Failed> {
-    let delivery = match r.is_main() {
-        true => Delivery::ByNginx,
-        false => Delivery::ByModule,
+    let delivery = if r.is_main() {
+        Delivery::ByNginx
+    } else {
+        Delivery::ByModule
     };
     let asked = send(r, project, ask, delivery)?;
     client.add_pending(asked);
@@ -73,7 +38,7 @@ pub fn ask(
 
 /// Asks while the request goes on.
 pub fn ask_in_background(r: &Request, project: &Project, ask: Ask<'_>) -> Result<(), Failed> {
-    send(r, project, ask, Delivery::Kept).map(drop)
+    send(r, project, ask, Delivery::InBackground).map(drop)
 }
 
 /// Starts the subrequest.
@@ -110,38 +75,11 @@ fn send(
     };
     // SAFETY: `drop_asked` takes a question, to which nothing refers that outlives the pool.
     let asked = unsafe { pool.alloc_with_cleanup(asked, drop_asked)? };
-    let flags = match delivery {
-        Delivery::ByNginx => NGX_HTTP_SUBREQUEST_WAITED,
-        Delivery::ByModule | Delivery::Kept => NGX_HTTP_SUBREQUEST_BACKGROUND,
-    };
-    let post: NonNull<ngx_http_post_subrequest_t> = pool.zeroed()?;
-    let mut subrequest = ptr::null_mut();
-    // SAFETY: the request is live. nginx copies the URI's pointer and length; the text lives as
-    // long as the configuration, which outlives its requests. The question lives in the request's
-    // pool, as the subrequest does.
-    let subrequest = unsafe {
-        (*post.as_ptr()).handler = Some(on_end);
-        (*post.as_ptr()).data = asked.as_ptr().cast();
-        let mut uri = borrowed_str(uri);
-        let status = ngx_http_subrequest(
-            r.raw(),
-            &mut uri,
-            ptr::null_mut(),
-            &mut subrequest,
-            post.as_ptr(),
-            flags as ngx_uint_t,
-        );
-        NonNull::new(subrequest).filter(|_| status == NGX_OK as ngx_int_t)
-    };
-    // SAFETY: `asked` was allocated above.
+    // SAFETY: it was allocated just now, in the pool of the request.
     let asked_ref = unsafe { asked.as_ref() };
-    let Some(subrequest) = subrequest else {
-        // A lease is given back at once.
-        drop(asked_ref.purpose.take());
-        return Err(Failed);
-    };
-    // SAFETY: nginx has made the subrequest, which lives as long as the client request.
-    let subrequest = unsafe { Request::from_raw(subrequest.as_ptr()) };
+    // A lease is given back at once where there is no subrequest.
+    let subrequest =
+        start(r, uri, asked, delivery).inspect_err(|Failed| drop(asked_ref.purpose.take()))?;
     asked_ref.subrequest.set(subrequest.raw());
     subrequest.own_variables(r.main_conf().request_variables(r))?;
     // SAFETY: both texts lie in the pool that the subrequest shares.
@@ -150,6 +88,41 @@ fn send(
     subrequest.forbid_error_pages();
     asked_ref.is_misplaced.set(false);
     Ok(asked)
+}
+
+/// Has nginx make the subrequest.
+fn start(
+    r: &Request,
+    uri: &[u8],
+    asked: NonNull<Asked>,
+    delivery: Delivery,
+) -> Result<Request, Failed> {
+    let flags = match delivery {
+        Delivery::ByNginx => NGX_HTTP_SUBREQUEST_WAITED,
+        Delivery::ByModule | Delivery::InBackground => NGX_HTTP_SUBREQUEST_BACKGROUND,
+    };
+    let post: NonNull<ngx_http_post_subrequest_t> = r.pool().zeroed()?;
+    let mut uri = borrowed_str(uri);
+    let mut subrequest = ptr::null_mut();
+    // SAFETY: the request is live. nginx copies the URI's pointer and length; the text lives as
+    // long as the configuration, which outlives its requests. The question lives in the request's
+    // pool, as the subrequest does.
+    unsafe {
+        (*post.as_ptr()).handler = Some(on_end);
+        (*post.as_ptr()).data = asked.as_ptr().cast();
+        let status = ngx_http_subrequest(
+            r.raw(),
+            &mut uri,
+            ptr::null_mut(),
+            &mut subrequest,
+            post.as_ptr(),
+            flags as ngx_uint_t,
+        );
+        if status != NGX_OK as ngx_int_t || subrequest.is_null() {
+            return Err(Failed);
+        }
+        Ok(Request::from_raw(subrequest))
+    }
 }
 
 /// Runs when the client request is over, answered or not. A lease that is still held is given back.
@@ -172,28 +145,6 @@ pub fn own_question(r: &Request) -> Option<&Asked> {
 }
 
 impl Asked {
-    /// True for the same question of the same tenant.
-    pub fn is_same(&self, tenant: &Id, token: &[u8], cookie: &[u8]) -> bool {
-        // SAFETY: both texts lie in the pool of the client request, as the question does.
-        let (own_token, own_cookie) = unsafe { (bytes(&self.token), bytes(&self.cookie)) };
-        self.tenant == *tenant && own_token == token && own_cookie == cookie
-    }
-
-    /// The `Authorization` header of the question; empty for none.
-    pub fn authorization(&self) -> ngx_str_t {
-        self.authorization
-    }
-
-    /// The `Cookie` header of the question; empty for none.
-    pub fn cookie(&self) -> ngx_str_t {
-        self.cookie
-    }
-
-    /// The project that asks.
-    fn project<'r>(&self, r: &'r Request) -> &'r Project {
-        &r.main_conf().projects[self.project]
-    }
-
     /// Ends the subrequest where it is about to enter another place than the internal location that
     /// the unchanged URI of `resolve_request` selects. Says whether it did.
     pub fn end_if_misplaced(&self, subrequest: &Request) -> bool {
@@ -235,15 +186,15 @@ unsafe extern "C" fn on_end(
                     unsafe { Request::from_raw(asked.parent.as_ptr()) }.post();
                 }
             }
-            Delivery::Kept => {
+            Delivery::InBackground => {
                 let is_over = subrequest.status() != 0 || asked.is_misplaced.get();
                 if is_over && !asked.is_done.replace(true) {
-                    let answer = read(&subrequest, asked, |_| {});
+                    let reply = read(&subrequest, asked, |_| {});
                     if let Some(purpose) = asked.purpose.take() {
                         purpose.settle(
                             &subrequest,
                             asked.project(&subrequest),
-                            &answer,
+                            &reply,
                             asked.lifetime,
                         );
                     }
@@ -254,8 +205,8 @@ unsafe extern "C" fn on_end(
     status
 }
 
-/// Takes in the resolver's answer to a question that a request waits for, once; says whether it is
-/// there. What clears a dead session is handed on to the client.
+/// Takes in the resolver's answer to a question that a request waits for, once; returns whether it is
+/// there. Cookies that clear a dead session are handed on to the client.
 pub fn take_answer(r: &Request, client: &ClientRequest, question: NonNull<Asked>) -> bool {
     // SAFETY: the question lives in the pool of the client request.
     let asked = unsafe { question.as_ref() };
@@ -265,25 +216,25 @@ pub fn take_answer(r: &Request, client: &ClientRequest, question: NonNull<Asked>
     // SAFETY: the subrequest lives in the pool of the live client request.
     let subrequest = unsafe { Request::from_raw(asked.subrequest.get()) };
     let mut has_cookies = false;
-    let answer = read(&subrequest, asked, |name| {
+    let reply = read(&subrequest, asked, |name| {
         has_cookies |= name == b"set-cookie"
     });
-    let answer = match answer {
+    let reply = match reply {
         Ok(session) if has_cookies => relay_cookies(&r.main(), &subrequest)
             .map(|()| session)
             .map_err(no_memory),
-        answer => answer,
+        reply => reply,
     };
     if let Some(purpose) = asked.purpose.take() {
-        let verdict = purpose.settle(r, asked.project(r), &answer, asked.lifetime);
-        client.keep_answer(asked.tenant, asked.token, asked.cookie, verdict);
+        let verdict = purpose.settle(r, asked.project(r), &reply, asked.lifetime);
+        client.add_answer(asked.tenant, asked.token, asked.cookie, verdict);
     }
     client.end_pending(question);
     true
 }
 
-/// Reads a subrequest's answer; `each` is told the names of its headers.
-fn read(subrequest: &Request, asked: &Asked, mut each: impl FnMut(&[u8])) -> Answer {
+/// Reads a subrequest's reply; `each` gets the names of its headers.
+fn read(subrequest: &Request, asked: &Asked, mut each: impl FnMut(&[u8])) -> Reply {
     let unclear = |why: String| Err(Failure::Unclear(why));
     // SAFETY: the URI is the configuration's, which outlives its requests.
     let uri = String::from_utf8_lossy(unsafe { bytes(&asked.uri) });

@@ -3,7 +3,7 @@
 use rustls::RootCertStore;
 use ureq::tls::{parse_pem, Certificate, PemItem};
 
-/// Why a bundle of CA certificates cannot be used.
+/// The reason for which a bundle of CA certificates cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CaError {
@@ -18,7 +18,7 @@ pub enum CaError {
     NotACertificate(usize),
 }
 
-/// Says how many certificates a PEM bundle holds, if [`fetch`](super::fetch) can use it.
+/// The number of certificates in a PEM bundle, if [`fetch`](super::fetch) can use it.
 ///
 /// # Errors
 ///

@@ -11,9 +11,10 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Body, Error};
 
+use super::error::FetchError;
 use super::lookup::LookUp;
 use super::stage::{plain_text, Stage, StageError, Staged};
-use super::{Certificates, FetchError, Route};
+use crate::keys::origin::{Origin, Url};
 use crate::text::{printable, Quoted};
 
 /// The longest response header, from status line to empty line, in bytes.
@@ -87,6 +88,26 @@ impl<In: Transport> Connector<In> for OneTlsConfig {
     }
 }
 
+/// The way to one URL.
+pub(super) struct Route {
+    /// The target of the request.
+    pub(super) url: Url,
+    /// The public origin, when the request goes to the internal one instead.
+    public: Option<Origin>,
+}
+
+impl Route {
+    pub(super) fn new(url: Url, endpoint: Option<&Origin>, internal: Option<&Origin>) -> Route {
+        match internal {
+            Some(internal) if Some(url.origin()) == endpoint => Route {
+                public: Some(url.origin().clone()),
+                url: Url::at(internal, url.path_and_query()),
+            },
+            _ => Route { url, public: None },
+        }
+    }
+}
+
 /// The requests of one fetch.
 pub(super) struct Client {
     agent: Agent,
@@ -96,24 +117,23 @@ pub(super) struct Client {
 
 impl Client {
     /// A client whose requests must all be answered before `timeout` has passed since now.
-    pub(super) fn new(
-        certificates: &Certificates,
-        timeout: Duration,
-    ) -> Result<Client, FetchError> {
+    pub(super) fn new(agent: Agent, timeout: Duration) -> Client {
         let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
-        Ok(Client {
-            agent: certificates.client()?,
+        Client {
+            agent,
             deadline,
             timeout,
-        })
+        }
     }
 
     /// The body of a 200 answer, at most `limit` bytes.
     pub(super) fn get(&self, route: &Route, limit: usize) -> Result<Vec<u8>, FetchError> {
         let failed = |error| self.failed(route, error);
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let url = format!("{}{}", route.url.origin(), route.url.path_and_query());
-        let mut request = self.agent.get(url).header(header::CONNECTION, "close");
+        let mut request = self
+            .agent
+            .get(route.url.whole())
+            .header(header::CONNECTION, "close");
         if let Some(public) = &route.public {
             request = request
                 .header(header::HOST, public.host())
@@ -129,7 +149,7 @@ impl Client {
             .map_err(|error| failed(error.into()))?;
         if body.len() > limit {
             return Err(FetchError::Size {
-                url: route.url.to_string(),
+                url: route.url.clone(),
                 part: "body",
                 limit,
             });
@@ -138,14 +158,11 @@ impl Client {
     }
 
     fn failed(&self, route: &Route, error: Error) -> FetchError {
-        let url = route.url.to_string();
+        let url = route.url.clone();
         // The error may repeat text that the server sent.
         let cause = printable(&plain_text(&error));
         match error {
-            Error::Timeout(_) => FetchError::TimedOut {
-                url,
-                limit: self.timeout,
-            },
+            Error::Timeout(_) => FetchError::TimedOut(url, self.timeout),
             Error::LargeResponseHeader(..) => FetchError::Size {
                 url,
                 part: "header",
@@ -155,20 +172,20 @@ impl Client {
                 Some(failed) => {
                     let cause = printable(&failed.cause);
                     match failed.stage {
-                        Stage::LookUp => FetchError::NameLookup { url, cause },
-                        Stage::Connect => FetchError::Connect { url, cause },
-                        Stage::Tls => FetchError::Tls { url, cause },
+                        Stage::LookUp => FetchError::NameLookup(url, cause),
+                        Stage::Connect => FetchError::Connect(url, cause),
+                        Stage::Tls => FetchError::Tls(url, cause),
                     }
                 }
-                None => FetchError::Response { url, cause },
+                None => FetchError::Response(url, cause),
             },
-            _ => FetchError::Response { url, cause },
+            _ => FetchError::Response(url, cause),
         }
     }
 }
 
 fn check_status(route: &Route, response: &Response<Body>) -> Result<(), FetchError> {
-    let url = || route.url.to_string();
+    let url = || route.url.clone();
     let status = response.status();
     if status.is_redirection() {
         let location = response.headers().get(header::LOCATION);
@@ -182,10 +199,7 @@ fn check_status(route: &Route, response: &Response<Body>) -> Result<(), FetchErr
         });
     }
     if status.as_u16() != 200 {
-        return Err(FetchError::Status {
-            url: url(),
-            status: status.as_u16(),
-        });
+        return Err(FetchError::Status(url(), status.as_u16()));
     }
     Ok(())
 }

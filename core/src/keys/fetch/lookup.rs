@@ -12,7 +12,7 @@ use ureq::Error;
 
 use super::stage::Stage;
 
-/// How many addresses of a host are tried. ureq's list holds 16.
+/// The most addresses of a host that are tried. ureq's list holds 16.
 const MAX_ADDRESSES: usize = 8;
 
 /// The system's resolver.
@@ -36,7 +36,7 @@ impl Resolver for LookUp {
             found.push(address);
             return Ok(found);
         }
-        let addresses = look_up(name, timeout).map_err(|error| Stage::LookUp.mark(error))?;
+        let addresses = look_up(name, timeout).map_err(|error| Stage::LookUp.tag(error))?;
         for address in addresses.into_iter().take(MAX_ADDRESSES) {
             found.push(address);
         }

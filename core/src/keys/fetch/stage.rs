@@ -21,8 +21,8 @@ pub(super) struct StageError {
 }
 
 impl Stage {
-    /// Says where an error happened, unless it is the deadline's, which is the same everywhere.
-    pub(super) fn mark(self, error: Error) -> Error {
+    /// Adds the stage to an error, unless it is the deadline's, which is the same at every stage.
+    pub(super) fn tag(self, error: Error) -> Error {
         match error {
             Error::Timeout(_) => error,
             error => Error::Other(Box::new(StageError {
@@ -42,7 +42,7 @@ pub(super) fn plain_text(error: &Error) -> String {
     }
 }
 
-/// A step of making a connection whose errors are marked.
+/// A step of making a connection whose errors name the stage.
 #[derive(Debug)]
 pub(super) struct Staged<C>(pub(super) Stage, pub(super) C);
 
@@ -56,6 +56,6 @@ impl<In: Transport, C: Connector<In>> Connector<In> for Staged<C> {
     ) -> Result<Option<Self::Out>, Error> {
         let Staged(stage, step) = self;
         step.connect(details, chained)
-            .map_err(|error| stage.mark(error))
+            .map_err(|error| stage.tag(error))
     }
 }

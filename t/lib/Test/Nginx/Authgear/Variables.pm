@@ -17,7 +17,7 @@ use Test::Nginx::Authgear::Client qw(header_lines);
 our @EXPORT = qw(claims expected logged shown);
 
 my @names = qw(session_valid user_id user_anonymous user_verified user_can_reauthenticate user_roles
-    session_amr session_authenticated_at client_id scope token_id token_exp token_type claims source
+    session_amr session_authenticated_at client_id scope token_id token_exp token_type kid claims source
     reason claim_sub claim_department);
 
 $ENV{TEST_NGINX_SHOW} = join "\n", map {"add_header V-$_ \"[\$authgear_$_]\" always;"} @names;
@@ -48,7 +48,9 @@ sub logged {
     return { map { length $shown{$_} ? ($_ => $shown{$_}) : () } keys %shown };
 }
 
-sub claims { return JSON::PP->new->utf8->decode(decode_base64url((split /\./, $_[0])[1])) }
+sub segment { return JSON::PP->new->utf8->decode(decode_base64url((split /\./, $_[0])[$_[1]])) }
+
+sub claims { return segment($_[0], 1) }
 
 # All that a token of these fields fills, from what the token itself says.
 sub expected {
@@ -57,6 +59,7 @@ sub expected {
     return {
         session_valid => 'true', client_id => $claims->{client_id}, scope => $claims->{scope},
         token_id => $claims->{jti}, token_exp => $claims->{exp}, token_type => 'user',
+        kid => segment($token, 0)->{kid},
         claims => decode_base64url((split /\./, $token)[1]), source => 'jwt', reason => 'ok',
         claim_sub => $claims->{sub}, %more,
     };

@@ -1,0 +1,172 @@
+//! The use of the resolver's reply: stored for other requests, and a verdict for the one that asked.
+
+use authgear_core::recheck::FAILED_PAUSE;
+use authgear_core::session::Field;
+use authgear_tables::resolver_cache::{self, Key};
+use nginx_sys::{NGX_LOG_ERR, NGX_LOG_NOTICE};
+use ngx::ngx_log_error;
+
+use crate::conf::Project;
+use crate::log::log_limited;
+use crate::nginx::Request;
+use crate::request::outcome::Provenance;
+use crate::request::question::{
+    Confirmation, Failure, Lease, Purpose, Reply, Verdict, NO_LIFETIME,
+};
+use crate::request::waiting;
+use crate::worker;
+
+impl Purpose {
+    /// Stores a reply for other requests, and returns the verdict for the one that asked.
+    pub fn settle(self, r: &Request, project: &Project, reply: &Reply, lifetime: u64) -> Verdict {
+        let entry = match self {
+            Self::Confirmation(mut confirmation) => return confirmation.settle(r, reply),
+            Self::Judgement(entry) => entry,
+        };
+        let verdict = match reply {
+            Ok(Some(session)) => Verdict::Yes(Some(*session), Provenance::Request),
+            Ok(None) => Verdict::No,
+            Err(Failure::Outage(why) | Failure::Unclear(why)) => {
+                log_limited(
+                    r,
+                    NGX_LOG_ERR,
+                    (project.index, "resolver"),
+                    format_args!("{why}"),
+                );
+                Verdict::Failed
+            }
+        };
+        if let Some((key, lease)) = entry {
+            let stored = match reply {
+                Ok(Some(session)) => resolver_cache::Verdict::Yes(*session.session().fields()),
+                Ok(None) => resolver_cache::Verdict::No,
+                Err(_) => resolver_cache::Verdict::Failed,
+            };
+            let number = lease.map(Lease::into_number);
+            let mut fresh = project.resolve_cache.unwrap_or(0).min(lifetime);
+            if matches!(stored, resolver_cache::Verdict::No) {
+                fresh = fresh.min(NO_LIFETIME);
+            }
+            worker::with_resolver_cache(|table, now| {
+                let answer = resolver_cache::Answer {
+                    verdict: stored,
+                    not_after: now.saturating_add(lifetime),
+                    live_until: now.saturating_add(fresh),
+                };
+                table.store(&key, number, &answer, now)
+            });
+            waiting::wake_waiters();
+        }
+        verdict
+    }
+}
+
+impl Confirmation {
+    /// Stores the reply about the token, and returns the verdict on it.
+    fn settle(&mut self, r: &Request, reply: &Reply) -> Verdict {
+        let verdict = match reply {
+            // A yes for somebody else is none for this token.
+            Ok(Some(session)) if session.session().get(Field::UserId) == Some(self.token.sub()) => {
+                Ok(true)
+            }
+            Ok(_) => Ok(false),
+            Err(failure) => Err(failure),
+        };
+        let (key, lease) = match self.entry.take() {
+            Some((key, lease)) => (Some(key), lease),
+            None => (None, None),
+        };
+        let number = lease.map(Lease::into_number);
+        let stored = key.and_then(|key| {
+            worker::with_resolver_cache(|table, now| {
+                self.store(r, table, &key, number, verdict, now)
+            })
+        });
+        let (verdict, is_news) = stored.unwrap_or((
+            match verdict {
+                Ok(true) | Err(Failure::Outage(_)) => Verdict::yes(),
+                Ok(false) => Verdict::No,
+                Err(Failure::Unclear(_)) => Verdict::Failed,
+            },
+            false,
+        ));
+        match reply {
+            Err(Failure::Outage(why)) if is_news => {
+                ngx_log_error!(
+                    NGX_LOG_ERR,
+                    r.log(),
+                    "authgear: tokens cannot be confirmed, they stand until they expire: {why}"
+                );
+            }
+            Err(Failure::Unclear(why)) => {
+                log_limited(
+                    r,
+                    NGX_LOG_ERR,
+                    (self.project, "recheck"),
+                    format_args!("a token waits until it can be confirmed: {why}"),
+                );
+            }
+            Ok(_) if is_news => {
+                ngx_log_error!(
+                    NGX_LOG_NOTICE,
+                    r.log(),
+                    "authgear: tokens are confirmed again"
+                );
+            }
+            _ => {}
+        }
+        verdict
+    }
+
+    /// Stores the verdict that came, if one did; returns the one on the token, and whether the resolver
+    /// has just begun or ceased to fail.
+    fn store(
+        &self,
+        r: &Request,
+        table: &mut resolver_cache::Table,
+        key: &Key,
+        lease: Option<u64>,
+        verdict: Result<bool, &Failure>,
+        now: u64,
+    ) -> (Verdict, bool) {
+        // A second more than the token is accepted, since the clocks are read at different times.
+        let left = (self.token.exp() + self.leeway - r.now()).max(0.0);
+        let expiry = now.saturating_add((left * 1000.0) as u64 + 1000);
+        let store = |table: &mut resolver_cache::Table, verdict| {
+            let answer = resolver_cache::Answer {
+                verdict,
+                not_after: expiry,
+                live_until: now
+                    .saturating_add(self.interval.saturating_mul(2))
+                    .min(expiry),
+            };
+            table.store(key, lease, &answer, now);
+        };
+        match verdict {
+            Ok(true) => {
+                store(table, resolver_cache::Verdict::Confirmed);
+                (Verdict::yes(), table.set_failing(self.project, false))
+            }
+            Ok(false) => {
+                store(table, resolver_cache::Verdict::Denied);
+                (Verdict::No, table.set_failing(self.project, false))
+            }
+            Err(failure) => {
+                let is_outage = matches!(failure, Failure::Outage(_));
+                // A no stays a no; anything else stands while the resolver cannot answer.
+                let known = table.look_up(key, now).verdict;
+                let verdict = if matches!(known, Some((resolver_cache::Verdict::Denied, _))) {
+                    table.postpone(key, lease, now + FAILED_PAUSE, now);
+                    Verdict::No
+                } else if is_outage {
+                    store(table, resolver_cache::Verdict::Failed);
+                    Verdict::yes()
+                } else {
+                    store(table, resolver_cache::Verdict::Unclear);
+                    Verdict::Failed
+                };
+                (verdict, is_outage && table.set_failing(self.project, true))
+            }
+        }
+    }
+}
