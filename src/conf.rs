@@ -11,7 +11,9 @@ use nginx_sys::{
 };
 use ngx::core::NGX_CONF_OK;
 
-use crate::nginx::{guard, variables_of_headers, Conf, Failed, LocationConfs, Request, CONF_ERROR};
+use crate::nginx::{
+    guard, variables_of_headers, Conf, Failed, Getter, LocationConfs, Request, CONF_ERROR,
+};
 
 mod location;
 mod project;
@@ -31,10 +33,11 @@ pub struct MainConf {
     pub projects: Vec<Project>,
     /// The shared memory zone.
     pub zone: ZoneConf,
-    /// The variables of `authgear_claim_set`, and what nginx hands to their getter.
-    pub claims: RefCell<Vec<(String, usize)>>,
     /// The arguments of `authgear_token_cache`.
     pub token_cache: TokenCacheConf,
+    /// The variables of `authgear_claim_set` by their name in lower case, and what tells them apart.
+    claims: RefCell<Vec<(String, usize)>>,
+    claim_getter: Cell<Option<Getter>>,
     of_headers: OnceCell<Box<[usize]>>,
     /// The locations that projects name in `resolve_request`.
     resolvers: RefCell<Vec<ResolverLocation>>,
@@ -71,6 +74,29 @@ impl MainConf {
     /// configuration.
     pub fn request_variables(&self, r: &Request) -> &[usize] {
         self.of_headers.get_or_init(|| variables_of_headers(r))
+    }
+
+    /// Sets the function that gives the variables of `authgear_claim_set` their values.
+    pub fn set_claim_getter(&self, getter: Getter) {
+        self.claim_getter.set(Some(getter));
+    }
+
+    /// Makes a variable of `authgear_claim_set`, or finds it; returns what its getter is handed.
+    /// Refuses a variable that another directive sets.
+    fn claim_variable(&self, cf: &Conf, name: &str) -> Result<usize, Mistake> {
+        let name = name.to_ascii_lowercase();
+        let mut claims = self.claims.borrow_mut();
+        if let Some((_, variable)) = claims.iter().find(|(known, _)| *known == name) {
+            return Ok(*variable);
+        }
+        let getter = self.claim_getter.get().ok_or(Failed)?;
+        let Some(variable) = cf.add_named_variable(&name, getter)? else {
+            return Err(
+                format!("cannot set \"${name}\", which another directive sets; rename it").into(),
+            );
+        };
+        claims.push((name, variable));
+        Ok(variable)
     }
 
     /// Takes note of a location that a project names in `resolve_request`.

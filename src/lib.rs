@@ -128,6 +128,7 @@ impl HttpModule for AuthgearModule {
         guard(NGX_ERROR as ngx_int_t, || {
             // SAFETY: nginx hands a valid configuration context over.
             let cf = unsafe { Conf::from_raw(cf) };
+            cf.main_conf().set_claim_getter(variables::get_claim_at);
             variables::register(&cf).map_or(NGX_ERROR as ngx_int_t, |()| NGX_OK as ngx_int_t)
         })
     }

@@ -20,11 +20,13 @@ mod conf;
 pub mod fields;
 mod filter;
 mod subrequest;
+mod variable;
 
 pub use clock::now;
 pub use filter::set_first_header_filter;
 
 pub use subrequest::variables_of_headers;
+pub use variable::Getter;
 
 pub use conf::{ComplexValue, Conf, LocationAt, LocationConfs, Place, CONF_ERROR};
 

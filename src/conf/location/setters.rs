@@ -7,7 +7,6 @@ use super::LocationConf;
 use crate::conf::value::{bad_value, plain, positive_seconds, set, texts};
 use crate::conf::Mistake;
 use crate::nginx::{ComplexValue, Conf};
-use crate::variables;
 
 /// One `authgear_require`.
 #[derive(Debug, Clone)]
@@ -160,7 +159,7 @@ impl LocationConf {
             .into());
         }
         let path = texts(path)?;
-        let variable = variables::add_claim(cf, name)?;
+        let variable = cf.main_conf().claim_variable(cf, name)?;
         let claims = self.claims.get_or_insert_default();
         if claims.iter().any(|claim| claim.variable == variable) {
             return Err(format!("sets \"${name}\" twice; remove one").into());
