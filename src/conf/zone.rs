@@ -6,7 +6,7 @@ use core::ptr::{self, NonNull};
 use nginx_sys::{ngx_parse_size, ngx_shared_memory_add, ngx_shm_zone_t, ngx_str_t};
 use ngx::http::HttpModule;
 
-use super::Mistake;
+use super::directive::Mistake;
 use crate::nginx::{Conf, Failed};
 use crate::shm;
 

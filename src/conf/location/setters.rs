@@ -4,8 +4,8 @@
 use authgear_core::keys::Url;
 
 use super::LocationConf;
-use crate::conf::value::{bad_value, plain, positive_seconds, set, texts};
-use crate::conf::Mistake;
+use crate::conf::directive::Mistake;
+use crate::conf::value::{bad_value, or_off, plain, positive_seconds, set, texts, OrOff};
 use crate::nginx::{ComplexValue, Conf};
 
 /// One `authgear_require`.
@@ -27,16 +27,6 @@ pub struct ClaimSet {
 }
 
 impl LocationConf {
-    /// Reads `authgear_token`'s variables.
-    pub fn set_token(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        let tokens = match words {
-            ["off"] => Vec::new(),
-            _ if words.contains(&"off") => return Err(OFF_AND_ELSE.into()),
-            _ => values(cf, words, "$arg_access_token")?,
-        };
-        set(&mut self.tokens, tokens)
-    }
-
     /// Reads `authgear_audience`'s parameters.
     pub fn set_audience(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
         let list = list_or_off(words)?;
@@ -123,10 +113,7 @@ impl LocationConf {
 
     /// Reads `authgear_require_auth_age`'s time.
     pub fn set_auth_age(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        let age = match only(words, "one time")? {
-            "off" => None,
-            time => Some(positive_seconds(time)?),
-        };
+        let age = or_off(only(words, "one time")?, positive_seconds)?;
         set(&mut self.auth_age, age)?;
         self.note(cf, "authgear_require_auth_age", words);
         Ok(())
@@ -168,40 +155,50 @@ impl LocationConf {
         Ok(())
     }
 
-    /// Reads `authgear_realm`'s text.
-    pub fn set_realm(&mut self, _: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        let realm = match only(words, "one string, in quotes if it has blanks")? {
-            "off" => None,
-            "" => return Err("is empty; name the realm, or leave the directive out".into()),
-            realm => Some(printable(plain(realm)?)?.into()),
-        };
-        set(&mut self.realm, realm)
-    }
-
-    /// Reads `authgear_resource_metadata`'s URL (RFC 9728, section 5.1).
-    pub fn set_resource_metadata(&mut self, _: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        let url = match only(words, "one URL")? {
-            "off" => None,
-            url => {
-                let parsed = Url::parse(plain(url)?).map_err(|error| bad_value(url, error))?;
-                if parsed.origin().is_exposed() {
-                    return Err(format!(
-                        "is plain http, \"{url}\"; write https://, as RFC 9728 asks"
-                    )
-                    .into());
-                }
-                Some(url.into())
-            }
-        };
-        set(&mut self.resource_metadata, url)
-    }
-
     /// Remembers where a requirement stands, should nobody be verified here.
     fn note(&mut self, cf: &Conf, directive: &'static str, words: &[&str]) {
         if self.requirement.is_none() && words != ["off"] {
             self.requirement = Some((directive, cf.place()));
         }
     }
+}
+
+/// Reads `authgear_token`'s variables.
+pub fn token(cf: &Conf, words: &[&str]) -> Result<Vec<ComplexValue>, Mistake> {
+    match words {
+        ["off"] => Ok(Vec::new()),
+        _ if words.contains(&"off") => Err(OFF_AND_ELSE.into()),
+        _ => values(cf, words, "$arg_access_token"),
+    }
+}
+
+/// Reads `authgear_realm`'s text.
+pub fn realm(_: &Conf, words: &[&str]) -> Result<OrOff<Box<str>>, Mistake> {
+    or_off(
+        only(words, "one string, in quotes if it has blanks")?,
+        |realm| {
+            if realm.is_empty() {
+                return Err("is empty; name the realm, or leave the directive out".into());
+            }
+            if plain(realm)?.contains(is_control) {
+                return Err("holds a control character, which no header can".into());
+            }
+            Ok(realm.into())
+        },
+    )
+}
+
+/// Reads `authgear_resource_metadata`'s URL (RFC 9728, section 5.1).
+pub fn resource_metadata(_: &Conf, words: &[&str]) -> Result<OrOff<Box<str>>, Mistake> {
+    or_off(only(words, "one URL")?, |url| {
+        let parsed = Url::parse(plain(url)?).map_err(|error| bad_value(url, error))?;
+        if parsed.origin().is_exposed() {
+            return Err(
+                format!("is plain http, \"{url}\"; write https://, as RFC 9728 asks").into(),
+            );
+        }
+        Ok(url.into())
+    })
 }
 
 const OFF_AND_ELSE: &str = "is \"off\" and something else; remove one";
@@ -226,24 +223,18 @@ fn list_or_off(words: &[&str]) -> Result<Vec<Box<str>>, Mistake> {
 fn values(cf: &Conf, words: &[&str], example: &str) -> Result<Vec<ComplexValue>, Mistake> {
     words
         .iter()
-        .map(|word| match word.contains('$') {
-            true => cf.complex_value(word).map_err(Mistake::from),
-            false => Err(format!(
-                "must hold variables, such as \"{example}\", and \"{word}\" is none"
-            )
-            .into()),
+        .map(|word| {
+            if !word.contains('$') {
+                return Err(format!(
+                    "must hold variables, such as \"{example}\", and \"{word}\" is none"
+                )
+                .into());
+            }
+            cf.complex_value(word).map_err(Mistake::from)
         })
         .collect()
 }
 
 fn is_control(one: char) -> bool {
     one.is_ascii_control()
-}
-
-/// Text that can stand in a header.
-fn printable(text: &str) -> Result<&str, Mistake> {
-    match text.contains(is_control) {
-        true => Err("holds a control character, which no header can".into()),
-        false => Ok(text),
-    }
 }
