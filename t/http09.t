@@ -28,7 +28,7 @@ sub simple {
     return $client->{buffer};
 }
 
-# What the echo received, or the status of nginx's page.
+# The request that the echo received, or the status of nginx's page.
 sub outcome {
     my ($body) = @_;
     return $1 if $body =~ m{<title>(\d{3}) };
@@ -58,7 +58,7 @@ sub tokens_in_the_arguments {
         ['/observe', good => 'let in as alice'], ['/observe', undef, 'let in as nobody'],
         ['/observe', expired => 'let in as nobody, false'], ['/observe', forged => 'let in as nobody, false'],
         ['/observe', made => 'let in as nobody, false'],
-        # What the backend is told is not ours to set there.
+        # The module does not set the backend's headers there.
         ['/without', good => 'let in as nobody'],
         ['/variable?project=myapp', good => 'let in as alice'], ['/variable?project=off', good => 'let in as nobody'],
         ['/reader', good => 'let in as alice'], ['/admin', good => 403],
@@ -96,7 +96,7 @@ sub with_the_resolver {
         my ($outcome, $name) = sent($path, $which);
         is($outcome, $expected, "$name: $expected");
     }
-    # What is kept for a second is over.
+    # Cached answers have expired.
     select undef, undef, undef, 1.2;
     fault(resolver => 'status');
     is((sent('/resolved', 'opaque'))[0], 503, 'HTTP/0.9, the resolver fails: 503');

@@ -1,5 +1,5 @@
-# What a variable handed out stays whole as long as the client request: captures of
-# nginx's regular expressions point into it.
+# A variable's text stays whole as long as the client request: captures of nginx's
+# regular expressions point into it.
 
 use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear;
@@ -135,7 +135,7 @@ sub after_a_refusal {
     }
 }
 
-# What the resolver said, kept by resolve_cache.
+# The resolver's answer, kept by resolve_cache.
 sub of_a_session {
     my ($first, $second) = map { 'session=' . session(user => "$_-" . 'x' x 200, amr => []) } qw(first second);
     for my $cookie ($first, $second) {

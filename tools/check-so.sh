@@ -22,7 +22,7 @@ same() { # NAME EXPECTED GOT
 
 export LC_ALL=C
 
-# What a shared object needs of nginx's loader, and the module itself.
+# The symbols that nginx's loader looks up.
 same "exports only what nginx looks up" \
     "$(printf '%s\n' ngx_module_names ngx_module_order ngx_modules)" \
     "$(nm -D --defined-only --format=posix "$module" | awk '{ print $1 }' | sort)"
