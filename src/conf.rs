@@ -23,7 +23,7 @@ directives! {
     /// The `http` level: projects and the shared zone.
     #[derive(Debug, Default)]
     pub struct MainConf {
-        // Locations refer to projects by index.
+        // name, parameters, field, setter; locations refer to projects by index.
         c"authgear_project",     BLOCK, pub projects: Vec<Project>,      set project::block;
         c"authgear_shared_zone", ONE,   pub zone: ZoneConf,              set |main, cf, w| main.zone.configure(cf, w[0]);
         c"authgear_token_cache", ONE,   pub token_cache: TokenCacheConf, set |main, _, w| main.token_cache.configure(w[0]);

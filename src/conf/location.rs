@@ -56,6 +56,7 @@ directives! {
     /// leaves unsaid and inherits; an empty list is `off`.
     #[derive(Debug, Default)]
     pub struct LocationConf {
+        // name, parameters, field, setter, merge
         c"authgear_verify",            MANY, verify: Option<Verify>,            set Self::set_verify, inherit;
         c"authgear_token",             MANY, tokens: Option<Vec<ComplexValue>>, read setters::token, inherit;
         c"authgear_audience",          MANY, audience: Option<Vec<Box<str>>>,   set Self::set_audience, inherit;

@@ -25,6 +25,7 @@ directives! {
     /// A block while it is read.
     #[derive(Default)]
     struct Block {
+        // name, parameters, field, setter
         c"endpoint",                ONE,  endpoint: Option<GivenEndpoint>,         read |cf, w| readers::endpoint(cf, w[0]);
         c"internal_endpoint",       ONE,  internal_endpoint: Option<Origin>,       read |_, w| readers::internal_endpoint(w[0]);
         c"issuer",                  ONE,  issuer: Option<Box<str>>,                read |_, w| Ok(texts(w)?.remove(0));
