@@ -1,6 +1,7 @@
 //! The directives inside `authgear_project`: their table, and what reads the block.
 
 use core::ffi::{c_char, c_void};
+use core::hint::black_box;
 use std::path::PathBuf;
 
 use authgear_core::credential::CookieNames;
@@ -12,7 +13,7 @@ use nginx_sys::{ngx_command_t, ngx_conf_parse, ngx_conf_t};
 use ngx::core::NGX_CONF_OK;
 
 use super::Project;
-use crate::conf::directive::{directives, run, Mistake, MANY, ONE};
+use crate::conf::directive::{directives, run, Directive, Mistake, MANY, ONE};
 use crate::conf::value::{any_time, or_off, positive_time, texts, OrOff};
 use crate::conf::MainConf;
 use crate::nginx::{guard, Conf, CONF_ERROR};
@@ -120,10 +121,12 @@ impl Block {
                 n => Err(format!("takes one file, not {}", n - 1).into()),
             };
         }
-        let mut all = Self::DIRECTIVES.iter();
-        let Some(directive) = all.find(|row| row.name.to_bytes() == words[0].as_bytes()) else {
-            let all = Self::DIRECTIVES.iter();
-            let known: Vec<_> = all.map(|row| row.name.to_string_lossy()).collect();
+        // Hidden from LLVM, which else inlines every reader here and compiles for hours.
+        let table = black_box(Self::DIRECTIVES);
+        let is_named = |row: &&Directive<Self>| row.name.to_bytes() == words[0].as_bytes();
+        let Some(directive) = table.iter().find(is_named) else {
+            let names = table.iter().map(|row| row.name.to_string_lossy());
+            let known: Vec<_> = names.collect();
             return Err(format!(
                 "is unknown in \"authgear_project\", which takes {}",
                 known.join(", ")
