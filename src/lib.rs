@@ -142,9 +142,15 @@ macro_rules! configuration_handlers {
 }
 
 configuration_handlers! {
-    preconfiguration => variables::register,
+    preconfiguration => prepare,
     postconfiguration => finish,
     postconfiguration_of_first => register_first,
+}
+
+/// Registers the variables.
+fn prepare(cf: &Conf) -> Result<(), Failed> {
+    cf.main_conf().set_claim_getter(variables::get_claim_at);
+    variables::register(cf)
 }
 
 /// Registers the access handler, and checks the whole configuration.

@@ -1,6 +1,8 @@
 //! nginx's structures, behind types that borrow. Decides nothing, and imports nothing of this crate:
 //! it is what the crate `ngx` does not wrap.
 
+/// New variables.
+mod add_variable;
 /// The clock that all processes share.
 mod clock;
 /// Parameters with variables.
@@ -34,6 +36,7 @@ mod timer;
 /// The slots of a request's variables.
 mod variables;
 
+pub use add_variable::Getter;
 pub use clock::now;
 pub use complex_value::ComplexValue;
 pub use conf::Conf;

@@ -1,5 +1,5 @@
-# What a running Authgear issued and answered (t/fixtures/authgear-2026-08.json): its users' tokens are verified
-# by its own key set, and say of a user what its resolver says.
+# Tokens and answers of a running Authgear (t/fixtures/authgear-2026-08.json): its users' tokens are verified
+# by its own key set, and name the same identity as its resolver.
 
 use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear;
@@ -42,7 +42,7 @@ $ENV{TEST_NGINX_ANSWERS} = join '',
 $ENV{TEST_NGINX_HERE} = 'http://127.0.0.1:' . port(1);
 $ENV{TEST_NGINX_HERE_PORT} = port(1);
 
-# What that server's resolver says, as sorted lines. A header without a value says as much as none.
+# The identity in that server's resolver's answer, as sorted lines. A header without a value counts as none.
 sub said {
     my ($headers) = @_;
     return [sort map {"$_->[0]: $_->[1]"} grep { $_->[0] =~ /^X-Authgear-/ && length $_->[1] } @$headers];
@@ -136,7 +136,7 @@ sub outcome_of {
     return "$answer->{status} " . header($answer, 'X-Reason');
 }
 
-# How many requests the resolver has had.
+# The number of requests to the resolver.
 sub asked_here {
     open my $in, '<', servroot() . '/logs/resolver.log' or return 0;
     return scalar(() = <$in>);
@@ -146,7 +146,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: what Authgear issued
+=== TEST 1: tokens and answers of Authgear
 --- http_config
 log_format asked $request_method;
 authgear_project keys {

@@ -1,4 +1,4 @@
-# What a refused client is told, letter for letter (RFC 6750, section 3), and what error.log says of it.
+# The challenge of a refused client, letter for letter (RFC 6750, section 3), and its line in error.log.
 
 use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear;

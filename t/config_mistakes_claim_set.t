@@ -1,4 +1,4 @@
-# What `nginx -t` says of mistakes in variables that are set to claims.
+# Messages of `nginx -t` about authgear_claim_set.
 
 use strict;
 use warnings;
@@ -23,7 +23,7 @@ server {
 --- emerg
 authgear: "authgear_claim_set" has no claim for "$plan"; write "authgear_claim_set $plan https://example.com/claims plan;" in nginx.conf:2
 
-=== authgear_claim_set: what no variable is called
+=== authgear_claim_set: no variable's name
 server {
     authgear_claim_set $my-plan plan;
 }

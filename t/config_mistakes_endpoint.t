@@ -1,4 +1,4 @@
-# What `nginx -t` says of mistakes in where a project's Authgear is.
+# Messages of `nginx -t` about endpoint and internal_endpoint.
 
 use strict;
 use warnings;

@@ -1,4 +1,4 @@
-# What `nginx -t` says of mistakes in where keys come from and where they are kept.
+# Messages of `nginx -t` about the source of keys and the places that keep them.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# What `nginx -t` says of mistakes in the scope, the age of the login and the audience that
-# a location asks for, and of every directive at every level.
+# Messages of `nginx -t` about authgear_require_scope, authgear_require_auth_age and
+# authgear_audience, and about every directive at every level.
 
 use strict;
 use warnings;
@@ -67,7 +67,7 @@ server {
 --- emerg
 authgear: "authgear_require_scope" is duplicate in nginx.conf:3
 
-=== authgear_require_scope: where nobody is verified
+=== authgear_require_scope: nobody is verified
 server {
     location / {
         authgear_require_scope read;
@@ -139,7 +139,7 @@ server {
 --- emerg
 authgear: "authgear_require_auth_age" is duplicate in nginx.conf:3
 
-=== authgear_require_auth_age: where nobody is verified
+=== authgear_require_auth_age: nobody is verified
 server {
     location / {
         authgear_require_auth_age 5m;
@@ -191,7 +191,7 @@ server {
 --- emerg
 authgear: "authgear_audience" is duplicate in nginx.conf:3
 
-=== authgear_audience: where nobody is verified
+=== authgear_audience: nobody is verified
 server {
     location / {
         authgear_audience https://api.example;

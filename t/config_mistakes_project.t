@@ -1,5 +1,5 @@
-# What `nginx -t` says of mistakes in authgear_project: who issues tokens, what they
-# must say, and who is asked about sessions.
+# Messages of `nginx -t` about authgear_project: the rules for tokens, the resolver,
+# and the block itself.
 
 use strict;
 use warnings;
@@ -129,7 +129,7 @@ authgear_project a {
 --- emerg
 authgear: "leeway" has an invalid time ""; write it as "500ms", "5s" or "10m" in nginx.conf:3
 
-=== cookie_prefix: what no cookie name may hold
+=== cookie_prefix: a character that no cookie's name may hold
 authgear_project a {
     endpoint https://a.example;
     cookie_prefix "my app_";

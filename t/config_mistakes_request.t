@@ -1,5 +1,5 @@
-# What `nginx -t` says of mistakes in where a request's token stands, which requests need
-# none, what the backend is told, and how a request without one is challenged.
+# Messages of `nginx -t` about the place of a request's token, preflights, headers for the
+# backend, and challenges.
 
 use strict;
 use warnings;

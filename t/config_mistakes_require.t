@@ -1,4 +1,4 @@
-# What `nginx -t` says of mistakes in what a verified caller must meet, and which roles have.
+# Messages of `nginx -t` about authgear_require and authgear_require_role.
 
 use strict;
 use warnings;
@@ -105,7 +105,7 @@ server {
 --- emerg
 "authgear_require" directive is not allowed here in nginx.conf:3
 
-=== authgear_require: where nobody is verified
+=== authgear_require: nobody is verified
 server {
     location / {
         authgear_require $arg_a;
@@ -164,7 +164,7 @@ server {
 --- emerg
 invalid number of arguments in "authgear_require_role" directive in nginx.conf:2
 
-=== authgear_require_role: where nobody is verified
+=== authgear_require_role: nobody is verified
 server {
     location / {
         authgear_require_role admin;
@@ -173,7 +173,7 @@ server {
 --- emerg
 authgear: "authgear_require_role" is never asked, since nobody is verified here; add "authgear_verify myapp;" in nginx.conf:3
 
-=== authgear_require_role: where authgear_verify is off
+=== authgear_require_role: authgear_verify is off
 authgear_project a {
     endpoint https://a.example;
 }
@@ -187,7 +187,7 @@ server {
 --- emerg
 authgear: "authgear_require_role" is never asked, since nobody is verified here; add "authgear_verify myapp;" in nginx.conf:8
 
-=== authgear_require_role: where nobody is verified, in an if
+=== authgear_require_role: nobody is verified, in an if
 server {
     location / {
         if ($arg_x) {
@@ -198,7 +198,7 @@ server {
 --- emerg
 authgear: "authgear_require_role" is never asked, since nobody is verified here; add "authgear_verify myapp;" in nginx.conf:4
 
-=== authgear_require_role: where nobody is verified, in a limit_except
+=== authgear_require_role: nobody is verified, in a limit_except
 server {
     location / {
         limit_except GET {
@@ -209,7 +209,7 @@ server {
 --- emerg
 authgear: "authgear_require_role" is never asked, since nobody is verified here; add "authgear_verify myapp;" in nginx.conf:4
 
-=== authgear_require_role: where nobody is verified, in a named location
+=== authgear_require_role: nobody is verified, in a named location
 server {
     location @a {
         authgear_require_role admin;

@@ -1,5 +1,4 @@
-# What `nginx -t` says of mistakes in who is verified where, and of a directive that there
-# is not.
+# Messages of `nginx -t` about authgear_verify, and about an unknown directive.
 
 use strict;
 use warnings;

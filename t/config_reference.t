@@ -1,6 +1,6 @@
-# What README.md and docs/ name is what the module has: every directive, its
-# default and its place, every variable, every reason, every line of the log. And
-# what ARCHITECTURE.md and its neighbours name: files and dependencies.
+# README.md and docs/ name what the module has: every directive, its default and its
+# place, every variable, every reason, every line of the log. ARCHITECTURE.md and
+# its neighbours name files that are there, and every dependency.
 
 use strict;
 use warnings;
@@ -128,8 +128,8 @@ for my $line (sort map { s/^authgear: //r } @logged) {
 
 done_testing();
 
-# What stands between the placeholders of a line, where that is long enough to be
-# told from others.
+# The texts between the placeholders of a line that are long enough to be
+# distinctive.
 sub parts {
     my ($line, $placeholder) = @_;
     return grep { length >= 5 } map { s/^[\s:,"]+|[\s:,"]+$//gr } split $placeholder, $line;

@@ -25,7 +25,7 @@ my $malformed = token(user => 'alice', raw_header => '{"alg":"RS256","alg":"RS25
 my $valid = '200 ok alice';
 my $nothing = '401 no_credential';
 
-# What the request is, and what comes of it: the status, the reason, the user.
+# A request, and its outcome: the status, the reason, the user.
 my @cases = (
     ['a JWT' => $valid, "Cookie: app_access_token=$alice"],
     ['an expired JWT' => '401 expired', "Cookie: app_access_token=$expired"],

@@ -66,7 +66,7 @@ sub one_of_each {
             my $answer = ask("$method $path", { port => port(1) }, @{ $credential{$which} });
             my $retried = header($answer, 'Retry-After');
             my $said = said($answer);
-            # How long it takes may differ; that it is said twice may not.
+            # The value of Retry-After may differ; the number of its lines may not.
             $said->[2] = 1 if $retry_after && $said->[2] =~ /\A[1-9]\d*\z/;
             is_deeply($said, [$status, $challenges, $retry_after // '', $cookie // ''], "$name, $method: each header once");
         }

@@ -12,8 +12,8 @@ my ($resolver_port) = standin()->{resolver} =~ /:(\d+)$/;
 ($ENV{TEST_NGINX_RECORDER}, my $take) = recorder();
 $ENV{TEST_NGINX_OTHER_PORT} = port(1);
 
-# What the stand-in's resolver answers to the same token, as sorted lines. A
-# header without a value says as much as none.
+# The answer of the stand-in's resolver to the same token, as sorted lines. A
+# header without a value counts as none.
 sub resolver {
     my ($token) = @_;
     my $answer = ask('GET /_resolver/resolve', { port => $resolver_port },
@@ -177,8 +177,8 @@ sub client_headers_never_arrive {
         }
     }
 
-    # Who grants access when `satisfy any` does not ask us: the header is either
-    # not there or verified.
+    # `satisfy any` grants access without this module: the header is either missing or
+    # verified.
     my $answer = ask('GET /satisfy', forged_among('middle', "Authorization: Bearer $good"));
     my %right = map { $_ => 1 } @{ resolver($good) };
     is_deeply([grep { !$right{$_} } @{ lower_names([ours($answer)]) }], [],
@@ -300,7 +300,7 @@ sub subrequests {
         'the mirror of an anonymous request carries none');
     is_deeply(echoed_authgear($client->answer), [], 'nor does the request itself');
 
-    # Who asks is not who is asked about: the request itself was never verified.
+    # Its subrequest was verified, the request itself was not.
     $client = connection();
     $client->request('GET /sub-only', @forged_lines, "Authorization: Bearer $good");
     ($request) = $take->(1);

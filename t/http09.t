@@ -28,7 +28,7 @@ sub simple {
     return $client->{buffer};
 }
 
-# What the echo received, or the status of nginx's page.
+# The request that the echo received, or the status of nginx's page.
 sub outcome {
     my ($body) = @_;
     return $1 if $body =~ m{<title>(\d{3}) };
@@ -46,11 +46,19 @@ sub sent {
     return (outcome(simple($path)), $name);
 }
 
+# Rows of a table: location, token, outcome.
+sub outcomes {
+    for my $row (@_) {
+        my ($path, $which, $expected) = @$row;
+        my ($outcome, $name) = sent($path, $which);
+        is($outcome, $expected, "$name: $expected");
+    }
+}
+
 # --- checks
 
 sub tokens_in_the_arguments {
-    for my $row (
-        # location, token, outcome
+    outcomes(
         ['/required', good => 'let in as alice'], ['/required', undef, 401],
         ['/required', expired => 401], ['/required', forged => 401], ['/required', made => 401],
         ['/optional', good => 'let in as alice'], ['/optional', undef, 'let in as nobody'],
@@ -58,7 +66,7 @@ sub tokens_in_the_arguments {
         ['/observe', good => 'let in as alice'], ['/observe', undef, 'let in as nobody'],
         ['/observe', expired => 'let in as nobody, false'], ['/observe', forged => 'let in as nobody, false'],
         ['/observe', made => 'let in as nobody, false'],
-        # What the backend is told is not ours to set there.
+        # The module does not set the backend's headers there.
         ['/without', good => 'let in as nobody'],
         ['/variable?project=myapp', good => 'let in as alice'], ['/variable?project=off', good => 'let in as nobody'],
         ['/reader', good => 'let in as alice'], ['/admin', good => 403],
@@ -72,11 +80,7 @@ sub tokens_in_the_arguments {
         ['/tried', good => 'let in as alice'],
         ['/header', good => 401], ['/cookie', good => 401],
         ['/open', good => 'let in as nobody'],
-    ) {
-        my ($path, $which, $expected) = @$row;
-        my ($outcome, $name) = sent($path, $which);
-        is($outcome, $expected, "$name: $expected");
-    }
+    );
     is(simple("/page?access_token=$token{made}"), "please log in: unsupported\n", 'HTTP/0.9, error_page 401');
     is(simple('/page'), "please log in: no_credential\n", 'HTTP/0.9, error_page 401, no token');
     is(simple("/shown?access_token=$token{good}"), "[alice] [ok] []\n", 'HTTP/0.9, return: variables');
@@ -85,18 +89,14 @@ sub tokens_in_the_arguments {
 }
 
 sub with_the_resolver {
-    for my $row (
+    outcomes(
         ['/resolved', opaque => 'let in as olga'], ['/resolved', dead => 401], ['/resolved', undef, 401],
         ['/resolved', good => 'let in as alice'],
         ['/resolved-optional', opaque => 'let in as olga'], ['/resolved-optional', undef, 'let in as nobody'],
         ['/resolved-observe', opaque => 'let in as olga'], ['/resolved-observe', made => 'let in as nobody, false'],
         ['/rechecked', good => 'let in as alice'], ['/rechecked', undef, 401],
-    ) {
-        my ($path, $which, $expected) = @$row;
-        my ($outcome, $name) = sent($path, $which);
-        is($outcome, $expected, "$name: $expected");
-    }
-    # What is kept for a second is over.
+    );
+    # Cached answers have expired.
     select undef, undef, undef, 1.2;
     fault(resolver => 'status');
     is((sent('/resolved', 'opaque'))[0], 503, 'HTTP/0.9, the resolver fails: 503');

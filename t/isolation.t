@@ -38,8 +38,8 @@ my %line = (
     forged => bearer(user => 'mallory', key => 'stranger', claims => { of => 'mallory' }),
 );
 
-# What one request shows of its caller: the variables, then what the backend got.
-# Of a refused one, whose headers HTTP/2 leaves unread, the status alone may do.
+# The caller that one request shows: the variables, then the backend's headers.
+# For a refused one over HTTP/2, whose headers are not read, the status alone.
 sub who {
     my ($answer) = @_;
     return "$answer->{status} " . (header($answer, 'X-Who') // '') if $answer->{status} != 200;
@@ -129,7 +129,7 @@ sub http2_streams {
     is(scalar keys %connections, 1, 'HTTP/2: all were streams of one connection');
 }
 
-# Whoever waits for keys and leaves takes nothing along.
+# A client that leaves while it waits for keys affects no other.
 sub waiting_and_leaving {
     my @leaving = map { connection()->request('GET /required', $line{alice}) } 1 .. 5;
     my @staying = map { [connection()->request('GET /required', $line{$_}), $_] } @users;

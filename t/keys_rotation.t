@@ -17,7 +17,7 @@ sub with_kid {
     return join '.', encode_base64url(qq({"alg":"RS256","typ":"at+jwt","kid":"$kid"})), @rest;
 }
 
-# What each worker says of the token, each asked once.
+# Each worker's answer to the token, each asked once.
 sub on_each {
     my ($nginx, $connections, $token) = @_;
     my @answers = map { $nginx->ask(token => $token, on => $_) } values %$connections;

@@ -7,7 +7,7 @@ use Test::More;
 use Test::Nginx::Authgear args => ['--tenants'];
 use Test::Nginx::Authgear::Server;
 
-# What the default project was asked, or a tenant.
+# The number of fetches from the default project, or from a tenant.
 sub fetched {
     my ($tenant) = @_;
     my $counts = control('GET', '/-/counts' . ($tenant ? "?project=https://$tenant" : ''));

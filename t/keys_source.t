@@ -1,4 +1,4 @@
-# Where keys come from: discovery, jwks_uri or jwks_file; over http or https,
+# Sources of keys: discovery, jwks_uri or jwks_file; over http or https,
 # by the public or an internal address; and what is refused on the way.
 
 use Test::Nginx::Socket 'no_plan';

@@ -227,7 +227,7 @@ for my $fault ('status', 'hang') {
 # --- values that are no plain origin
 
 {
-    # Whoever connects here was sent by a value that should have been refused.
+    # A connection to this port means that a value was not refused.
     my $trap = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 16);
     my $caught = IO::Select->new($trap);
     my $port = $trap->sockport;

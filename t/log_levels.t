@@ -1,5 +1,5 @@
-# What a client can bring about by itself is an everyday event: it does not fill an
-# operator's log, however often it happens.
+# Events that a client can cause do not fill an operator's log, however often
+# they happen.
 
 use strict;
 use warnings;
@@ -94,7 +94,7 @@ subtest 'what is only observed' => sub {
     stop_resolving($nginx);
 };
 
-# What is written down says why, and never by which token.
+# The log states the reason, and never the token.
 subtest 'the log still tells why' => sub {
     $nginx = start_resolving('', main => 'error_log logs/info.log info;');
     my $token = token(user => 'eve', key => 'stranger');

@@ -134,7 +134,7 @@ sub bodies {
     $client->send($mebibyte);
     whole($client->answer, $mebibyte, 'POST of 1 MiB behind 100-continue');
 
-    # What is refused is read and thrown away, so that the connection can go on.
+    # A refused body is read and thrown away, so that the connection can go on.
     $client = connection();
     for my $which (qw(none bad)) {
         $client->request('POST /required', @{ $credential{$which} }, \$mebibyte);

@@ -72,7 +72,7 @@ sub passes {
     is_deeply([@complaints, $status], [0], $name) or diag($said);
 }
 
-# What `nginx -t` says of a whole configuration. The places that an nginx of the
+# The output of `nginx -t` for a whole configuration. The places that an nginx of the
 # system writes to are put into the folder; all else stays as it is.
 sub whole {
     my ($text) = @_;

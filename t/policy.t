@@ -1,4 +1,4 @@
-# Who may do what: every requirement in every mode, for every kind of caller,
+# Requirements: every requirement in every mode, for every kind of caller,
 # and what a caller is told who does not meet it. The table and the examples of
 # the chapter in docs/directives.md are what is run here.
 
@@ -51,7 +51,7 @@ my ($chapter) = $directives =~ /^## Who may do what\n(.*?)^## /ms or die "docs/d
 ($ENV{TEST_NGINX_EXAMPLES}) = $chapter =~ /^```nginx\n(.*?)^```$/ms or die "the chapter has no example\n";
 $ENV{TEST_NGINX_EXAMPLES} =~ s{http://backend}{$ENV{TEST_NGINX_BACKEND}}g;
 
-# What each caller meets: 1 where the requirement is met.
+# The requirements that each caller meets: 1 where the requirement is met.
 my %meets = (
     ann => { role => 1, scope => 1, age => 1, value => 1 },
     'ann in a cookie' => { role => 1, scope => 1, age => 1, value => 1 },
@@ -86,7 +86,7 @@ sub in_every_mode {
                 for qw(required optional);
             told("/observe/$name", [$who, 200, "policy true $user"]);
         }
-        # Whoever is not known is not asked for more.
+        # Requirements are asked of known callers alone.
         for my $mode (qw(required optional)) {
             told("/$mode/$name",
                 ['nobody', 401, 'no_credential - -', $challenge{no_credential}],
@@ -100,7 +100,7 @@ sub in_every_mode {
     }
 }
 
-# What error.log holds beyond so many lines, once there is more.
+# The lines of error.log after the first so many, once there are more.
 sub tail {
     my ($before) = @_;
     my @lines = log_lines('error.log', $before + 1);
@@ -256,7 +256,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: who may do what
+=== TEST 1: each requirement, mode and caller
 --- check
 in_every_mode
 of_the_anonymous

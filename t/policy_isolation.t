@@ -165,7 +165,7 @@ sub with_satisfy {
     }
 }
 
-# What the resolver said is kept for all locations; what each asks is not.
+# The resolver's answer is cached for all locations; their requirements are not.
 sub with_cached_verdicts {
     my $session = cookie(session => session(user => 'ann', auth_time => time - 3600));
     my %of_session = (%verdict, read => '403 policy ann', write => '403 policy ann', both => '401 bad_audience -',

@@ -1,4 +1,4 @@
-# What a location asks stands at any level: each directive at http, server,
+# Directives at any level: each at http, server,
 # location, nested location, if, limit_except and in a named location. A level
 # that has it replaces what stands above, `off` takes it back.
 
@@ -144,8 +144,8 @@ sub elsewhere {
         . 'error_description="the access token is meant for another audience"';
 }
 
-# Where the second setting replaces the first, and where `off` takes it back.
-# POST is what the limit_except blocks are for.
+# The places at which the second setting replaces the first, and at which `off`
+# takes it back. The limit_except blocks are for POST.
 my @places = (
     # at the http level: one
     ['inherited from http', '/', 'one'],

@@ -45,8 +45,8 @@ my $origin = standin()->{origin};
 my $ann = token(user => 'ann', auth_time => time - 3600);
 my $session = session(user => 'ann', auth_time => time - 3600);
 
-# What would be refused: the path, the request, the level, the reason, the status
-# that required gives, and what the log says between project and status.
+# Refusals that observe counts: the path, the request, the level, the reason, the
+# status of mode required, and the log's text between project and status.
 my @refusals = (
     ['no credential', '/plain', {}, info => 'no_credential', 401],
     ['malformed', '/plain', { token => 'a.b!.c' }, error => 'malformed', 401],
@@ -80,7 +80,7 @@ my @refusals = (
     ['no credential, by a variable for another', '/variable?project=tokens', {}, info => 'no_credential', 401, '', 'tokens'],
 );
 
-# How often each project had each reason, as the log must count them.
+# The number of each project's refusals by reason, as the log must count them.
 my %count;
 
 # One observed request, on the connection given: its answer, and its line.
@@ -118,7 +118,7 @@ observed(["the resolver fails", '/plain', { headers => cookie(session => $sessio
     error => 'resolver_unavailable', 503], $worker{$_}) for sort keys %worker;
 heal();
 
-# What required lets in is not counted, and neither is what it refuses itself.
+# Neither requests that required would let in are counted, nor refusals in other modes.
 {
     user(id => 'root', roles => ['admin']);
     my $root = token(user => 'root', scope => 'write');

@@ -1,4 +1,4 @@
-# Who is known and refused: the identity for error pages, the challenge's realm and
+# Callers who are known and refused: the identity for error pages, the challenge's realm and
 # metadata. And preflights, which are not refused.
 
 use Test::Nginx::Socket 'no_plan';
@@ -85,7 +85,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: who is refused
+=== TEST 1: refused callers
 --- check
 identity_on_a_refusal
 quoting

@@ -91,7 +91,7 @@ sub by_path {
     is(header($answer, "P-$_"), "[$paths[$_][2]]", "authgear_claim_set: $paths[$_][0]") for 0 .. $#paths;
     is(header($answer, 'X-Evil'), undef, 'no claim makes a header');
 
-    # Whoever has no claims, or none that was verified, leaves all empty.
+    # Without verified claims, all are empty.
     my %nobody = (
         'nobody' => [],
         'an expired token' => [bearer(claims => { plan => 'x' }, expires_in => -1)],

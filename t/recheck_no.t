@@ -112,7 +112,7 @@ sub the_token_alone {
     is(join(' & ', questions()), "Bearer $token | ", 'is asked about as a token');
 }
 
-# Where authgear_token finds it.
+# Tokens that authgear_token finds.
 sub from_elsewhere {
     my %at = (
         '/header' => sub { ('', "X-Token: $_[0]") },
@@ -243,7 +243,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: what a client can send
+=== TEST 1: each place of a token
 --- http_config: $TEST_NGINX_BY_DEFAULT
 --- config: $TEST_NGINX_SERVER
 --- check: bodies_over_a_megabyte cookies_of_twelve_kilobytes the_token_alone

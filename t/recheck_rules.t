@@ -70,7 +70,7 @@ sub revoked_beside_a_session {
     }
 }
 
-# Where sessions are let in, it falls through to them as any refused token does.
+# As any refused token, it falls through to a session if sessions are let in.
 sub revoked_where_sessions_are_let_in {
     my $revoked = revoked();
     reset_counts();
@@ -117,7 +117,7 @@ sub a_resource_without_keys {
         'no keys: so is one for another resource');
 }
 
-# What nginx -t says.
+# Warnings of nginx -t.
 sub warned {
     my $resolve = 'endpoint https://a.example; resolve_request /_authgear/resolve;';
     for my $case (

@@ -1,5 +1,5 @@
-# What is read before the access phase tells who the caller is, as far as that is
-# known; what a location requires is evaluated in the access phase, and not before.
+# A variable that is read before the access phase shows the caller's identity as far
+# as it is known; a location's requirements are evaluated in the access phase alone.
 
 use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear;
@@ -67,7 +67,7 @@ sub what_is_read_early {
     }
 }
 
-# Whoever is refused before the access phase was never held against a requirement.
+# No requirement is evaluated for a caller who is refused before the access phase.
 sub refused_elsewhere {
     for my $who (qw(a b)) {
         my $answer = ask('GET /returned', "Authorization: Bearer $token{$who}");

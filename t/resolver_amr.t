@@ -16,7 +16,7 @@ my %session = (
     'an opaque token' => 'Authorization: Bearer ' . token(%login, kind => 'opaque'),
 );
 
-# What a caller's amr is, as the backend is told and as the variable says it, and whether the rule lets the caller in.
+# A caller's amr in the backend's header and in the variable, and the rule's verdict.
 sub amr_of {
     my ($header) = @_;
     my $answer = ask('GET /', $header);

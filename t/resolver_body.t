@@ -96,7 +96,7 @@ sub over_http2 {
     said_nothing_of_it('HTTP/2');
 }
 
-# What a client may not enter with does not become a failure of the resolver.
+# A refused credential is no failure of the resolver.
 sub refused {
     for my $header (cookie(session => 'dead'), 'Authorization: Bearer dead') {
         my $client = connection(port(2));

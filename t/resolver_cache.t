@@ -159,7 +159,7 @@ subtest 'blanks and foreign cookies make no other key' => sub {
     is(outcome("Cookie:  $app;$token ;\t$session ;"), $known, 'other blanks');
     is(outcome("Cookie: theme=dark; $app; a=b; $token; $session; c"), $known, "cookies of others");
     is(outcome("Cookie: $app; a=b\r\nCookie: $token; $session"), $known, 'two Cookie headers');
-    # What is asked has them in the client's order.
+    # The question has the cookies in the client's order.
     like(outcome("Cookie: $session; $app; $token"), qr/^200 ok app-session-$of{n} /, 'another order: the same user');
     stop();
 };

@@ -12,7 +12,7 @@ use warnings;
 
 my ($tls_port) = standin()->{https} =~ /:(\d+)$/;
 
-# What stands in the http block of an example.
+# The http block of an example.
 sub example {
     my ($name, $ca, @replace) = @_;
     my $text = shipped(
@@ -112,7 +112,7 @@ sub login {
         ['one that names it last, in capitals', 'Accept: image/png, */*;q=0.1 , TEXT/HTML ;q=0.5'],
     ) {
         my ($name, @headers) = @$case;
-        # What the client writes into its request is no part of where it is sent.
+        # The client's request does not change the address of the redirect.
         for my $uri ('/page?a=b', '//evil.example/%2e%2e', '/?redirect_uri=https://evil.example/&x=%0d%0aA:b') {
             my $answer = get($uri, @headers, 'X-Forwarded-Host: evil.example', 'Host: evil.example');
             is($answer->{status}, 302, "$name is redirected from $uri");

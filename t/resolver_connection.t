@@ -75,7 +75,7 @@ sub bodies {
     } asked_requests();
     is_deeply(\@forms, [], 'no question says a word of a body');
 
-    # What is refused is read and thrown away, so that the connection can go on.
+    # A refused body is read and thrown away, so that the connection can go on.
     my $client = connection();
     for my $which ('none', 'dead', 'dead token') {
         for my $form ([], ['Transfer-Encoding: chunked']) {

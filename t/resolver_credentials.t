@@ -454,7 +454,7 @@ __DATA__
 --- config: $TEST_NGINX_SERVER
 --- check: set_cookie
 
-=== TEST 5: what is a yes
+=== TEST 5: answers that count as a yes
 --- http_config: $TEST_NGINX_PROJECTS
 --- config: $TEST_NGINX_SERVER
 --- check: yes failures gone
@@ -464,7 +464,7 @@ __DATA__
 --- config: $TEST_NGINX_SERVER
 --- check: hang
 
-=== TEST 7: what the resolver receives
+=== TEST 7: requests that the resolver receives
 --- http_config: $TEST_NGINX_PROJECTS
 --- config: $TEST_NGINX_SERVER
 --- check: what_it_receives careless

@@ -117,7 +117,7 @@ sub own_headers {
         both("clients' own headers are passed: $name, of nobody",
             { documented => [$passed], optional => [], observe => [] }, $header);
     }
-    # Where the administrator forgot none, both are right.
+    # Both are right if the set-up knows every header.
     both('the names that the documented set-up knows', { documented => $alices, required => $alices }, $alice,
         'X-Authgear-User-Id: root', 'X-Authgear-User-Verified: true', 'X-Authgear-Session-Acr: high');
 }
@@ -145,7 +145,7 @@ sub cached_for_another {
             { $documented => plain('alice'), 'required-cached' => 401 },
             cookie($how =~ /(app_\w+)/ ? $1 : die, 'dead'));
     }
-    # Whoever logs in after somebody who had not.
+    # A user who logs in after an anonymous request.
     both('a cached answer is served to another: first nobody', { 'documented-cached-4' => [], 'optional-cached' => [] });
     both('a cached answer is served to another: then a user who has logged in',
         { 'documented-cached-4' => [], 'optional-cached' => plain('carol') }, $of{app_session}->('carol'));
@@ -159,7 +159,7 @@ sub cached_for_another {
     both('a cached answer is served to another: then the session alone',
         { 'documented-cached-4' => plain('app'), 'required-cached' => plain('idp') }, cookie(session => $session));
 
-    # What the key tells apart, both tell apart.
+    # Both distinguish users with different cache keys.
     for my $user (qw(dora emil)) {
         for my $header (cookie(session => session(user => $user, @plain)), opaque(user => $user, @plain)) {
             my ($how) = $header =~ /^(\w+)/;
@@ -223,7 +223,7 @@ sub questions {
     }
 }
 
-# What of a client's request can change the resolver's mind.
+# The parts of a client's request that can change the resolver's answer.
 sub what_the_resolver_receives {
     my $session = session(user => 'alice');
     my @headers = (cookie(session => $session), 'X-Forwarded-Host: evil.example', 'X-Forwarded-Proto: gopher',

@@ -25,7 +25,7 @@ my @logged_in = qw(session opaque jwt);
 my $greta = identity({ id => 'greta', roles => ['r'] }, {@plain});
 my $no = ['session-valid: false'];
 
-# What the backend is told of each visitor, and the module's reason.
+# The identity that the backend gets for each visitor, and the module's reason.
 sub visits {
     my ($step, %expected) = @_;
     for my $who (sort keys %visitor) {

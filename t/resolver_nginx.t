@@ -37,7 +37,7 @@ my $eve = 'Basic realm="eve"';
 my $clear = 'session=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Secure; SameSite=Lax';
 my $mebibyte = mebibyte();
 
-# What mirror and auth_request send.
+# The requests that mirror and auth_request send.
 my ($recorder_port, $take) = recorder();
 
 # --- checks
@@ -49,7 +49,7 @@ sub satisfy {
         ['/all-allow', none => 401, $bearer, 0], ['/all-allow', session => $alice, '', 1],
         ['/all-allow', opaque => $alice, '', 1], ['/all-allow', dead => 401, $no, 1],
         ['/all-allow', 'dead token' => 401, $no, 1], ['/all-allow', down => 503, '', 1],
-        # Who is refused anyway costs no question.
+        # No question about clients that are refused anyway.
         ['/all-deny', none => 403, '', 0], ['/all-deny', session => 403, '', 0],
         ['/all-deny', opaque => 403, '', 0], ['/all-deny', dead => 403, '', 0], ['/all-deny', down => 403, '', 0],
         ['/all-basic', none => 401, $eve, 0], ['/all-basic', session => 401, $eve, 0],
@@ -64,7 +64,7 @@ sub satisfy {
         ['/all-request-no', none => 401, $bearer, 0], ['/all-request-no', session => 403, '', 1],
         ['/all-request-no', opaque => 403, '', 1], ['/all-request-no', dead => 401, $no, 1],
 
-        # Who is let in anyway costs no question either.
+        # No question about clients that are let in anyway.
         ['/any-allow', none => $yes, '', 0], ['/any-allow', session => $yes, '', 0],
         ['/any-allow', dead => $yes, '', 0], ['/any-allow', down => $yes, '', 0],
         ['/any-deny', none => 401, $bearer, 0], ['/any-deny', session => $alice, '', 1],
@@ -148,7 +148,7 @@ sub error_pages {
         is("$answer->{status} " . challenges($answer), '503 ', "error_page 401: $path is not for a 503");
         heal();
     }
-    # What a resolver that fails wants to set is not handed on: it has not said whose it is.
+    # Set-Cookie of a failing resolver is not handed on: it belongs to no known user.
     fault(resolver => 'status', headers => { 'Set-Cookie' => 'a=b' });
     for my $row (['/plain', 503, undef], ['/down-named', 503, "back soon: resolver_unavailable\n"],
         ['/down-open', 200, undef])

@@ -62,7 +62,7 @@ sub outcome {
     return join ' ', $answer->{status}, map { header($answer, "X-$_") // '-' } qw(Reason User);
 }
 
-# What the backend has been asked; its server logs that before it answers the next.
+# The requests to the backend; its server logs one before it answers the next.
 sub backend_lines {
     ask('GET /marker', { port => port(1) });
     my @lines;
@@ -70,7 +70,7 @@ sub backend_lines {
     return [grep { !/marker/ } @lines];
 }
 
-# What the module says of a location while it serves, without what nginx adds.
+# The module's log lines about a location while it serves, without nginx's additions.
 sub log_about {
     my ($uri) = @_;
     return grep { /\Q"$uri"\E/ } map { /\[(?:error|crit)\] .*?authgear: (.*?), client: / ? $1 : () } log_lines('error.log', 1);
@@ -195,7 +195,7 @@ $ENV{TEST_NGINX_PLACES} = join "\n", $back,
     my $resolve = "resolve_request /_$_/resolve;";
     "authgear_project $_ { $endpoint $resolve } authgear_project $_-strict { $endpoint $resolve recheck 1h strict; }"
     } @names;
-# What is let in meets no file.
+# No file answers a request that is let in.
 $ENV{TEST_NGINX_PLACED} = join "\n", $server, $elsewhere, values %wrong, values %right,
     map { ("location = /$_ { authgear_verify $_; }", "location = /$_-strict { authgear_verify $_-strict; }") } @names;
 
@@ -237,7 +237,7 @@ a file
 --- config: $TEST_NGINX_SPARED
 --- check: cached_in_the_configuration
 
-=== TEST 5: what nginx has in its cache
+=== TEST 5: answers in nginx's cache
 --- http_config: $TEST_NGINX_CACHED
 --- config: $TEST_NGINX_CACHED_SERVER
 --- check: cached_at_run_time

@@ -19,7 +19,7 @@ my $app = session(user => 'app', kind => 'app');
 my %opaque = map { $_ => token(user => $_, kind => 'opaque') } qw(carol dave);
 my %jwt = (good => token(user => 'jay'), expired => token(user => 'old', expires_in => -1));
 
-# What each question said: its Authorization and its Cookie.
+# The Authorization and the Cookie of each question.
 sub questions {
     return [map { said($_) } asked_requests()];
 }
@@ -86,7 +86,7 @@ my @browser = ('User-Agent: browser/1', 'Accept: text/html', 'Accept-Language: d
     'Proxy-Authorization: Basic eA==', 'X-Authgear-User-Id: root', 'X-Token: t', 'Content-Type: text/plain',
     'Upgrade: websocket', 'Keep-Alive: 1');
 
-# Whatever the location hands on.
+# The question has the client's User-Agent, whatever else the location hands on.
 sub user_agent_alone {
     my %more = (
         '/shipped' => { 'x-forwarded-for' => ['127.0.0.1'], 'x-forwarded-proto' => ['https'] },
@@ -139,7 +139,7 @@ sub prefixes {
         'the right prefix: the question holds the cookies that have it');
 }
 
-# What is not in the question makes no question of its own.
+# Headers that the question lacks make no new question.
 sub the_same_question {
     my $cookie = "session=$session{alice}";
     is(outcome('GET /cached', "Cookie: $cookie"), '200 ok alice resolver asked 1', 'a session is asked about');
@@ -226,12 +226,12 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: what the question says
+=== TEST 1: the question's headers
 --- http_config: $TEST_NGINX_PROJECTS
 --- config: $TEST_NGINX_SERVER
 --- check: what_is_left_to_judge user_agent_alone
 
-=== TEST 2: what its answer is kept for
+=== TEST 2: requests that share its answer
 --- http_config: $TEST_NGINX_PROJECTS
 --- config: $TEST_NGINX_SERVER
 --- check: prefixes the_same_question

@@ -91,7 +91,7 @@ sub by_a_rule {
     refused_everywhere('/issuer', 'bad_issuer', $good);
 }
 
-# Where sessions cannot be let in either, nothing is left to ask about.
+# The resolver is not asked if sessions cannot be let in either.
 sub by_a_rule_for_all {
     for my $case (['/client' => 'bad_client'], ['/audience' => 'bad_audience'], ['/location' => 'bad_audience']) {
         my ($path, $reason) = @$case;

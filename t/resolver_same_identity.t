@@ -63,7 +63,7 @@ sub same {
     }
 }
 
-# What was kept is what was said.
+# A cached answer is the same as a fresh one.
 sub kept {
     for my $case (people()) {
         my ($name, $user, $login) = @$case;

@@ -67,7 +67,7 @@ sub auth_request {
     like(challenges(ask('GET /checked', @{ $credential{forged} })), qr/^\Q$bearer\E, error="invalid_token"/,
         'auth_request, a bad token: and says so');
 
-    # Whoever asks is not the one who was asked about.
+    # The parent's identity is not that of its subrequest.
     my $answer = ask('GET /checked', @{ $credential{alice} });
     is(header(echoed($answer), 'X-Now'), '[]', 'auth_request: behind it the variables are the request\'s own again');
     is(verdict($answer), '200 nobody', 'auth_request: the request itself is told of nobody, since nobody verified it');
@@ -90,7 +90,7 @@ sub checked_upstream {
     }
 }
 
-# What stands between the brackets of a page.
+# The texts between the brackets of a page.
 sub parts { return [$_[0]{body} =~ /\[(.*?)\]/gs] }
 
 sub pages {

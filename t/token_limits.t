@@ -1,4 +1,4 @@
-# What a token may hold: its limits, each from both sides. But for what is said, every token here is signed by
+# The limits of a token, each from both sides. Unless a case says otherwise, every token here is signed by
 # the project's own key, so that its form alone decides.
 
 use Test::Nginx::Socket 'no_plan';
@@ -260,7 +260,7 @@ sub bound_to_a_key {
     );
 }
 
-# What the header says of keys: an attacker's own, in each way there is to say so.
+# An attacker's key in the token's header, by every parameter that can name one.
 sub keys_in_the_header {
     my $attacker = Crypt::PK::RSA->new;
     $attacker->generate_key(256);
@@ -333,7 +333,7 @@ sub claim_types {
         $rows->(['aud'], 'bad_claim', 'null', '1', 'true', '{}', '[1]', '["a",1]', '[["a"]]'),
         $rows->(\@times, 'bad_claim', 'null', '"2000000000"', 'true', '[2000000000]', '{}'),
 
-        # What may be absent is absent in old tokens and in clients'.
+        # Old tokens and clients' tokens lack these claims.
         (map { ["without $_", { remove => [$_] }, 'ok'] }
             qw(nbf iat auth_time amr client_id scope jti), "${about}roles", @flags),
         ['without exp', { remove => ['exp'] }, 'bad_claim'],
@@ -487,7 +487,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: what a token may hold
+=== TEST 1: the limits of a token
 --- http_config eval: $::projects
 --- config eval: $::locations
 --- check: every_limit

@@ -1,5 +1,5 @@
-# What a variable handed out stays whole as long as the client request: captures of
-# nginx's regular expressions point into it.
+# A variable's text stays whole as long as the client request: captures of nginx's
+# regular expressions point into it.
 
 use Test::Nginx::Socket 'no_plan';
 use Test::Nginx::Authgear;
@@ -21,31 +21,16 @@ sub someone {
     return token(user => "$name-" . 'x' x 24, claims => { note => substr($name, 0, 1) x $size, more => [$name, "$size"] });
 }
 
-$ENV{TEST_NGINX_CAPTURES} = <<"END";
-location = /claims {
+my %captured = (claims => 'claims', user => 'user_id', note => 'claim_note', list => 'claim_more');
+$ENV{TEST_NGINX_CAPTURES} = join '', map { <<"END" } sort keys %captured;
+location = /$_ {
     authgear_verify myapp;
-    if (\$authgear_claims ~ "^(?<cap>.*)\$") {
+    if (\$authgear_$captured{$_} ~ "^(?<cap>.*)\$") {
         rewrite ^ /second/ last;
     }
 }
-location = /user {
-    authgear_verify myapp;
-    if (\$authgear_user_id ~ "^(?<cap>.*)\$") {
-        rewrite ^ /second/ last;
-    }
-}
-location = /note {
-    authgear_verify myapp;
-    if (\$authgear_claim_note ~ "^(?<cap>.*)\$") {
-        rewrite ^ /second/ last;
-    }
-}
-location = /list {
-    authgear_verify myapp;
-    if (\$authgear_claim_more ~ "^(?<cap>.*)\$") {
-        rewrite ^ /second/ last;
-    }
-}
+END
+$ENV{TEST_NGINX_CAPTURES} .= <<"END";
 location = /mapped {
     authgear_verify myapp;
     if (\$of_map = found) {
@@ -135,7 +120,7 @@ sub after_a_refusal {
     }
 }
 
-# What the resolver said, kept by resolve_cache.
+# The resolver's answer, kept by resolve_cache.
 sub of_a_session {
     my ($first, $second) = map { 'session=' . session(user => "$_-" . 'x' x 200, amr => []) } qw(first second);
     for my $cookie ($first, $second) {

@@ -13,7 +13,7 @@ $ENV{TEST_NGINX_OTHER_PORT} = port(1);
 $ENV{TEST_NGINX_REFUSING_PORT} = port(2);
 ($ENV{TEST_NGINX_RECORDER}, my $take) = recorder();
 
-# What a token of alice fills.
+# The variables of a token of alice.
 sub alices {
     my ($token) = @_;
     return expected($token, user_id => 'alice', user_anonymous => 'false', user_verified => 'true',
@@ -170,8 +170,7 @@ sub before_the_access_phase {
         'and nothing where verify is off');
 }
 
-# What a set directive learned under one location's rules is not what another
-# location's rules say.
+# An early outcome of one location's rules is not used in another location.
 sub early_verdicts_stay_where_they_were_asked {
     my $answer = ask('GET /moved', bearer(user => 'alice'));
     is(header($answer, 'V-first'), '[alice]', 'before rewrite last: verified by the first project');

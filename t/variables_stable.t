@@ -15,7 +15,7 @@ use Time::HiRes qw(sleep);
 my $busy = 'a' x 21 . 'b';
 
 my $read = '$authgear_user_id|$slow$slower$slowest|$authgear_reason|$authgear_claim_sub';
-# What is read before anybody knows the caller, and by the time that all know.
+# The variables before the caller is known, and afterwards.
 my $unknown = '|none||';
 
 my $http = <<"END";

@@ -98,7 +98,7 @@ sub no_verdict_possible {
     verdicts('no keys can be had',
         ['/down-required', good => 503], ['/down-optional', good => 503],
         ['/down-observe', good => '200 nobody'],
-        # Whoever sends no credential needs no keys to be told so.
+        # A request without a credential needs no keys.
         ['/down-required', none => 401], ['/down-optional', none => '200 nobody'],
         ['/down-observe', none => '200 nobody']);
     for my $mode (qw(required optional)) {

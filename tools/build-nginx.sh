@@ -11,7 +11,7 @@ use_flavour "$1"
 log=$root/build/$flavour/build.log
 stamp=$root/build/$flavour/made-from
 
-# What the result depends on; a change starts over.
+# The inputs of the build; a change starts over.
 made_from() {
     case $flavour in
     debian) $nginx -V 2>&1 && dpkg-query -W nginx-dev ;;

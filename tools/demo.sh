@@ -90,7 +90,7 @@ http {
 }
 EOF
 
-# What a server that is not the system's needs besides: places to write.
+# A server that is not the system's needs its own places to write.
 surroundings="daemon off; pid $dir/nginx.pid; error_log $dir/error.log notice;"
 if [ "$(id -u)" = 0 ]; then surroundings+=" user nobody nogroup;"; fi
 

@@ -1,13 +1,15 @@
 #!/bin/bash
 # Checks formatting and runs clippy, with all of nginx's structures that the
 # build does not compare with the C compiler forbidden (tools/clippy-conf.pl),
-# and that the stated minimum Rust is no older than what the dependencies state.
+# that no files import each other in a circle (tools/check-imports.pl), and that
+# the stated minimum Rust is no older than what the dependencies state.
 set -euo pipefail
 . "$(dirname "$0")/nginx.sh"
 use_flavour debian
 cd "$root"
 
 cargo fmt --all --check
+perl tools/check-imports.pl src core/src tables/src
 
 # The folder of this nginx's bindings.
 out=$(cargo check --quiet --package nginx-sys --message-format json |

@@ -190,7 +190,7 @@ my %action = (
         $token->{expires} = time + $seconds;
         return $seconds;
     },
-    # Who asks for what keys changes the order in which they are fetched.
+    # Changes the order in which keys are asked for, and so fetched.
     mood => \&set_mood,
 );
 my @weighted = map { ($_) x { rotate => 4, drop => 2, fault => 4, gone => 2, reload => 2, kill => 2,
@@ -328,7 +328,7 @@ sub take {
     push @idle, $connection;
 }
 
-# What kind of request it has been, now that its answer is here.
+# The kind of a request whose answer is here.
 sub kind {
     my ($sent) = @_;
     my ($token, $key) = @$sent{qw(token key)};
@@ -360,7 +360,7 @@ my %right = (
     foreign => qr/^401 bad_issuer$/,
 );
 
-# What is wrong with the answer, if anything is.
+# The fault of an answer, if it has one.
 sub fault_of {
     my ($sent, $kind, $answer) = @_;
     if (my $error = $answer->{error}) {
@@ -398,7 +398,7 @@ while (time < $ends && @wrong < 100) {
         $next_action += 10 * $slow if rand() < 0.03;
     }
     my $due = ($now - $began) * $pace - $sent;
-    # What was missed while an action took its time is not made up for.
+    # Requests that were due during a long action are not made up for.
     $sent += $due - 2 * $connections, $due = 2 * $connections if $due > 2 * $connections;
     for (1 .. $due) {
         last if keys(%busy) >= $connections;

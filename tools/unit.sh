@@ -24,7 +24,7 @@ read -r passed failed skipped < <(awk '
     }
     END { print passed + 0, failed + 0, skipped + 0 }' "$out")
 
-# What did not compile, or died, has failed too.
+# A test that did not compile, or died, has failed too.
 if [ $status != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
 if [ -n "${COUNTS:-}" ]; then echo "$passed $failed $skipped" >>"$COUNTS"; fi
 echo "unit tests: $passed passed, $failed failed, $skipped skipped"

@@ -1,10 +1,13 @@
 //! The directives of every level: `authgear_verify`, and the requirements for its callers.
 
+use core::ffi::CStr;
+
 use authgear_core::policy::{Requirements, TokenKind};
 use nginx_sys::ngx_uint_t;
 
-use super::value::{flag, set};
-use super::Mistake;
+use super::directive::{directives, inherit, MANY};
+use super::mistake::Mistake;
+use super::value::{flag, OrOff};
 use crate::nginx::{ComplexValue, Conf, Failed, LocationAt, Place};
 
 mod setters;
@@ -34,7 +37,7 @@ impl Mode {
     }
 }
 
-/// Which project guards a location.
+/// The project that guards a location.
 #[derive(Debug, Clone, Copy)]
 pub enum Gate {
     /// The project of that index.
@@ -51,27 +54,32 @@ enum Verify {
     Gate(Gate, Mode, Place),
 }
 
-/// The `http`, `server`, `location`, `if` and `limit_except` levels. `None` is what a level leaves
-/// unsaid and inherits; an empty list is `off`.
-#[derive(Debug, Default)]
-pub struct LocationConf {
-    verify: Option<Verify>,
-    pass_headers: Option<bool>,
-    bypass_preflight: Option<bool>,
-    tokens: Option<Vec<ComplexValue>>,
-    audience: Option<Vec<Box<str>>>,
-    requires: Option<Vec<Require>>,
-    roles: Option<Vec<Box<str>>>,
-    scopes: Option<Vec<Box<str>>>,
-    auth_age: Option<Option<u64>>,
-    claims: Option<Vec<ClaimSet>>,
-    realm: Option<Option<Box<str>>>,
-    resource_metadata: Option<Option<Box<str>>>,
-    /// The first requirement of this level, or the next above that has one: its directive, and
-    /// where that stands.
-    requirement: Option<(&'static str, Place)>,
-    /// Whether anything is asked of callers who are known.
-    asks: bool,
+directives! {
+    /// The `http`, `server`, `location`, `if` and `limit_except` levels. `None` is what a level
+    /// leaves unsaid and inherits; an empty list is `off`.
+    #[derive(Debug, Default)]
+    pub struct LocationConf {
+        // name, parameters, field, setter, merge
+        c"authgear_verify",            MANY, verify: Option<Verify>,            set Self::set_verify, inherit;
+        c"authgear_token",             MANY, tokens: Option<Vec<ComplexValue>>, read setters::token, inherit;
+        c"authgear_audience",          MANY, audience: Option<Vec<Box<str>>>,   require setters::audience, inherit;
+        c"authgear_require",           MANY, requires: Option<Vec<Require>>,    require setters::add_require, inherit;
+        c"authgear_require_role",      MANY, roles: Option<Vec<Box<str>>>,      require setters::roles, inherit;
+        c"authgear_require_scope",     MANY, scopes: Option<Vec<Box<str>>>,     require setters::scopes, inherit;
+        c"authgear_require_auth_age",  MANY, auth_age: Option<OrOff<u64>>,      require setters::auth_age, inherit;
+        c"authgear_claim_set",         MANY, claims: Option<Vec<ClaimSet>>,     set |c, cf, w| setters::add_claim(&mut c.claims, cf, w), inherit;
+        c"authgear_realm",             MANY, realm: Option<OrOff<Box<str>>>,    read setters::realm, inherit;
+        c"authgear_resource_metadata", MANY, metadata: Option<OrOff<Box<str>>>, read setters::resource_metadata, inherit;
+        c"authgear_bypass_preflight",  MANY, bypass_preflight: Option<bool>,    read |_, words| flag(words), inherit;
+        c"authgear_pass_headers",      MANY, pass_headers: Option<bool>,        read |_, words| flag(words), inherit;
+        .. {
+            /// The first requirement of this level, or the next above that has one: its directive,
+            /// and where that stands.
+            requirement: Option<(&'static CStr, Place)>,
+            /// True if anything is asked of callers who are known.
+            asks: bool,
+        }
+    }
 }
 
 impl LocationConf {
@@ -126,27 +134,19 @@ impl LocationConf {
         Ok(())
     }
 
-    /// Reads `authgear_pass_headers`'s parameter.
-    pub fn set_pass_headers(&mut self, _: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        let value = flag(words)?;
-        set(&mut self.pass_headers, value)
-    }
-
-    /// Reads `authgear_bypass_preflight`'s parameter.
-    pub fn set_bypass_preflight(&mut self, _: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        let value = flag(words)?;
-        set(&mut self.bypass_preflight, value)
+    /// Remembers where a requirement stands, should nobody be verified here.
+    fn note(&mut self, directive: &'static CStr, cf: &Conf, words: &[&str]) {
+        if self.requirement.is_none() && words != ["off"] {
+            self.requirement = Some((directive, cf.place()));
+        }
     }
 
     /// Inherits what this level leaves unsaid, finds the projects that are named, and looks at
     /// what nginx would do before or without this module.
     pub fn merge(&mut self, prev: &Self, cf: &Conf) -> Result<(), Failed> {
-        fn inherit<T: Clone>(here: &mut Option<T>, above: &Option<T>) {
-            if here.is_none() {
-                here.clone_from(above);
-            }
+        for directive in Self::DIRECTIVES {
+            (directive.merge)(self, prev);
         }
-        inherit(&mut self.verify, &prev.verify);
         if let Some(Verify::Named(name, mode, place)) = &self.verify {
             let index = find_project(cf, name, place)?;
             self.verify = Some(Verify::Gate(Gate::Project(index), *mode, place.clone()));
@@ -154,17 +154,6 @@ impl LocationConf {
         if self.gate().is_some() {
             cf.server().set_verifies();
         }
-        inherit(&mut self.pass_headers, &prev.pass_headers);
-        inherit(&mut self.bypass_preflight, &prev.bypass_preflight);
-        inherit(&mut self.tokens, &prev.tokens);
-        inherit(&mut self.audience, &prev.audience);
-        inherit(&mut self.requires, &prev.requires);
-        inherit(&mut self.roles, &prev.roles);
-        inherit(&mut self.scopes, &prev.scopes);
-        inherit(&mut self.auth_age, &prev.auth_age);
-        inherit(&mut self.claims, &prev.claims);
-        inherit(&mut self.realm, &prev.realm);
-        inherit(&mut self.resource_metadata, &prev.resource_metadata);
         self.asks = !self.requires().is_empty() || !self.requirements().is_empty();
         let location = cf.location();
         self.check_place(cf, &location)?;
@@ -182,7 +171,7 @@ impl LocationConf {
                 cf.emerg_at(
                     place,
                     format_args!(
-                        "\"{directive}\" is never asked, since nobody is verified here; \
+                        "{directive:?} is never asked, since nobody is verified here; \
                          add \"authgear_verify myapp;\""
                     ),
                 );
@@ -234,7 +223,7 @@ impl LocationConf {
         cf.warn_at(
             place,
             format_args!(
-                "\"{directive}\" is not asked in location \"{name}\", since nobody is verified \
+                "{directive:?} is not asked in location \"{name}\", since nobody is verified \
                  there; add \"authgear_verify myapp;\", or \"authgear_verify off;\" if that is meant"
             ),
         );
@@ -256,12 +245,12 @@ impl LocationConf {
         }
     }
 
-    /// Tells whether the backend gets `X-Authgear-*`.
+    /// True if the backend gets `X-Authgear-*`.
     pub fn pass_headers(&self) -> bool {
         self.pass_headers.unwrap_or(true)
     }
 
-    /// Tells whether a CORS preflight needs no credential.
+    /// True if a CORS preflight needs no credential.
     pub fn bypass_preflight(&self) -> bool {
         self.bypass_preflight.unwrap_or(false)
     }
@@ -281,7 +270,7 @@ impl LocationConf {
         self.requires.as_deref().unwrap_or_default()
     }
 
-    /// Tells whether every caller who is known may pass.
+    /// True if every caller who is known may pass.
     pub fn asks_nothing(&self) -> bool {
         !self.asks
     }
@@ -291,7 +280,7 @@ impl LocationConf {
         Requirements {
             roles: self.roles.as_deref().unwrap_or_default(),
             scopes: self.scopes.as_deref().unwrap_or_default(),
-            auth_age: self.auth_age.flatten(),
+            auth_age: self.auth_age.and_then(OrOff::on),
         }
     }
 
@@ -304,12 +293,12 @@ impl LocationConf {
 
     /// The realm of challenges, unless it is the project's name.
     pub fn realm(&self) -> Option<&str> {
-        self.realm.as_ref()?.as_deref()
+        Some(self.realm.as_ref()?.as_on()?)
     }
 
     /// The URL of the resource's metadata (RFC 9728).
     pub fn resource_metadata(&self) -> Option<&str> {
-        self.resource_metadata.as_ref()?.as_deref()
+        Some(self.metadata.as_ref()?.as_on()?)
     }
 }
 

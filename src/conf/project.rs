@@ -33,7 +33,7 @@ pub use block::block;
 pub struct Project {
     /// As `authgear_verify` names it.
     pub name: String,
-    /// Its place among the projects.
+    /// Its index among the projects.
     pub index: usize,
     /// Names of the cookies that hold credentials.
     pub cookies: CookieNames,
@@ -43,9 +43,9 @@ pub struct Project {
     pub rules: Rules,
     /// The internal location that proxies to the resolver.
     pub resolve_request: Option<Box<[u8]>>,
-    /// How long a yes of the resolver is kept, in milliseconds.
+    /// The lifetime of a resolver's yes in the cache, in milliseconds.
     pub resolve_cache: Option<u64>,
-    /// Whether and how often valid tokens are confirmed with the resolver.
+    /// How often valid tokens are confirmed with the resolver, if at all.
     pub recheck: Option<Recheck>,
     endpoint: Endpoint,
 }
@@ -56,7 +56,7 @@ enum Endpoint {
     Variable {
         value: ComplexValue,
         template: Box<Template>,
-        /// Those that this process has met last, by the variables' value.
+        /// The tenants used last by this process, by the variables' value.
         tenants: RefCell<LruCache<Box<[u8]>, Rc<Tenant>>>,
     },
 }
@@ -88,7 +88,7 @@ pub enum NoTenant {
 }
 
 impl Project {
-    /// Tells whether its keys are fetched.
+    /// True if its keys are fetched.
     pub fn is_remote(&self) -> bool {
         match &self.endpoint {
             Endpoint::Fixed(tenant) => matches!(tenant.keys, Keys::Remote(_)),
@@ -96,7 +96,7 @@ impl Project {
         }
     }
 
-    /// Tells whether what the resolver says is kept.
+    /// True if the resolver's answers are kept.
     pub fn keeps_answers(&self) -> bool {
         self.resolve_cache.is_some() || self.recheck.is_some()
     }
@@ -186,9 +186,10 @@ impl Template {
                 issuer.as_bytes(),
                 source,
             ]),
-            audience: match self.audience.is_empty() {
-                true => vec![origin.clone()],
-                false => self.audience.clone(),
+            audience: if self.audience.is_empty() {
+                vec![origin.clone()]
+            } else {
+                self.audience.clone()
             },
             origin,
             issuer,

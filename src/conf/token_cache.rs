@@ -2,23 +2,23 @@
 
 use std::num::NonZeroUsize;
 
-use super::Mistake;
+use super::mistake::Mistake;
+use super::value::OrOff;
 
 const DEFAULT: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// 2 GiB in each worker.
 const MOST: usize = 1 << 20;
 
-/// How many verified tokens each worker remembers.
+/// The number of verified tokens that each worker remembers.
 #[derive(Debug, Default)]
 pub struct TokenCacheConf {
-    /// `Some(None)` is off.
-    said: Option<Option<NonZeroUsize>>,
+    capacity: Option<OrOff<NonZeroUsize>>,
 }
 
 impl TokenCacheConf {
     /// Reads a number, or `off`.
     pub fn configure(&mut self, word: &str) -> Result<(), Mistake> {
-        if self.said.is_some() {
+        if self.capacity.is_some() {
             return Err("is duplicate; one number serves all projects".into());
         }
         let is_number = word.bytes().all(|b| b.is_ascii_digit());
@@ -26,9 +26,9 @@ impl TokenCacheConf {
             .parse()
             .ok()
             .filter(|&number| is_number && number <= MOST);
-        self.said = Some(match (word, number.map(NonZeroUsize::new)) {
-            ("off", _) => None,
-            (_, Some(Some(number))) => Some(number),
+        self.capacity = Some(match (word, number.map(NonZeroUsize::new)) {
+            ("off", _) => OrOff::Off,
+            (_, Some(Some(number))) => OrOff::On(number),
             (_, Some(None)) => {
                 return Err("cannot be 0; write \"authgear_token_cache off;\"".into());
             }
@@ -44,6 +44,6 @@ impl TokenCacheConf {
 
     /// The number; `None` when nothing is to be remembered.
     pub fn capacity(&self) -> Option<NonZeroUsize> {
-        self.said.unwrap_or(Some(DEFAULT))
+        self.capacity.map_or(Some(DEFAULT), OrOff::on)
     }
 }

@@ -2,7 +2,7 @@
 
 use nginx_sys::ngx_str_t;
 
-use super::Mistake;
+use super::mistake::Mistake;
 
 /// nginx's spelling of on and off.
 pub fn flag(words: &[&str]) -> Result<bool, Mistake> {
@@ -68,6 +68,44 @@ pub fn texts(words: &[&str]) -> Result<Vec<Box<str>>, Mistake> {
         plain(word)?;
     }
     Ok(words.iter().map(|&word| word.into()).collect())
+}
+
+/// A value that `off` takes back.
+#[derive(Debug, Clone, Copy)]
+pub enum OrOff<T> {
+    /// `off`.
+    Off,
+    /// Any other parameter.
+    On(T),
+}
+
+impl<T> OrOff<T> {
+    /// The value, unless it is off.
+    pub fn on(self) -> Option<T> {
+        match self {
+            Self::Off => None,
+            Self::On(value) => Some(value),
+        }
+    }
+
+    /// The same as [`OrOff::on`], borrowed.
+    pub fn as_on(&self) -> Option<&T> {
+        match self {
+            Self::Off => None,
+            Self::On(value) => Some(value),
+        }
+    }
+}
+
+/// `off`, or what `read` makes of the word.
+pub fn or_off<'a, T>(
+    word: &'a str,
+    read: impl FnOnce(&'a str) -> Result<T, Mistake>,
+) -> Result<OrOff<T>, Mistake> {
+    match word {
+        "off" => Ok(OrOff::Off),
+        word => read(word).map(OrOff::On),
+    }
 }
 
 /// Fills a slot that a directive may fill once.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use nginx_sys::{ngx_parse_size, ngx_str_t};
 use ngx::http::HttpModule;
 
-use super::Mistake;
+use super::mistake::Mistake;
 use crate::nginx::{Conf, Failed};
 use crate::shm::{SharedZone, ZoneSetup};
 

@@ -3,11 +3,10 @@
 use authgear_core::session::{Field, Session};
 use authgear_core::token::VerifiedToken;
 use nginx_sys::{
-    ngx_http_add_variable, ngx_http_request_t, ngx_int_t, ngx_str_t, ngx_variable_value_t,
-    NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_PREFIX, NGX_OK,
+    ngx_http_request_t, ngx_int_t, ngx_str_t, ngx_variable_value_t, NGX_ERROR, NGX_HTTP_VAR_PREFIX,
+    NGX_OK,
 };
 
-use crate::conf::Mistake;
 use crate::nginx::{borrowed_str, bytes, fields, guard, Conf, Failed, Request};
 use crate::request::context::ClaimName;
 use crate::request::early::settled;
@@ -56,26 +55,9 @@ const CLAIM_PREFIX: &str = "authgear_claim_";
 /// Registers every variable with nginx.
 pub fn register(cf: &Conf) -> Result<(), Failed> {
     for (index, (name, _)) in VARIABLES.iter().enumerate() {
-        add(cf, name, 0, get_value, index)?;
+        cf.add_variable(name, 0, get_value, index)?;
     }
-    add(cf, CLAIM_PREFIX, NGX_HTTP_VAR_PREFIX, get_claim, 0)
-}
-
-type Getter =
-    unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_variable_value_t, usize) -> ngx_int_t;
-
-fn add(cf: &Conf, name: &str, flags: u32, getter: Getter, data: usize) -> Result<(), Failed> {
-    let mut name = borrowed_str(name.as_bytes());
-    // SAFETY: the context is live; nginx copies the name.
-    unsafe {
-        let flags = (flags | NGX_HTTP_VAR_NOCACHEABLE) as usize;
-        let variable = ngx_http_add_variable(cf.raw(), &mut name, flags)
-            .as_mut()
-            .ok_or(Failed)?;
-        variable.get_handler = Some(getter);
-        variable.data = data;
-    }
-    Ok(())
+    cf.add_variable(CLAIM_PREFIX, NGX_HTTP_VAR_PREFIX, get_claim, 0)
 }
 
 unsafe extern "C" fn get_value(
@@ -114,34 +96,12 @@ unsafe extern "C" fn get_claim(
     })
 }
 
-/// Makes a variable of `authgear_claim_set`, or finds it; returns what tells it from the others.
-/// Any other directive that sets it is refused: the one behind it by nginx.
-pub fn add_claim(cf: &Conf, name: &str) -> Result<usize, Mistake> {
-    let name = name.to_ascii_lowercase();
-    let mut claims = cf.main_conf().claims.borrow_mut();
-    if let Some((_, variable)) = claims.iter().find(|(known, _)| *known == name) {
-        return Ok(*variable);
-    }
-    let mut text = borrowed_str(name.as_bytes());
-    let flags = NGX_HTTP_VAR_NOCACHEABLE as usize;
-    // SAFETY: the context is live; nginx copies the name.
-    let variable = unsafe {
-        ngx_http_add_variable(cf.raw(), &mut text, flags)
-            .as_mut()
-            .ok_or(Failed)?
-    };
-    if variable.get_handler.is_some() {
-        return Err(
-            format!("cannot set \"${name}\", which another directive sets; rename it").into(),
-        );
-    }
-    variable.get_handler = Some(get_claim_at);
-    variable.data = core::ptr::from_mut(variable) as usize;
-    claims.push((name, variable.data));
-    Ok(variable.data)
-}
-
-unsafe extern "C" fn get_claim_at(
+/// The getter of the variables of `authgear_claim_set`; `variable` tells them apart.
+///
+/// # Safety
+///
+/// The request must be live and the slot one of its variables.
+pub unsafe extern "C" fn get_claim_at(
     r: *mut ngx_http_request_t,
     v: *mut ngx_variable_value_t,
     variable: usize,

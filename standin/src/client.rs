@@ -12,7 +12,7 @@ use serde_json::value::{to_raw_value, RawValue};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// What to mint, and where.
+/// The token to mint, and the stand-in that mints it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TokenOptions {
     /// The control API's URL, as `serve` prints it
@@ -30,7 +30,7 @@ pub struct TokenOptions {
     /// The rest of the request, as POST /-/token takes it
     #[arg(long, value_name = "OBJECT", default_value = "{}")]
     pub json: String,
-    /// How many tokens, each with a `jti` of its own
+    /// Number of tokens, each with a `jti` of its own
     #[arg(long, default_value_t = 1)]
     pub count: usize,
 }

@@ -69,7 +69,7 @@ pub struct Fault {
     pub body: Option<String>,
     #[serde(default)]
     pub headers: HashMap<String, String>,
-    /// How many requests it hits before it is over; for ever when missing.
+    /// Number of requests that it hits before it ends; unlimited when missing.
     pub times: Option<u64>,
 }
 

@@ -20,7 +20,7 @@ use crate::standin::Standin;
 
 const BACKLOG: u32 = 1024;
 
-/// Whether the public listeners listen.
+/// Opens and closes the public listeners.
 pub struct Gate {
     open: watch::Sender<bool>,
     closed: watch::Sender<usize>,

@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// `https` or `http`, host and port, as in `https://myapp.authgear.cloud`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// Whether the scheme is `https`.
+    /// True if the scheme is `https`.
     pub secure: bool,
     /// Host, with the port unless it is the scheme's own; lower case.
     pub host: String,

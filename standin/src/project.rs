@@ -9,7 +9,7 @@ use crate::fault::Endpoint;
 use crate::keys::KeyRing;
 use crate::util::now;
 
-/// How many of the latest requests are remembered.
+/// Number of the latest requests that are remembered.
 const REMEMBERED: usize = 50;
 
 /// A user, as the resolver and the tokens describe one.
@@ -51,7 +51,7 @@ pub enum UserRef {
     New(NewUser),
 }
 
-/// How a session or token was come by.
+/// The way in which a session or token was obtained.
 #[derive(Clone, Debug)]
 pub struct Grant {
     /// Whose it is.
@@ -92,7 +92,7 @@ pub struct SeenFetch {
     pub x_forwarded_proto: Option<String>,
 }
 
-/// How often each endpoint was asked, and the latest requests.
+/// Number of requests to each endpoint, and the latest of them.
 #[derive(Clone, Debug, Default, Serialize)]
 #[allow(missing_docs)]
 pub struct Counts {

@@ -15,7 +15,7 @@ pub enum Outcome {
     NoCredential,
     /// It carries a bad `session` cookie, or a session of a user who may not use it.
     Invalid {
-        /// Whether a `session` cookie is among it, which is to be cleared.
+        /// True if a `session` cookie is among it, which is to be cleared.
         session_cookie: bool,
     },
     /// It carries the session of this user.

@@ -16,7 +16,7 @@ use crate::public::Port;
 use crate::standin::{Behaviour, Settings, Standin};
 use crate::{control, tls};
 
-/// Where and as whom to serve.
+/// Addresses and identity of the stand-in.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// Address of the public endpoints over plain HTTP
@@ -70,7 +70,7 @@ pub enum Error {
     Tls(#[from] tls::Error),
 }
 
-/// Where the stand-in is, printed as one line of JSON.
+/// Addresses of the stand-in, printed as one line of JSON.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs)]
 pub struct Announcement {

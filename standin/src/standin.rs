@@ -9,18 +9,18 @@ use crate::listener::Gate;
 use crate::origin::Origin;
 use crate::project::Project;
 
-/// How the stand-in behaves, fixed at start.
+/// Settings that are fixed at start.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The default project's public origin.
     pub origin: Origin,
     /// Authgear's `http.cookie_prefix`.
     pub cookie_prefix: String,
-    /// Whether every other `Host` is a project too.
+    /// True if every other `Host` is a project too.
     pub tenants: bool,
-    /// Whether there is a TLS listener.
+    /// True if there is a TLS listener.
     pub tls: bool,
-    /// How the resolver behaves at first.
+    /// The resolver's behaviour at start.
     pub resolver: Behaviour,
 }
 
@@ -36,7 +36,7 @@ pub struct Behaviour {
 
 /// Everything that requests share.
 pub struct Standin {
-    /// How it behaves.
+    /// Its settings.
     pub settings: Settings,
     /// Opens and closes the public listeners.
     pub gate: Arc<Gate>,
@@ -81,7 +81,7 @@ impl Standin {
         lock(&self.faults)
     }
 
-    /// How the resolver behaves now.
+    /// The resolver's present behaviour.
     pub fn resolver(&self) -> MutexGuard<'_, Behaviour> {
         lock(&self.resolver)
     }

@@ -348,7 +348,7 @@ async fn the_resolver_has_a_port_of_its_own() {
     ];
     for path in paths {
         assert_eq!(server.get(path, &host).await.unwrap().status(), 404);
-        // Whatever the scheme, it does not redirect.
+        // It does not redirect, with either scheme.
         for headers in [&host[..], &host[..1]] {
             assert_eq!(server.ask(path, headers).await.status(), 200);
         }

@@ -1,6 +1,6 @@
 package Bench::Load;
 
-# What is sent: tokens and sessions of the stand-in, by wrk.
+# The load: tokens and sessions of the stand-in, sent by wrk.
 
 use strict;
 use warnings;
@@ -58,7 +58,7 @@ sub sessions {
     } 1 .. $count;
 }
 
-# How many questions the resolver has been asked, once it is being asked no more.
+# The number of questions to the resolver, once it no longer grows.
 sub settle {
     my ($standin) = @_;
     my ($asked, $before) = (questions($standin), -1);

@@ -41,7 +41,7 @@ sub cpu_time {
     return clock_gettime(-8 * $pid - 6);
 }
 
-# What is the process's own and shared with nobody.
+# The private memory of a process.
 sub private_bytes {
     my ($pid) = @_;
     open my $in, '<', "/proc/$pid/smaps_rollup" or die "cannot read the memory of $pid: $!\n";

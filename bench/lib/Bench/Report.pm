@@ -85,7 +85,7 @@ sub beside_floor {
     return "1.25 × aws-lc: $ratio ($low to $high), " . verdict($ratio <= 1.25);
 }
 
-# What the row takes more than its rival, by turns.
+# The row's cost beyond its rival's, measured by turns.
 sub beside_rival {
     my ($name, $beside) = @_;
     my ($low, $over, $high) = map { quantile($_, @$beside) } 1 / 4, 1 / 2, 3 / 4;

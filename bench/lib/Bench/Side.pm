@@ -1,6 +1,6 @@
 package Bench::Side;
 
-# What is measured beside the rows: the crypto's own cost, memory, and latency
+# Measurements beside the rows: the crypto's own cost, memory, and latency
 # while keys are being fetched.
 
 use strict;

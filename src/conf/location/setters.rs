@@ -3,11 +3,9 @@
 
 use authgear_core::keys::Url;
 
-use super::LocationConf;
-use crate::conf::value::{bad_value, plain, positive_seconds, set, texts};
-use crate::conf::Mistake;
+use crate::conf::mistake::Mistake;
+use crate::conf::value::{bad_value, or_off, plain, positive_seconds, set, texts, OrOff};
 use crate::nginx::{ComplexValue, Conf};
-use crate::variables;
 
 /// One `authgear_require`.
 #[derive(Debug, Clone)]
@@ -27,182 +25,172 @@ pub struct ClaimSet {
     pub path: Vec<Box<str>>,
 }
 
-impl LocationConf {
-    /// Reads `authgear_token`'s variables.
-    pub fn set_token(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        let tokens = match words {
-            ["off"] => Vec::new(),
-            _ if words.contains(&"off") => return Err(OFF_AND_ELSE.into()),
-            _ => values(cf, words, "$arg_access_token")?,
+/// Reads `authgear_audience`'s parameters.
+pub fn audience(
+    field: &mut Option<Vec<Box<str>>>,
+    _: &Conf,
+    words: &[&str],
+) -> Result<(), Mistake> {
+    let list = list_or_off(words)?;
+    set(field, list)
+}
+
+/// Reads one `authgear_require`; several at one level add up.
+pub fn add_require(
+    field: &mut Option<Vec<Require>>,
+    cf: &Conf,
+    words: &[&str],
+) -> Result<(), Mistake> {
+    if words == ["off"] {
+        return match field {
+            Some(list) if !list.is_empty() => Err(OFF_AND_ELSE.into()),
+            _ => set(field, Vec::new()),
         };
-        set(&mut self.tokens, tokens)
     }
-
-    /// Reads `authgear_audience`'s parameters.
-    pub fn set_audience(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        let list = list_or_off(words)?;
-        set(&mut self.audience, list)?;
-        self.note(cf, "authgear_audience", words);
-        Ok(())
+    let is_off = field.as_ref().is_some_and(Vec::is_empty);
+    if is_off || words.contains(&"off") {
+        return Err(OFF_AND_ELSE.into());
     }
-
-    /// Reads one `authgear_require`; several at one level add up.
-    pub fn add_require(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        if words == ["off"] {
-            return match &self.requires {
-                Some(list) if !list.is_empty() => Err(OFF_AND_ELSE.into()),
-                _ => set(&mut self.requires, Vec::new()),
-            };
-        }
-        let is_off = self.requires.as_ref().is_some_and(Vec::is_empty);
-        if is_off || words.contains(&"off") {
-            return Err(OFF_AND_ELSE.into());
-        }
-        let (words, status) = match words {
-            [values @ .., error] if error.starts_with("error=") => match *error {
-                "error=401" => (values, 401),
-                "error=403" => (values, 403),
-                _ => {
-                    return Err(format!(
-                        "must have \"error=401\" or \"error=403\", not \"{error}\""
-                    )
-                    .into())
-                }
-            },
-            values => (values, 403),
-        };
-        if words.is_empty() {
-            return Err("has no value; write \"authgear_require $value error=401;\"".into());
-        }
-        if words.iter().any(|word| word.starts_with("error=")) {
-            return Err("must have \"error=401\" or \"error=403\" once, behind its values".into());
-        }
-        let values = values(cf, words, "$authgear_claim_department")?;
-        let list = self.requires.get_or_insert_default();
-        list.push(Require { values, status });
-        self.note(cf, "authgear_require", words);
-        Ok(())
-    }
-
-    /// Reads `authgear_require_role`'s roles.
-    pub fn set_roles(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        let roles = list_or_off(words)?;
-        if let Some(role) = roles.iter().find(|role| role.contains(',')) {
-            return Err(format!(
-                "has a role with a comma, \"{role}\"; separate roles by spaces, and any of \
-                 them is enough"
-            )
-            .into());
-        }
-        if let Some(role) = roles.iter().find(|role| role.contains(is_control)) {
-            return Err(format!(
-                "has a role with a control character, {role:?}, which no token can hold"
-            )
-            .into());
-        }
-        set(&mut self.roles, roles)?;
-        self.note(cf, "authgear_require_role", words);
-        Ok(())
-    }
-
-    /// Reads `authgear_require_scope`'s scopes.
-    pub fn set_scopes(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        let scopes = list_or_off(words)?;
-        // RFC 6749, section 3.3: scope-token.
-        let fits = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
-        if let Some(scope) = scopes.iter().find(|scope| !scope.bytes().all(fits)) {
-            return Err(format!(
-                "has a scope that no token can hold, \"{scope}\"; separate scopes by spaces, \
-                 and all of them are needed"
-            )
-            .into());
-        }
-        set(&mut self.scopes, scopes)?;
-        self.note(cf, "authgear_require_scope", words);
-        Ok(())
-    }
-
-    /// Reads `authgear_require_auth_age`'s time.
-    pub fn set_auth_age(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        let age = match only(words, "one time")? {
-            "off" => None,
-            time => Some(positive_seconds(time)?),
-        };
-        set(&mut self.auth_age, age)?;
-        self.note(cf, "authgear_require_auth_age", words);
-        Ok(())
-    }
-
-    /// Reads one `authgear_claim_set`; several at one level add up.
-    pub fn add_claim(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        const FORM: &str = "write \"authgear_claim_set $plan https://example.com/claims plan;\"";
-        let [variable, path @ ..] = words else {
-            return Err(format!("has no variable; {FORM}").into());
-        };
-        let name = variable.strip_prefix('$').filter(|name| {
-            !name.is_empty()
-                && !name.starts_with(|first: char| first.is_ascii_digit())
-                && name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        });
-        let Some(name) = name else {
-            return Err(format!("must begin with a variable, not \"{variable}\"; {FORM}").into());
-        };
-        if path.is_empty() {
-            return Err(format!("has no claim for \"{variable}\"; {FORM}").into());
-        }
-        if name.to_ascii_lowercase().starts_with("authgear_") {
-            return Err(format!(
-                "cannot set \"${name}\": names that begin with \"authgear_\" are this module's \
-                 own; rename it"
-            )
-            .into());
-        }
-        let path = texts(path)?;
-        let variable = variables::add_claim(cf, name)?;
-        let claims = self.claims.get_or_insert_default();
-        if claims.iter().any(|claim| claim.variable == variable) {
-            return Err(format!("sets \"${name}\" twice; remove one").into());
-        }
-        claims.push(ClaimSet { variable, path });
-        Ok(())
-    }
-
-    /// Reads `authgear_realm`'s text.
-    pub fn set_realm(&mut self, _: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        let realm = match only(words, "one string, in quotes if it has blanks")? {
-            "off" => None,
-            "" => return Err("is empty; name the realm, or leave the directive out".into()),
-            realm => Some(printable(plain(realm)?)?.into()),
-        };
-        set(&mut self.realm, realm)
-    }
-
-    /// Reads `authgear_resource_metadata`'s URL (RFC 9728, section 5.1).
-    pub fn set_resource_metadata(&mut self, _: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        let url = match only(words, "one URL")? {
-            "off" => None,
-            url => {
-                let parsed = Url::parse(plain(url)?).map_err(|error| bad_value(url, error))?;
-                if parsed.origin().is_exposed() {
-                    return Err(format!(
-                        "is plain http, \"{url}\"; write https://, as RFC 9728 asks"
-                    )
-                    .into());
-                }
-                Some(url.into())
+    let (words, status) = match words {
+        [values @ .., error] if error.starts_with("error=") => match *error {
+            "error=401" => (values, 401),
+            "error=403" => (values, 403),
+            _ => {
+                return Err(
+                    format!("must have \"error=401\" or \"error=403\", not \"{error}\"").into(),
+                )
             }
-        };
-        set(&mut self.resource_metadata, url)
+        },
+        values => (values, 403),
+    };
+    if words.is_empty() {
+        return Err("has no value; write \"authgear_require $value error=401;\"".into());
     }
+    if words.iter().any(|word| word.starts_with("error=")) {
+        return Err("must have \"error=401\" or \"error=403\" once, behind its values".into());
+    }
+    let values = values(cf, words, "$authgear_claim_department")?;
+    let list = field.get_or_insert_default();
+    list.push(Require { values, status });
+    Ok(())
+}
 
-    /// Remembers where a requirement stands, should nobody be verified here.
-    fn note(&mut self, cf: &Conf, directive: &'static str, words: &[&str]) {
-        if self.requirement.is_none() && words != ["off"] {
-            self.requirement = Some((directive, cf.place()));
-        }
+/// Reads `authgear_require_role`'s roles.
+pub fn roles(field: &mut Option<Vec<Box<str>>>, _: &Conf, words: &[&str]) -> Result<(), Mistake> {
+    let roles = list_or_off(words)?;
+    if let Some(role) = roles.iter().find(|role| role.contains(',')) {
+        return Err(format!(
+            "has a role with a comma, \"{role}\"; separate roles by spaces, and any of \
+             them is enough"
+        )
+        .into());
     }
+    if let Some(role) = roles.iter().find(|role| role.contains(is_control)) {
+        return Err(format!(
+            "has a role with a control character, {role:?}, which no token can hold"
+        )
+        .into());
+    }
+    set(field, roles)
+}
+
+/// Reads `authgear_require_scope`'s scopes.
+pub fn scopes(field: &mut Option<Vec<Box<str>>>, _: &Conf, words: &[&str]) -> Result<(), Mistake> {
+    let scopes = list_or_off(words)?;
+    // RFC 6749, section 3.3: scope-token.
+    let fits = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+    if let Some(scope) = scopes.iter().find(|scope| !scope.bytes().all(fits)) {
+        return Err(format!(
+            "has a scope that no token can hold, \"{scope}\"; separate scopes by spaces, \
+             and all of them are needed"
+        )
+        .into());
+    }
+    set(field, scopes)
+}
+
+/// Reads `authgear_require_auth_age`'s time.
+pub fn auth_age(field: &mut Option<OrOff<u64>>, _: &Conf, words: &[&str]) -> Result<(), Mistake> {
+    let age = or_off(only(words, "one time")?, positive_seconds)?;
+    set(field, age)
+}
+
+/// Reads one `authgear_claim_set`; several at one level add up.
+pub fn add_claim(
+    field: &mut Option<Vec<ClaimSet>>,
+    cf: &Conf,
+    words: &[&str],
+) -> Result<(), Mistake> {
+    const FORM: &str = "write \"authgear_claim_set $plan https://example.com/claims plan;\"";
+    let [variable, path @ ..] = words else {
+        return Err(format!("has no variable; {FORM}").into());
+    };
+    let name = variable.strip_prefix('$').filter(|name| {
+        !name.is_empty()
+            && !name.starts_with(|first: char| first.is_ascii_digit())
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    });
+    let Some(name) = name else {
+        return Err(format!("must begin with a variable, not \"{variable}\"; {FORM}").into());
+    };
+    if path.is_empty() {
+        return Err(format!("has no claim for \"{variable}\"; {FORM}").into());
+    }
+    if name.to_ascii_lowercase().starts_with("authgear_") {
+        return Err(format!(
+            "cannot set \"${name}\": names that begin with \"authgear_\" are this module's \
+             own; rename it"
+        )
+        .into());
+    }
+    let path = texts(path)?;
+    let variable = cf.main_conf().claim_variable(cf, name)?;
+    let claims = field.get_or_insert_default();
+    if claims.iter().any(|claim| claim.variable == variable) {
+        return Err(format!("sets \"${name}\" twice; remove one").into());
+    }
+    claims.push(ClaimSet { variable, path });
+    Ok(())
+}
+
+/// Reads `authgear_token`'s variables.
+pub fn token(cf: &Conf, words: &[&str]) -> Result<Vec<ComplexValue>, Mistake> {
+    match words {
+        ["off"] => Ok(Vec::new()),
+        _ if words.contains(&"off") => Err(OFF_AND_ELSE.into()),
+        _ => values(cf, words, "$arg_access_token"),
+    }
+}
+
+/// Reads `authgear_realm`'s text.
+pub fn realm(_: &Conf, words: &[&str]) -> Result<OrOff<Box<str>>, Mistake> {
+    or_off(
+        only(words, "one string, in quotes if it has blanks")?,
+        |realm| {
+            if realm.is_empty() {
+                return Err("is empty; name the realm, or leave the directive out".into());
+            }
+            if plain(realm)?.contains(is_control) {
+                return Err("holds a control character, which no header can".into());
+            }
+            Ok(realm.into())
+        },
+    )
+}
+
+/// Reads `authgear_resource_metadata`'s URL (RFC 9728, section 5.1).
+pub fn resource_metadata(_: &Conf, words: &[&str]) -> Result<OrOff<Box<str>>, Mistake> {
+    or_off(only(words, "one URL")?, |url| {
+        let parsed = Url::parse(plain(url)?).map_err(|error| bad_value(url, error))?;
+        if parsed.origin().is_exposed() {
+            return Err(
+                format!("is plain http, \"{url}\"; write https://, as RFC 9728 asks").into(),
+            );
+        }
+        Ok(url.into())
+    })
 }
 
 const OFF_AND_ELSE: &str = "is \"off\" and something else; remove one";
@@ -227,24 +215,18 @@ fn list_or_off(words: &[&str]) -> Result<Vec<Box<str>>, Mistake> {
 fn values(cf: &Conf, words: &[&str], example: &str) -> Result<Vec<ComplexValue>, Mistake> {
     words
         .iter()
-        .map(|word| match word.contains('$') {
-            true => cf.complex_value(word).map_err(Mistake::from),
-            false => Err(format!(
-                "must hold variables, such as \"{example}\", and \"{word}\" is none"
-            )
-            .into()),
+        .map(|word| {
+            if !word.contains('$') {
+                return Err(format!(
+                    "must hold variables, such as \"{example}\", and \"{word}\" is none"
+                )
+                .into());
+            }
+            cf.complex_value(word).map_err(Mistake::from)
         })
         .collect()
 }
 
 fn is_control(one: char) -> bool {
     one.is_ascii_control()
-}
-
-/// Text that can stand in a header.
-fn printable(text: &str) -> Result<&str, Mistake> {
-    match text.contains(is_control) {
-        true => Err("holds a control character, which no header can".into()),
-        false => Ok(text),
-    }
 }

@@ -120,16 +120,16 @@ impl Reader {
                     Err(broken("cut off"))
                 };
             };
-            match line.is_empty() {
-                // RFC 9112, 2.2: empty lines before a request are ignored.
-                true if head.is_empty() => {}
-                true => return Ok(Some(Head(head))),
-                false if head.len() + line.len() > HEAD_LIMIT => return Err(broken("too long")),
-                false => {
-                    head.extend_from_slice(&line);
-                    head.push(b'\n');
+            if !line.is_empty() {
+                if head.len() + line.len() > HEAD_LIMIT {
+                    return Err(broken("too long"));
                 }
+                head.extend_from_slice(&line);
+                head.push(b'\n');
+            } else if !head.is_empty() {
+                return Ok(Some(Head(head)));
             }
+            // RFC 9112, 2.2: empty lines before a request are ignored.
         }
     }
 

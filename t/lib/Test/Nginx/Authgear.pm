@@ -86,7 +86,7 @@ sub start_standin {
     return start('serve', '--listen', '127.0.0.1:0', '--control', '127.0.0.1:0', @_);
 }
 
-# What the stand-in printed at start: http, https, ca, control.
+# The addresses that the stand-in printed at start: http, https, ca, control.
 sub standin { return $standin }
 
 sub echo_origin { return $echo->{http} }
@@ -164,7 +164,7 @@ sub wait_for (&;$) {
 
 # --- nginx -t
 
-# What `nginx -t` says of a configuration whose http block holds the text, and
+# The output of `nginx -t` for a configuration whose http block holds the text, and
 # its exit code. The text's first line is line 1 of the file nginx.conf.
 sub config_output {
     my ($text, %option) = @_;
@@ -223,7 +223,7 @@ sub prepare_blocks {
     Test::Nginx::Util::add_test_cleanup_handler(\&look_for_crash);
 }
 
-# What libc, nginx or a sanitizer says when memory was damaged or a process
+# Messages of libc, nginx or a sanitizer that memory was damaged or a process
 # died; the file's own checks may well have passed before.
 my $crash = qr/^(?:double free|free\(\): |malloc\(\): |realloc\(\): |corrupted |munmap_chunk)
     |AddressSanitizer|\bexited on signal\b|\bpanicked\b/mx;

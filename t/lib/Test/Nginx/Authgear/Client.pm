@@ -157,7 +157,7 @@ sub answer {
     return \%answer;
 }
 
-# Whether the other side has closed, with nothing left to read.
+# True if the other side has closed, with nothing left to read.
 sub closed {
     my ($self) = @_;
     return !$self->read_until(qr/./s);
@@ -176,7 +176,7 @@ sub header_lines {
     return map {"$_->[0]: $_->[1]"} grep { $_->[0] =~ $pattern } @{ $message->{headers} };
 }
 
-# What the echo received: { line, headers, body }.
+# The request that the echo received: { line, headers, body }.
 sub echoed {
     my ($answer) = @_;
     my ($head, $body) = split /\r?\n\r?\n/, $answer->{body}, 2;
@@ -195,7 +195,7 @@ sub verdict {
     return '200 ' . (header(echoed($answer), 'X-Authgear-User-Id') // 'nobody');
 }
 
-# What an answer asks for, in an order of no meaning.
+# All values of WWW-Authenticate, sorted.
 sub challenges {
     my ($answer) = @_;
     return join ' | ', sort map { $_->[1] } grep { lc $_->[0] eq 'www-authenticate' } @{ $answer->{headers} };

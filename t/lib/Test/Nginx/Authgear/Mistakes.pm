@@ -24,7 +24,7 @@ our @EXPORT = qw(check_cases);
 $ENV{AUTHGEAR_TEST_DIR} ||= tempdir(CLEANUP => 1);
 my $directory = "$ENV{AUTHGEAR_TEST_DIR}/config";
 
-# What the cases name, in the folder of nginx.conf. The key is that of RFC 7517,
+# Files that the cases name, in the folder of nginx.conf. The key is that of RFC 7517,
 # appendix A.1, with another use.
 my $key = '{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",'
     . '"y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","use":"sig","kid":"KID"}';

@@ -83,7 +83,7 @@ $ENV{TEST_NGINX_SATISFY} = join "\n", "auth_basic_user_file $ENV{TEST_NGINX_USER
     qq(location = /$_ { internal; proxy_pass $other; proxy_pass_request_body off; proxy_set_header Content-Length ""; })
     } qw(yes no);
 
-# What X-Accel-Redirect and auth_request ask.
+# The targets of X-Accel-Redirect and auth_request.
 $ENV{TEST_NGINX_OTHER} = <<"END";
 server {
     listen 127.0.0.1:@{[port(2)]};

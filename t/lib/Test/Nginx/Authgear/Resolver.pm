@@ -53,7 +53,7 @@ sub shipped {
     return $text;
 }
 
-# What the resolver was asked: how often, and the latest requests.
+# The number of questions to the resolver, and the latest requests.
 sub asked { return Test::Nginx::Authgear::counts()->{resolver} }
 
 sub asked_requests { return @{ Test::Nginx::Authgear::counts()->{resolver_requests} } }

@@ -5,7 +5,7 @@ package Test::Nginx::Authgear::Server;
 #
 #   my $nginx = Test::Nginx::Authgear::Server->start(workers => 4, project => '…');
 #
-# How it is asked stands in Server/Requests.pm. Everything is under the location /,
+# Server/Requests.pm sends it requests. Everything is under the location /,
 # which verifies with myapp; /free is open.
 
 use strict;
@@ -229,7 +229,7 @@ sub memory {
     return (map { /^VmRSS:\s+(\d+)/ } <$in>)[0];
 }
 
-# Whether workers have accepted every connection and read what was sent on it.
+# True if workers have accepted every connection and read what was sent on it.
 sub has_read_all {
     my ($self) = @_;
     my $port = sprintf '%04X', $self->{port};
@@ -289,7 +289,7 @@ END {
 
 # --- the log
 
-# What was logged since the last mark.
+# The log since the last mark.
 sub log_text {
     my ($self) = @_;
     open my $in, '<', $self->{log} or return '';

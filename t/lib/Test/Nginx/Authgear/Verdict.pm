@@ -7,7 +7,7 @@ package Test::Nginx::Authgear::Verdict;
 # A token is undef (none is sent), text that is sent as it stands, the fields of
 # POST /-/token as a hash or, where digits and order matter, as JSON text.
 #
-# What is expected is the word of $authgear_reason or { reason, … }; the rest of
+# The expectation is the word of $authgear_reason or { reason, … }; the rest of
 # the answer follows from it: status, WWW-Authenticate, Retry-After. `mode` is
 # that of authgear_verify, `realm` is another than myapp; `status`, `challenge`,
 # `session_valid` (the header X-Valid) and `body` (a pattern) say it outright.
@@ -28,7 +28,7 @@ use Test::Nginx::Authgear::Client qw(ask header);
 
 our @EXPORT = qw(verdict verdicts minted secrets segment signed payload);
 
-# What error_description says of a reason.
+# The error_description of each reason.
 my %description = (
     malformed => 'the access token is malformed',
     unsupported_algorithm => 'the access token is signed with an algorithm that is not accepted',

@@ -19,7 +19,7 @@ use Time::HiRes qw(time);
 
 our @EXPORT_OK = qw($slow);
 
-# How many times longer than usual things may take.
+# The factor by which time limits grow under a sanitizer.
 our $slow = $ENV{ASAN_OPTIONS} ? 3 : 1;
 
 # A connection that stays open, for `send(on => …)`.
@@ -168,7 +168,7 @@ sub load {
     };
 }
 
-# How often each outcome was: "200 ok" => 12, "401 unknown_key" => 3, closed => 1.
+# The number of answers with each outcome: "200 ok" => 12, "401 unknown_key" => 3, closed => 1.
 sub tally {
     my ($self, @answers) = @_;
     my %count;

@@ -1,0 +1,149 @@
+//! Checks what the directives of a block say together, and makes the project of them.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use authgear_core::credential::CookieNames;
+use authgear_core::keys::fetch::Certificates;
+use authgear_core::keys::freshness::Timing;
+use authgear_core::policy::{Rules, TokenKind};
+use authgear_core::{Algorithm, AlgorithmSet};
+
+use super::readers::GivenEndpoint;
+use super::Block;
+use crate::conf::mistake::Mistake;
+use crate::conf::project::{Endpoint, Project, Template};
+use crate::conf::value::OrOff;
+
+impl Block {
+    /// Checks the block, and makes its project, which is the one of that index.
+    pub fn finish(self, name: &str, index: usize) -> Result<Project, Mistake> {
+        self.check_endpoint()?;
+        self.check_keys_from_file()?;
+        self.check_resolver()?;
+        let template = Template {
+            project: name.to_string(),
+            issuer: self.issuer,
+            audience: self.audience.unwrap_or_default(),
+            internal: self.internal_endpoint,
+            jwks_uri: self.jwks_uri,
+            jwks_file: self.jwks_file.map(Rc::new),
+            timeout: Duration::from_millis(self.fetch_timeout.unwrap_or(5_000)),
+            certificates: Arc::new(match self.ssl_trusted_certificate {
+                Some(pem) => Certificates::trusting(pem),
+                None => Certificates::system(),
+            }),
+            state: self.state_path.and_then(OrOff::on).map(Arc::from),
+            timing: Timing {
+                refresh: self.jwks_refresh.unwrap_or(10 * 60 * 1000),
+                stale: self.jwks_stale.unwrap_or(24 * 60 * 60 * 1000),
+                min_interval: self.jwks_min_interval.unwrap_or(30_000),
+            },
+        };
+        let endpoint = match self.endpoint {
+            Some(GivenEndpoint::Variable(value)) => Endpoint::variable(value, template),
+            Some(GivenEndpoint::Fixed(origin)) => {
+                Endpoint::Fixed(Rc::new(template.tenant(Some(origin))))
+            }
+            None => Endpoint::Fixed(Rc::new(template.tenant(None))),
+        };
+        Ok(Project {
+            name: name.to_string(),
+            index,
+            cookies: match self.cookie_prefix {
+                Some(names) => names,
+                None => CookieNames::new("").map_err(|error| error.to_string())?,
+            },
+            algorithms: self
+                .algorithms
+                .unwrap_or(AlgorithmSet::EMPTY.with(Algorithm::Rs256)),
+            resolve_request: self.resolve_request.and_then(OrOff::on),
+            resolve_cache: self.resolve_cache.and_then(OrOff::on),
+            recheck: self.recheck.and_then(OrOff::on),
+            rules: Rules {
+                client_ids: self.client_id.unwrap_or_default(),
+                token_type: self.token_type.unwrap_or_default(),
+                typ: self.typ.map_or(Rules::default().typ, OrOff::on),
+                leeway: self.leeway.unwrap_or(0) as f64 / 1000.0,
+            },
+            endpoint,
+        })
+    }
+
+    /// Refuses a block without an endpoint that does not say all that is derived from one.
+    fn check_endpoint(&self) -> Result<(), Mistake> {
+        if self.endpoint.is_some() {
+            return Ok(());
+        }
+        let has_keys = self.jwks_uri.is_some() || self.jwks_file.is_some();
+        if !has_keys || self.issuer.is_none() || self.audience.is_none() {
+            return Err(
+                "has no \"endpoint\"; add \"endpoint https://myapp.authgear.cloud;\", \
+                 or \"issuer\", \"audience\" and \"jwks_uri\" or \"jwks_file\""
+                    .into(),
+            );
+        }
+        if self.internal_endpoint.is_some() {
+            return Err("has an \"internal_endpoint\" but no \"endpoint\"; \
+                        add the public one, whose name requests must carry"
+                .into());
+        }
+        Ok(())
+    }
+
+    /// Refuses what only makes sense for keys that are fetched, beside keys from a file.
+    fn check_keys_from_file(&self) -> Result<(), Mistake> {
+        if self.jwks_file.is_none() {
+            return Ok(());
+        }
+        let others = [
+            ("jwks_uri", self.jwks_uri.is_some()),
+            ("internal_endpoint", self.internal_endpoint.is_some()),
+            ("jwks_refresh", self.jwks_refresh.is_some()),
+            ("jwks_stale", self.jwks_stale.is_some()),
+            ("jwks_min_interval", self.jwks_min_interval.is_some()),
+            ("fetch_timeout", self.fetch_timeout.is_some()),
+            (
+                "ssl_trusted_certificate",
+                self.ssl_trusted_certificate.is_some(),
+            ),
+            ("state_path", self.state_path.is_some()),
+        ];
+        match others.iter().find(|(_, present)| *present) {
+            None => Ok(()),
+            Some((other, _)) => Err(format!(
+                "has both \"jwks_file\" and \"{other}\", but keys from a file are never \
+                 fetched; remove one"
+            )
+            .into()),
+        }
+    }
+
+    /// Refuses a resolver for callers whom it does not know, and what needs one that is missing.
+    fn check_resolver(&self) -> Result<(), Mistake> {
+        let has_resolver = matches!(self.resolve_request, Some(OrOff::On(_)));
+        if has_resolver && self.token_type == Some(TokenKind::Client) {
+            return Err(
+                "has \"resolve_request\" and \"token_type client\", but the resolver \
+                 knows users only; remove one"
+                    .into(),
+            );
+        }
+        let needs = [
+            (
+                "resolve_cache",
+                matches!(self.resolve_cache, Some(OrOff::On(_))),
+            ),
+            ("recheck", matches!(self.recheck, Some(OrOff::On(_)))),
+        ];
+        match needs.iter().find(|(_, present)| *present) {
+            Some((directive, _)) if !has_resolver => Err(format!(
+                "has \"{directive}\" but nobody to ask; \
+                 add \"resolve_request /_authgear/resolve;\" and that location"
+            )
+            .into()),
+            _ => Ok(()),
+        }
+    }
+}

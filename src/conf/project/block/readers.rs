@@ -1,0 +1,162 @@
+//! Reads the values of the directives inside `authgear_project`.
+
+use std::path::PathBuf;
+
+use authgear_core::credential::CookieNames;
+use authgear_core::keys::fetch::check_ca;
+use authgear_core::keys::{saved, KeySet, Origin, Url};
+use authgear_core::policy::TokenKind;
+use authgear_core::recheck::Recheck;
+use authgear_core::{Algorithm, AlgorithmSet};
+
+use crate::conf::mistake::Mistake;
+use crate::conf::value::{any_time, bad_value, or_off, plain, positive_time, texts, OrOff};
+use crate::nginx::{ComplexValue, Conf};
+
+/// The argument of `endpoint`.
+pub enum GivenEndpoint {
+    Fixed(Origin),
+    Variable(ComplexValue),
+}
+
+pub fn token_type(word: &str) -> Result<TokenKind, Mistake> {
+    match word {
+        "user" => Ok(TokenKind::User),
+        "client" => Ok(TokenKind::Client),
+        "any" => Ok(TokenKind::Any),
+        _ => Err(format!("must be \"user\", \"client\" or \"any\", not \"{word}\"").into()),
+    }
+}
+
+pub fn algorithms(words: &[&str]) -> Result<AlgorithmSet, Mistake> {
+    words.iter().try_fold(AlgorithmSet::EMPTY, |set, word| {
+        let algorithm = Algorithm::from_name(word).ok_or_else(|| {
+            let known: Vec<_> = Algorithm::ALL.iter().map(|a| a.name()).collect();
+            format!("cannot be \"{word}\"; it may be {}", known.join(", "))
+        })?;
+        Ok(set.with(algorithm))
+    })
+}
+
+pub fn typ(words: &[&str]) -> Result<OrOff<Vec<Box<str>>>, Mistake> {
+    if words.contains(&"off") {
+        if words.len() > 1 {
+            return Err("is \"off\" and something else; write \"typ off;\" or a list".into());
+        }
+        return Ok(OrOff::Off);
+    }
+    texts(words).map(OrOff::On)
+}
+
+pub fn endpoint(cf: &Conf, word: &str) -> Result<GivenEndpoint, Mistake> {
+    if word.contains('$') {
+        Origin::check_template(word).map_err(|error| bad_value(word, error))?;
+        return Ok(GivenEndpoint::Variable(cf.complex_value(word)?));
+    }
+    let origin = Origin::parse(word).map_err(|error| bad_value(word, error))?;
+    Ok(GivenEndpoint::Fixed(origin))
+}
+
+pub fn internal_endpoint(word: &str) -> Result<Origin, Mistake> {
+    Origin::parse_internal(plain(word)?).map_err(|error| bad_value(word, error))
+}
+
+pub fn resolve_request(word: &str) -> Result<OrOff<Box<[u8]>>, Mistake> {
+    or_off(word, |uri| {
+        if !uri.starts_with('/') || uri.contains(['$', '?', '#', ' ']) {
+            return Err(format!(
+                "must be the URI of an internal location such as \"/_authgear/resolve\", or \"off\", \
+                 not \"{uri}\""
+            )
+            .into());
+        }
+        Ok(uri.as_bytes().into())
+    })
+}
+
+pub fn recheck(words: &[&str]) -> Result<OrOff<Recheck>, Mistake> {
+    let (time, strict) = match words {
+        ["off"] => return Ok(OrOff::Off),
+        [time] => (time, false),
+        [time, "strict"] if *time != "off" => (time, true),
+        _ => {
+            return Err("must be a time, a time and \"strict\", or \"off\"; \
+                        write it as \"recheck 30s;\" or \"recheck 30s strict;\""
+                .into())
+        }
+    };
+    let interval = positive_time(time)?;
+    Ok(OrOff::On(Recheck { interval, strict }))
+}
+
+pub fn jwks_uri(cf: &Conf, word: &str) -> Result<Url, Mistake> {
+    let url = Url::parse(plain(word)?).map_err(|error| bad_value(word, error))?;
+    if url.origin().is_exposed() {
+        cf.warn(format_args!(
+            "\"jwks_uri\" \"{word}\" is plain http: whoever is on the way can replace the keys; \
+             use https"
+        ));
+    }
+    Ok(url)
+}
+
+/// Reads a file that a directive names.
+fn file(cf: &Conf, path: &str) -> Result<(String, Vec<u8>), Mistake> {
+    let path = cf.full_name(path)?;
+    let content =
+        std::fs::read(&path).map_err(|error| format!("cannot read \"{path}\": {error}"))?;
+    Ok((path, content))
+}
+
+pub fn jwks_file(cf: &Conf, path: &str) -> Result<KeySet, Mistake> {
+    let (path, content) = file(cf, path)?;
+    let (keys, skipped) =
+        KeySet::parse(&content).map_err(|error| format!("\"{path}\": {error}"))?;
+    for key in skipped {
+        cf.warn(format_args!("\"jwks_file\" \"{path}\": {key}"));
+    }
+    Ok(keys)
+}
+
+pub fn jwks_min_interval(word: &str) -> Result<u64, Mistake> {
+    let interval = any_time(word)?;
+    if interval < 1000 {
+        return Err(format!("must be at least 1s, not \"{word}\"").into());
+    }
+    Ok(interval)
+}
+
+pub fn cookie_prefix(word: &str) -> Result<CookieNames, Mistake> {
+    CookieNames::new(plain(word)?).map_err(|error| bad_value(word, error))
+}
+
+/// Reads the file of `ssl_trusted_certificate`.
+pub fn certificates(cf: &Conf, path: &str) -> Result<Vec<u8>, Mistake> {
+    let (path, content) = file(cf, path)?;
+    check_ca(&content).map_err(|error| format!("\"{path}\": {error}"))?;
+    Ok(content)
+}
+
+pub fn state_path(cf: &Conf, word: &str) -> Result<OrOff<PathBuf>, Mistake> {
+    or_off(word, |path| {
+        if path.is_empty() {
+            return Err(
+                "has an empty parameter; name a folder, or write \"state_path off;\"".into(),
+            );
+        }
+        private_folder(cf, plain(path)?)
+    })
+}
+
+/// Has nginx make a folder at start. An existing one is refused if others can put keys into it.
+fn private_folder(cf: &Conf, path: &str) -> Result<PathBuf, Mistake> {
+    let folder = cf.add_private_folder(path)?;
+    saved::check_folder(&folder).map_err(|error| {
+        format!(
+            "\"{}\" cannot be used: {error}; name a folder in which nobody else may write \
+             (\"chmod go-w\")",
+            folder.display()
+        )
+    })?;
+    Ok(folder)
+}
