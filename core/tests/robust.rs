@@ -1,4 +1,4 @@
-//! What must hold for any input: no panic, no way past the signature, no control character in a
+//! Properties that hold for any input: no panic, no way past the signature, no control character in a
 //! header.
 
 mod support;

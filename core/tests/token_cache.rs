@@ -17,7 +17,7 @@ fn cache(capacity: usize) -> TokenCache {
     TokenCache::new(NonZeroUsize::new(capacity).unwrap()).unwrap()
 }
 
-/// What the payload of one of Authgear's tokens holds.
+/// The payload of one of Authgear's tokens.
 fn payload(jti: &str) -> String {
     format!(
         r#"{{"aud":["https://myapp.authgear.cloud"],"auth_time":1899999000,"client_id":"0123456789abcdef","exp":1900001800,"https://authgear.com/claims/user/can_reauthenticate":true,"https://authgear.com/claims/user/is_anonymous":false,"https://authgear.com/claims/user/is_verified":true,"https://authgear.com/claims/user/roles":["store_manager","store_staff"],"iat":1900000000,"iss":"https://myapp.authgear.cloud","jti":"{jti:0>64}","scope":"openid offline_access https://authgear.com/scopes/full-userinfo","sub":"7e37c8a2-0b7e-4d0f-9d42-1a1f5c3a1b11","amr":["pwd","mfa","otp"]}}"#
@@ -119,7 +119,7 @@ fn any_order_of_use_leaves_what_was_used_last() {
         .collect();
     let mut cache = cache(ROOM);
     let digests: Vec<TokenDigest> = (0..NUMBERS).map(|n| digest(&mut cache, n)).collect();
-    // What has to be there, the least recently used first: its number and its signer's.
+    // The expected entries, the least recently used first: its number and its signer's.
     let mut model: Vec<(usize, usize)> = Vec::new();
     let (mut random, mut found, mut forgotten) = (1u64, 0, 0);
     for _ in 0..50_000 {
@@ -291,7 +291,7 @@ fn a_large_token_counts_for_what_it_takes() {
         .sum();
     assert!(beside <= left, "{beside} bytes beside it, {left} are left");
 
-    // What is given back can be used again.
+    // Memory that is given back can be used again.
     for round in 0..100 {
         tokens.fill(&mut cache, round * 4..round * 4 + 4);
     }

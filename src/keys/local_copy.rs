@@ -74,7 +74,7 @@ impl LocalCopy {
         self.generation = entry.generation.get();
         drop(locked);
         if is_newer {
-            // What is in the zone was parsed before it was published. What is not in it cannot
+            // A document in the zone was parsed before it was published. One that is not in it cannot
             // be had here, and the keys that it replaces do not count any more.
             let parsed = fresh.and_then(|bytes| KeySet::parse(&bytes).ok());
             self.size = parsed.as_ref().map_or(0, |(keys, _)| keys.size());

@@ -1,4 +1,4 @@
-//! What a server may answer: the status, the length, the form.
+//! Answers that a server may give: status, length, form.
 
 use authgear_core::keys::fetch::fetch;
 use authgear_core::keys::MAX_DOCUMENT;

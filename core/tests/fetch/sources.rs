@@ -1,4 +1,4 @@
-//! Where keys are fetched: by discovery or by their URI, from the public endpoint or the internal one.
+//! Places from which keys are fetched: by discovery or by their URI, from the public endpoint or the internal one.
 
 use std::sync::Arc;
 

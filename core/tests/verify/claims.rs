@@ -1,4 +1,4 @@
-//! What a signed token may say, and what is shown of it.
+//! Claims that a signed token may hold, and the texts shown of them.
 
 use authgear_core::keys::KeySet;
 use authgear_core::{Algorithm, Reason};

@@ -24,7 +24,7 @@ struct Case {
     id: usize,
     message: Vec<u8>,
     signature: Vec<u8>,
-    /// What is merely acceptable is not.
+    /// Signatures that Wycheproof calls merely acceptable are refused.
     is_good: bool,
 }
 
