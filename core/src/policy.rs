@@ -88,7 +88,7 @@ pub(crate) fn judge_claims(
     if !has_begun {
         return Err(Reason::NotYetValid);
     }
-    if claims.iss() != Some(issuer) {
+    if !claims.is_issued_by(issuer) {
         return Err(Reason::BadIssuer);
     }
     let mut audience = audience.iter().map(AsRef::as_ref);

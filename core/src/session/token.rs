@@ -105,14 +105,14 @@ impl TokenSession {
         self.text(self.kid)
     }
 
-    /// `iss`
-    pub(crate) fn iss(&self) -> Option<&str> {
-        self.text(self.iss)
+    /// Tells whether `iss` is that text.
+    pub(crate) fn is_issued_by(&self, issuer: &str) -> bool {
+        self.iss.is_some_and(|own| self.texts.is(own, issuer))
     }
 
     /// Tells whether `aud` holds that text.
     pub(crate) fn is_meant_for(&self, audience: &str) -> bool {
-        self.aud.iter().any(|&own| self.texts.get(own) == audience)
+        self.aud.iter().any(|&own| self.texts.is(own, audience))
     }
 
     /// `sub`
@@ -142,7 +142,7 @@ impl TokenSession {
 
     /// Tells whether the user has that role.
     pub(super) fn has_role(&self, role: &str) -> bool {
-        self.roles.iter().any(|&own| self.texts.get(own) == role)
+        self.roles.iter().any(|&own| self.texts.is(own, role))
     }
 
     fn text(&self, span: Option<Span>) -> Option<&str> {
