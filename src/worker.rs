@@ -19,11 +19,11 @@ use crate::keys::{refresh, AwaitedKeys, KeySource, KeyStatus, KeyStore, Keys};
 use crate::nginx::{now, Timer};
 use crate::shm::{Id, SharedZone};
 
-/// How often a worker looks for news while it waits for some, in milliseconds.
+/// How often a worker looks for finished fetches and answers while it waits for some, in milliseconds.
 const POLL: usize = 15;
 
-/// A signature whose key is in the source's set. Holds for one millisecond and one generation of the zone.
-struct Backed {
+/// The last key check that succeeded; valid within the same millisecond and zone generation.
+struct CheckedKey {
     now: u64,
     generation: u64,
     source: Id,
@@ -33,15 +33,15 @@ struct Backed {
 
 struct Worker {
     zone: Cell<Option<SharedZone>>,
-    /// The last that was asked for: most tokens are signed by one key.
-    backed: RefCell<Option<Backed>>,
+    /// One is enough: most tokens are signed by one key.
+    checked_key: RefCell<Option<CheckedKey>>,
     store: RefCell<Option<KeyStore>>,
-    /// `Some(None)` where `authgear_token_cache` is `off`.
+    /// `Some(None)` where there is no cache; see [`with_tokens`].
     tokens: RefCell<Option<Option<TokenCache>>>,
     digester: Cell<Option<Digester>>,
     /// Fetches under way in this worker.
     slots: Cell<Slots>,
-    /// Looks for news while keys are fetched or requests wait.
+    /// Runs while keys are fetched or requests wait.
     timer: Cell<Option<Timer>>,
 }
 
@@ -75,7 +75,7 @@ fn newest() -> Option<&'static MainConf> {
 pub fn reset() {
     WORKER.with(|worker| {
         worker.zone.set(None);
-        worker.backed.replace(None);
+        worker.checked_key.replace(None);
         worker.store.replace(None);
         worker.tokens.replace(None);
         worker.digester.set(None);
@@ -122,7 +122,7 @@ pub fn ask(source: &KeySource, need: Need) -> KeyStatus {
 pub fn is_backed(source: &KeySource, by: &SignedBy, allowed: AlgorithmSet) -> Option<bool> {
     let (now, generation) = (now(), zone()?.generation());
     let is_known = WORKER.with(|worker| {
-        worker.backed.borrow().as_ref().is_some_and(|known| {
+        worker.checked_key.borrow().as_ref().is_some_and(|known| {
             known.now == now
                 && known.generation == generation
                 && known.allowed == allowed
@@ -138,14 +138,14 @@ pub fn is_backed(source: &KeySource, by: &SignedBy, allowed: AlgorithmSet) -> Op
     };
     let is_backed = by.is_backed_by(&keys, allowed);
     if is_backed {
-        let backed = Backed {
+        let checked = CheckedKey {
             now,
             generation,
             source: source.id,
             by: *by,
             allowed,
         };
-        WORKER.with(|worker| worker.backed.replace(Some(backed)));
+        WORKER.with(|worker| worker.checked_key.replace(Some(checked)));
     }
     Some(is_backed)
 }
@@ -190,7 +190,8 @@ pub fn count(project: &str, reason: Reason) -> Option<u64> {
     zone()?.counters().count(project, reason)
 }
 
-/// Uses the cache of verified tokens; `None` when `authgear_token_cache` is `off`.
+/// Uses the cache of verified tokens; `None` when `authgear_token_cache` is `off`, or the system gives no
+/// random bytes.
 pub fn with_tokens<T>(use_it: impl FnOnce(&mut TokenCache) -> T) -> Option<T> {
     WORKER.with(|worker| {
         let mut tokens = worker.tokens.borrow_mut();
@@ -213,13 +214,13 @@ fn with_store<T>(use_it: impl FnOnce(&mut KeyStore, &mut Slots, SharedZone) -> T
     })
 }
 
-/// The next news of a source's keys; see [`AwaitedKeys::new`].
+/// The next change of a source's keys; see [`AwaitedKeys::new`].
 pub fn await_keys(source: Id, queued_until: Option<u64>) -> Option<AwaitedKeys> {
     with_store(|store, _, _| AwaitedKeys::new(store, source, queued_until, now()))
 }
 
-/// News since the last look.
-pub struct News<'a> {
+/// Finished fetches and answers, for the requests that wait for them.
+pub struct Finished<'a> {
     store: &'a mut KeyStore,
     /// A copy: a slot is kept for each request that is resumed to take it.
     slots: Slots,
@@ -227,8 +228,8 @@ pub struct News<'a> {
     now: u64,
 }
 
-impl News<'_> {
-    /// True when there is news of keys.
+impl Finished<'_> {
+    /// True when a request that waits for these keys should be resumed.
     pub fn has_keys(&mut self, awaited: &AwaitedKeys) -> bool {
         awaited.is_due(self.store, &mut self.slots, self.now)
     }
@@ -241,12 +242,12 @@ impl News<'_> {
     }
 }
 
-/// Takes in what the fetches have brought, and lets `look` find those whom it concerns.
-pub fn collect<T>(look: impl FnOnce(&mut News<'_>) -> T) -> Option<T> {
+/// Processes finished fetches, and calls `look` to find the requests to resume.
+pub fn collect<T>(look: impl FnOnce(&mut Finished<'_>) -> T) -> Option<T> {
     let now = now();
     with_store(|store, slots, zone| {
         refresh::collect(store, slots, now);
-        look(&mut News {
+        look(&mut Finished {
             store,
             slots: *slots,
             zone,
@@ -260,14 +261,14 @@ pub fn is_fetching() -> bool {
     WORKER.with(|worker| worker.slots.get().count() > 0)
 }
 
-/// Looks for news within 15 milliseconds.
+/// Looks for finished fetches and answers within 15 milliseconds.
 pub fn poll_soon() {
     if let Some(timer) = WORKER.with(|worker| worker.timer.get()) {
         timer.set(POLL);
     }
 }
 
-/// Looks for news before the event loop sleeps again.
+/// Looks for finished fetches and answers before the event loop sleeps again.
 pub fn poll_now() {
     poll_soon();
     if let Some(timer) = WORKER.with(|worker| worker.timer.get()) {
@@ -279,7 +280,7 @@ impl Worker {
     const fn new() -> Worker {
         Worker {
             zone: Cell::new(None),
-            backed: RefCell::new(None),
+            checked_key: RefCell::new(None),
             store: RefCell::new(None),
             tokens: RefCell::new(None),
             digester: Cell::new(None),

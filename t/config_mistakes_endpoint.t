@@ -85,7 +85,7 @@ authgear_project a {
     endpoint https://zürich.example;
 }
 --- emerg
-authgear: "endpoint" has an invalid value "https://zürich.example": has a character that may not stand there; write an international name in its xn-- form in nginx.conf:2
+authgear: "endpoint" has an invalid value "https://zürich.example": has a character that is not allowed in a URL; write an international name in its xn-- form in nginx.conf:2
 
 === endpoint: twice
 authgear_project a {
@@ -196,7 +196,7 @@ authgear_project a {
     jwks_uri https://a.example/oauth2/jwks;
 }
 --- emerg
-authgear: "authgear_project" "a" has an "internal_endpoint" but no "endpoint"; add the public one, whose name requests must carry in nginx.conf:6
+authgear: "authgear_project" "a" has an "internal_endpoint" but no "endpoint"; add the public "endpoint", which is sent as Host in nginx.conf:6
 
 === internal_endpoint: a path
 authgear_project a {

@@ -39,7 +39,7 @@ authgear_project a {
     jwks_uri http://a.example/oauth2/jwks;
 }
 --- warn
-authgear: "jwks_uri" "http://a.example/oauth2/jwks" is plain http: whoever is on the way can replace the keys; use https in nginx.conf:3
+authgear: "jwks_uri" "http://a.example/oauth2/jwks" is plain http: an attacker on the network can replace the keys; use https in nginx.conf:3
 
 === jwks_uri: plain http on loopback is none
 authgear_project a {

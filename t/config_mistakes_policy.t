@@ -74,7 +74,7 @@ server {
     }
 }
 --- emerg
-authgear: "authgear_require_scope" is never asked, since nobody is verified here; add "authgear_verify myapp;" in nginx.conf:3
+authgear: "authgear_require_scope" has no effect, since "authgear_verify" is not in force here; add "authgear_verify myapp;" in nginx.conf:3
 
 === authgear_require_scope: every character that a scope may hold
 server {
@@ -146,7 +146,7 @@ server {
     }
 }
 --- emerg
-authgear: "authgear_require_auth_age" is never asked, since nobody is verified here; add "authgear_verify myapp;" in nginx.conf:3
+authgear: "authgear_require_auth_age" has no effect, since "authgear_verify" is not in force here; add "authgear_verify myapp;" in nginx.conf:3
 
 === authgear_require_auth_age: of clients
 authgear_project a {
@@ -198,7 +198,7 @@ server {
     }
 }
 --- emerg
-authgear: "authgear_audience" is never asked, since nobody is verified here; add "authgear_verify myapp;" in nginx.conf:3
+authgear: "authgear_audience" has no effect, since "authgear_verify" is not in force here; add "authgear_verify myapp;" in nginx.conf:3
 
 === every directive at every level
 authgear_project a {

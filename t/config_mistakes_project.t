@@ -197,13 +197,13 @@ server {
 }
 --- fine
 
-=== resolve_cache: nobody to ask
+=== resolve_cache: no resolve_request
 authgear_project a {
     endpoint https://a.example;
     resolve_cache 10s;
 }
 --- emerg
-authgear: "authgear_project" "a" has "resolve_cache" but nobody to ask; add "resolve_request /_authgear/resolve;" and that location in nginx.conf:4
+authgear: "authgear_project" "a" has "resolve_cache" but no "resolve_request"; add "resolve_request /_authgear/resolve;" and that location in nginx.conf:4
 
 === resolve_cache: 0
 authgear_project a {
@@ -214,14 +214,14 @@ authgear_project a {
 --- emerg
 authgear: "resolve_cache" must be more than 0 in nginx.conf:4
 
-=== recheck: nobody to ask
+=== recheck: no resolve_request
 authgear_project a {
     endpoint https://a.example;
     recheck 30s;
     resolve_request off;
 }
 --- emerg
-authgear: "authgear_project" "a" has "recheck" but nobody to ask; add "resolve_request /_authgear/resolve;" and that location in nginx.conf:5
+authgear: "authgear_project" "a" has "recheck" but no "resolve_request"; add "resolve_request /_authgear/resolve;" and that location in nginx.conf:5
 
 === recheck: an unknown word
 authgear_project a {

@@ -42,14 +42,14 @@ server {
     authgear_require error=401 $arg_a;
 }
 --- emerg
-authgear: "authgear_require" must have "error=401" or "error=403" once, behind its values in nginx.conf:2
+authgear: "authgear_require" takes "error=401" or "error=403" once, after its values in nginx.conf:2
 
 === authgear_require: two statuses
 server {
     authgear_require $arg_a error=401 error=403;
 }
 --- emerg
-authgear: "authgear_require" must have "error=401" or "error=403" once, behind its values in nginx.conf:2
+authgear: "authgear_require" takes "error=401" or "error=403" once, after its values in nginx.conf:2
 
 === authgear_require: off behind a value
 server {
@@ -112,7 +112,7 @@ server {
     }
 }
 --- emerg
-authgear: "authgear_require" is never asked, since nobody is verified here; add "authgear_verify myapp;" in nginx.conf:3
+authgear: "authgear_require" has no effect, since "authgear_verify" is not in force here; add "authgear_verify myapp;" in nginx.conf:3
 
 === authgear_require_role: a comma
 server {
@@ -171,7 +171,7 @@ server {
     }
 }
 --- emerg
-authgear: "authgear_require_role" is never asked, since nobody is verified here; add "authgear_verify myapp;" in nginx.conf:3
+authgear: "authgear_require_role" has no effect, since "authgear_verify" is not in force here; add "authgear_verify myapp;" in nginx.conf:3
 
 === authgear_require_role: authgear_verify is off
 authgear_project a {
@@ -185,7 +185,7 @@ server {
     }
 }
 --- emerg
-authgear: "authgear_require_role" is never asked, since nobody is verified here; add "authgear_verify myapp;" in nginx.conf:8
+authgear: "authgear_require_role" has no effect, since "authgear_verify" is not in force here; add "authgear_verify myapp;" in nginx.conf:8
 
 === authgear_require_role: nobody is verified, in an if
 server {
@@ -196,7 +196,7 @@ server {
     }
 }
 --- emerg
-authgear: "authgear_require_role" is never asked, since nobody is verified here; add "authgear_verify myapp;" in nginx.conf:4
+authgear: "authgear_require_role" has no effect, since "authgear_verify" is not in force here; add "authgear_verify myapp;" in nginx.conf:4
 
 === authgear_require_role: nobody is verified, in a limit_except
 server {
@@ -207,7 +207,7 @@ server {
     }
 }
 --- emerg
-authgear: "authgear_require_role" is never asked, since nobody is verified here; add "authgear_verify myapp;" in nginx.conf:4
+authgear: "authgear_require_role" has no effect, since "authgear_verify" is not in force here; add "authgear_verify myapp;" in nginx.conf:4
 
 === authgear_require_role: nobody is verified, in a named location
 server {
@@ -216,7 +216,7 @@ server {
     }
 }
 --- emerg
-authgear: "authgear_require_role" is never asked, since nobody is verified here; add "authgear_verify myapp;" in nginx.conf:3
+authgear: "authgear_require_role" has no effect, since "authgear_verify" is not in force here; add "authgear_verify myapp;" in nginx.conf:3
 
 === authgear_require_role: of a server, and a location where nobody is verified
 authgear_project a {
@@ -231,7 +231,7 @@ server {
     }
 }
 --- warn
-authgear: "authgear_require_role" is not asked in location "/", since nobody is verified there; add "authgear_verify myapp;", or "authgear_verify off;" if that is meant in nginx.conf:5
+authgear: "authgear_require_role" has no effect in location "/", since "authgear_verify" is not in force there; add "authgear_verify myapp;", or "authgear_verify off;" if that is meant in nginx.conf:5
 
 === authgear_require_role: of a location that verifies nobody itself
 authgear_project a {
@@ -246,7 +246,7 @@ server {
     }
 }
 --- warn
-authgear: "authgear_require_role" is not asked in location "/", since nobody is verified there; add "authgear_verify myapp;", or "authgear_verify off;" if that is meant in nginx.conf:6
+authgear: "authgear_require_role" has no effect in location "/", since "authgear_verify" is not in force there; add "authgear_verify myapp;", or "authgear_verify off;" if that is meant in nginx.conf:6
 
 === authgear_require_role: of a server, and all that is open says so
 authgear_project a {

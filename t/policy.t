@@ -145,7 +145,7 @@ sub in_the_error_log {
             my @ours = grep {/authgear: /} tail($before);
             is(scalar @ours, 1, "$name, $who: one line");
             my $log = $requirement{$name}{log};
-            $log .= ', and the resolver tells none' if $name eq 'scope' && $who eq "bob's session";
+            $log .= ', and a session from the resolver has no scope' if $name eq 'scope' && $who eq "bob's session";
             like($ours[0], qr/ \[(?:info|error)\] \d+#\d+: \*\d+ authgear: policy, project "myapp", \Q$log\E(?:, and \d+ like it before, logged at level info)?(?: while sending to client)?, client: 127\.0\.0\.1, /,
                 "$name, $who: the line");
             my ($ours) = $ours[0] =~ /authgear: (.*?), client: /;

@@ -67,7 +67,7 @@ my @refusals = (
     ['a value', '/value', { token => $ann }, error => 'policy', 403, ', "authgear_require" is not met'],
     ['a value, error=401', '/value401', { token => $ann }, error => 'policy', 401, ', "authgear_require" is not met'],
     ["a session's scope", '/scope', { headers => cookie(session => $session) }, error => 'policy', 403,
-        ', needs the scope "write", and the resolver tells none'],
+        ', needs the scope "write", and a session from the resolver has no scope'],
     ["a session's role", '/role', { headers => cookie(session => $session) }, error => 'policy', 403,
         ', needs a role of "admin"'],
     ['an opaque token and nobody to ask', '/tokens', { token => 'opaque' }, error => 'unsupported', 401, '', 'tokens'],

@@ -97,7 +97,7 @@ subtest 'while the resolver fails, neither does the next request on its connecti
 
     fault(resolver => 'status', status => 500);
     $get->($connection, someone(), 'keep-alive', 'it begins to fail');
-    soon { logged('tokens cannot be confirmed') } 'the log says so';
+    soon { logged('recheck fails') } 'the log says so';
 
     fault(resolver => 'hang');
     my @someone = someone();
@@ -291,7 +291,7 @@ subtest 'strict: within the interval nobody waits' => sub {
 };
 
 subtest 'while the resolver fails tokens stand, and the log says so once' => sub {
-    my $fails = 'authgear: tokens cannot be confirmed, they stand until they expire: ';
+    my $fails = 'authgear: recheck fails, tokens are accepted until they expire: ';
     my $works = 'authgear: tokens are confirmed again';
     for my $strict ('', ' strict') {
         start("recheck 1s$strict;", workers => 2);

@@ -2,8 +2,8 @@
 //!
 //! Bytes, keys and a clock come in, a verdict goes out: nothing here reads the time by itself or
 //! does I/O, except [`keys::fetch`] and [`keys::saved`], which block and run on a thread of their
-//! own. All decisions are in this crate, so that they can be tested, fuzzed and measured without a
-//! server.
+//! own ([`keys::saved::check_folder`] while the configuration is read). All decisions are in this
+//! crate, so that they can be tested, fuzzed and measured without a server.
 //!
 //! One request, as data:
 //!

@@ -15,14 +15,14 @@ pub const FAILED_PAUSE: u64 = 1_000;
 
 /// The resolver's last answer about a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum LastAnswer {
     /// It stands.
     Yes,
     /// It does not.
     No,
     /// None: the resolver cannot answer at all.
     Nothing,
-    /// None that is a verdict, and perhaps for a reason of the client's making.
+    /// An answer that is no verdict, possibly caused by the client.
     Unclear,
 }
 
@@ -44,16 +44,20 @@ impl Recheck {
     /// already. `may_be_forgotten`: there may have been no room to keep a no, so that a token without
     /// an answer waits, as with `strict`.
     ///
-    /// A token that was refused never stands again before the resolver says so, and one whose last
-    /// question had no clear answer not before there is one; any other stands while the resolver
-    /// cannot answer.
-    pub fn next(self, last: Option<(Said, u64)>, is_asked: bool, may_be_forgotten: bool) -> Next {
+    /// A refused token stays refused until the resolver accepts it. After an unclear answer a token waits
+    /// for a clear one. Any other token is accepted while the resolver is down.
+    pub fn next(
+        self,
+        last: Option<(LastAnswer, u64)>,
+        is_asked: bool,
+        may_be_forgotten: bool,
+    ) -> Next {
         let is_old = last.is_none_or(|(_, age)| age / 2 >= self.interval);
         match last {
-            Some((Said::Yes, age)) if age < self.interval => Next::Stands,
-            Some((Said::No, age)) if age < self.interval || is_asked => Next::Refused,
-            Some((Said::No | Said::Unclear, _)) => Next::Ask,
-            Some((Said::Nothing, age)) if age < FAILED_PAUSE => Next::Stands,
+            Some((LastAnswer::Yes, age)) if age < self.interval => Next::Stands,
+            Some((LastAnswer::No, age)) if age < self.interval || is_asked => Next::Refused,
+            Some((LastAnswer::No | LastAnswer::Unclear, _)) => Next::Ask,
+            Some((LastAnswer::Nothing, age)) if age < FAILED_PAUSE => Next::Stands,
             None if may_be_forgotten => Next::Ask,
             _ if self.strict && is_old => Next::Ask,
             _ if is_asked => Next::Stands,
@@ -68,8 +72,8 @@ mod tests {
 
     #[test]
     fn a_token_stands_or_falls_by_the_last_answer_and_its_age() {
+        use LastAnswer::{No, Nothing, Unclear, Yes};
         use Next::{Ask, AskInBackground, Refused, Stands};
-        use Said::{No, Nothing, Unclear, Yes};
         // The last answer and its age; then what follows, and with strict: while nobody is asking,
         // and while somebody is.
         for (last, [idle, asked], [strict, strict_asked]) in [
@@ -128,8 +132,8 @@ mod tests {
             let interval = 30_000;
             let next = |last| Recheck { interval, strict }.next(last, false, true);
             assert_eq!(next(None), Next::Ask);
-            assert_eq!(next(Some((Said::Yes, 0))), Next::Stands);
-            assert_eq!(next(Some((Said::No, 0))), Next::Refused);
+            assert_eq!(next(Some((LastAnswer::Yes, 0))), Next::Stands);
+            assert_eq!(next(Some((LastAnswer::No, 0))), Next::Refused);
         }
     }
 }

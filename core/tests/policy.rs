@@ -426,7 +426,7 @@ fn every_scope_is_needed() {
             Err(Requirement::Scope)
         };
         assert_eq!(requirements.check(&token.session(), NOW), expected);
-        // The resolver tells none.
+        // A session from the resolver has no scope.
         assert_eq!(
             requirements.check(&resolved(&[]), NOW),
             Err(Requirement::Scope)

@@ -90,6 +90,7 @@ fn all_texts(token: &VerifiedToken) -> Vec<String> {
         session.scope(),
         session.token_id(),
         session.token_exp(),
+        session.kid(),
     ];
     let mut texts: Vec<String> = fields.chain(own).flatten().map(Into::into).collect();
     texts.push(token.claims_json().into());

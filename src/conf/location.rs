@@ -171,7 +171,7 @@ impl LocationConf {
                 cf.emerg_at(
                     place,
                     format_args!(
-                        "{directive:?} is never asked, since nobody is verified here; \
+                        "{directive:?} has no effect, since \"authgear_verify\" is not in force here; \
                          add \"authgear_verify myapp;\""
                     ),
                 );
@@ -223,13 +223,13 @@ impl LocationConf {
         cf.warn_at(
             place,
             format_args!(
-                "{directive:?} is not asked in location \"{name}\", since nobody is verified \
-                 there; add \"authgear_verify myapp;\", or \"authgear_verify off;\" if that is meant"
+                "{directive:?} has no effect in location \"{name}\", since \"authgear_verify\" is not in \
+                 force there; add \"authgear_verify myapp;\", or \"authgear_verify off;\" if that is meant"
             ),
         );
     }
 
-    /// Checks what stands at a level that nobody may inherit from.
+    /// Checks the `http` level, in case no location inherits it.
     pub fn check(&self, cf: &Conf) -> Result<(), Failed> {
         match &self.verify {
             Some(Verify::Named(name, _, place)) => find_project(cf, name, place).map(drop),

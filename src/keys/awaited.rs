@@ -30,8 +30,8 @@ impl AwaitedKeys {
         }
     }
 
-    /// True when it is worth to look again: the keys have changed, nobody fetches them any more, or
-    /// one of `slots` is free. That slot is taken from `slots`, since the fetch will need it.
+    /// True when the waiting request should be resumed: the keys have changed, nobody fetches them any
+    /// more, or one of `slots` is free. That slot is taken from `slots`, since the fetch will need it.
     pub fn is_due(&self, store: &mut KeyStore, slots: &mut Slots, now: u64) -> bool {
         let has_changed = store.last_change(&self.source, now) != self.since;
         let is_fetched = store.is_fetched(&self.source, now);

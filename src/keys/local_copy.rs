@@ -29,8 +29,8 @@ pub struct LocalCopy {
 }
 
 impl LocalCopy {
-    /// The record of the entry as this worker sees it: as long as nothing was published, its own keys count;
-    /// of a document that the zone has no room for, only those who fetched it have the keys.
+    /// This worker's view of the record. If the zone holds no document, keys that this worker fetched
+    /// itself count, unless others were published after them.
     pub fn record_of(&self, entry: &SourceEntry) -> Record {
         let record = entry.record();
         let published = entry.published.get();

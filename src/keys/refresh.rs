@@ -2,7 +2,7 @@
 //!
 //! A fetch runs on a short-lived thread that owns plain data and never touches nginx's memory.
 //! While one is under way, or a request waits for one of another worker, the worker's timer looks for
-//! news; it holds a graceful stop back until the waiting requests are answered.
+//! finished ones; it holds a graceful stop back until the waiting requests are answered.
 
 use core::hash::{Hash, Hasher};
 use core::mem;
@@ -43,7 +43,7 @@ pub enum KeyStatus {
 }
 
 /// A message of a fetching thread to the event loop.
-enum News {
+enum Message {
     /// The set that an earlier process saved, or why it cannot be used.
     Saved(Result<Saved, LoadError>),
     /// The fetch has ended.
@@ -55,7 +55,7 @@ enum News {
 }
 
 /// Messages of the threads that the event loop has not read yet.
-static NEWS: Mutex<Vec<(Arc<KeySource>, FetchLease, News)>> = Mutex::new(Vec::new());
+static MESSAGES: Mutex<Vec<(Arc<KeySource>, FetchLease, Message)>> = Mutex::new(Vec::new());
 
 /// The result of an attempt to start a fetch.
 #[derive(PartialEq, Eq)]
@@ -141,18 +141,15 @@ fn spawn(
     has_keys: bool,
 ) -> io::Result<()> {
     let run = move || {
-        let tell = |news| {
-            NEWS.lock().unwrap_or_else(PoisonError::into_inner).push((
-                Arc::clone(&source),
-                lease,
-                news,
-            ));
+        let tell = |message| {
+            let mut messages = MESSAGES.lock().unwrap_or_else(PoisonError::into_inner);
+            messages.push((Arc::clone(&source), lease, message));
         };
         let ran = catch_unwind(AssertUnwindSafe(|| run(&source, has_keys, &tell)));
         if ran.is_err() {
-            tell(News::Fetched(Err(FetchError::Panicked)));
+            tell(Message::Fetched(Err(FetchError::Panicked)));
         }
-        tell(News::Over(standing));
+        tell(Message::Over(standing));
     };
     // SAFETY: both sets are initialised before they are read; the mask is this thread's own and
     // is put back before anything else runs.
@@ -168,10 +165,10 @@ fn spawn(
 }
 
 /// The body of the fetching thread.
-fn run(source: &KeySource, has_keys: bool, tell: &dyn Fn(News)) {
+fn run(source: &KeySource, has_keys: bool, tell: &dyn Fn(Message)) {
     if let Some(folder) = source.state.as_deref().filter(|_| !has_keys) {
         if let Some(saved) = saved::load(folder, &source.id, SystemTime::now()).transpose() {
-            tell(News::Saved(saved));
+            tell(Message::Saved(saved));
         }
     }
     let fetched = fetch::fetch(&source.from);
@@ -179,35 +176,34 @@ fn run(source: &KeySource, has_keys: bool, tell: &dyn Fn(News)) {
         (Ok(fetched), Some(folder)) => Some((folder, fetched.document.clone())),
         _ => None,
     };
-    tell(News::Fetched(fetched));
+    tell(Message::Fetched(fetched));
     if let Some((folder, document)) = document {
-        tell(News::Kept(saved::save(folder, &source.id, &document)));
+        tell(Message::Kept(saved::save(folder, &source.id, &document)));
     }
 }
 
-/// Takes in the news of the threads, and the slots of those that have ended.
+/// Processes the messages of the threads. Those that have ended give their slots back.
 pub fn collect(store: &mut KeyStore, slots: &mut Slots, now: u64) {
     let log = ngx_cycle_log().as_ptr();
-    for (source, lease, news) in
-        mem::take(&mut *NEWS.lock().unwrap_or_else(PoisonError::into_inner))
-    {
+    let messages = mem::take(&mut *MESSAGES.lock().unwrap_or_else(PoisonError::into_inner));
+    for (source, lease, message) in messages {
         let name = &source.from;
-        match news {
-            News::Saved(Ok(saved)) => {
+        match message {
+            Message::Saved(Ok(saved)) => {
                 let age = saved.age.as_millis() as u64;
                 store.offer(&source.id, lease, &saved.document, age, now);
             }
-            News::Saved(Err(error)) => {
+            Message::Saved(Err(error)) => {
                 if store.complain(&source.id, digest(&error)) {
                     ngx_log_error!(NGX_LOG_ERR, log, "authgear: saved keys of {name}: {error}");
                 }
             }
-            News::Fetched(Ok(fetched)) => succeeded(store, &source, lease, fetched, now),
-            News::Fetched(Err(error)) => failed(store, &source, lease, &error, now),
-            News::Kept(Ok(())) => {
+            Message::Fetched(Ok(fetched)) => succeeded(store, &source, lease, fetched, now),
+            Message::Fetched(Err(error)) => failed(store, &source, lease, &error, now),
+            Message::Kept(Ok(())) => {
                 store.complain(&source.id, 0);
             }
-            News::Kept(Err(error)) => {
+            Message::Kept(Err(error)) => {
                 if store.complain(&source.id, digest(&error)) {
                     ngx_log_error!(
                         NGX_LOG_ERR,
@@ -216,7 +212,7 @@ pub fn collect(store: &mut KeyStore, slots: &mut Slots, now: u64) {
                     );
                 }
             }
-            News::Over(standing) => slots.give_back(standing),
+            Message::Over(standing) => slots.give_back(standing),
         }
     }
 }

@@ -65,7 +65,7 @@ fn strip_unknown(r: &Request) -> Result<(), Failed> {
     }
 }
 
-/// Rewrite: a question to the resolver goes nowhere but to its own location.
+/// Rewrite: ends a resolver subrequest that left its location.
 pub fn rewrite(r: &Request) -> ngx_int_t {
     match resolver::own_question(r) {
         Some(asked) if asked.end_if_misplaced(r) => NGX_DONE as ngx_int_t,

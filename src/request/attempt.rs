@@ -15,9 +15,9 @@ use crate::request::presented::{Presented, Unreadable};
 /// The means that a judgement may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// It may wait, ask the resolver, and take what it needs to do so.
+    /// It may wait and ask the resolver.
     Full,
-    /// A variable is read before the access phase: what is at hand decides, or nothing.
+    /// Cached data only: a variable is read before the access phase.
     AtHand,
 }
 

@@ -43,7 +43,7 @@ fn forget_elsewhere(r: &Request, context: &Context) {
 }
 
 /// The context of a request in a location that verifies. Where nothing is known for it yet, an early
-/// outcome is found first, once for each location; that nothing could be found is one as well.
+/// outcome is found first, once for each location. An empty result is kept too.
 fn settled_early(r: &Request) -> Option<&Context> {
     let found = Context::find_or_create(r).ok()?;
     let (_, context) = found;

@@ -37,7 +37,7 @@ pub struct Question<'a> {
 /// The resolver's answer to a question of this client request.
 #[derive(Debug, Clone, Copy)]
 pub enum Verdict {
-    /// The session, or nothing where the token that was asked about says it all.
+    /// The session; `None` when a JWT was confirmed.
     Yes(Option<Resolved>, Provenance),
     /// There is no valid session.
     No,
@@ -196,11 +196,11 @@ pub struct Asked {
     pub lifetime: u64,
     /// The use of the answer, until it has come.
     pub purpose: RefCell<Option<Purpose>>,
-    /// The way of the answer to the request that needs it.
+    /// How the answer is delivered.
     pub delivery: Delivery,
     /// Set when the subrequest has ended.
     pub is_done: Cell<bool>,
-    /// Set unless the subrequest is in the location that it is for.
+    /// True until the subrequest is set up, and after it left its location.
     pub is_misplaced: Cell<bool>,
 }
 

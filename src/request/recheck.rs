@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use authgear_core::recheck::{Next, Recheck, Said};
+use authgear_core::recheck::{LastAnswer, Next, Recheck};
 use authgear_core::token::VerifiedToken;
 use authgear_core::Reason;
 use authgear_tables::resolver_cache::{self, Key, Known};
@@ -92,14 +92,14 @@ pub fn confirm<'r>(
 /// The next step, from the table's entry of a token.
 fn next(recheck: Recheck, known: &Known<'_>, now: u64) -> Next {
     let last = known.verdict.as_ref().and_then(|(verdict, at)| {
-        let said = match verdict {
-            resolver_cache::Verdict::Confirmed => Said::Yes,
-            resolver_cache::Verdict::Denied | resolver_cache::Verdict::No => Said::No,
-            resolver_cache::Verdict::Failed => Said::Nothing,
-            resolver_cache::Verdict::Unclear => Said::Unclear,
+        let answer = match verdict {
+            resolver_cache::Verdict::Confirmed => LastAnswer::Yes,
+            resolver_cache::Verdict::Denied | resolver_cache::Verdict::No => LastAnswer::No,
+            resolver_cache::Verdict::Failed => LastAnswer::Nothing,
+            resolver_cache::Verdict::Unclear => LastAnswer::Unclear,
             resolver_cache::Verdict::Yes(_) | resolver_cache::Verdict::TooLarge => return None,
         };
-        Some((said, now.saturating_sub(*at)))
+        Some((answer, now.saturating_sub(*at)))
     });
     recheck.next(last, known.is_asked, known.is_crowded)
 }

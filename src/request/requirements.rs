@@ -84,7 +84,7 @@ pub fn explain(r: &Request, session: &Session<'_>, unmet: Unmet) -> String {
         }
         Unmet::Session(Requirement::Scope) if is_resolved => {
             let scopes = listed(requirements.scopes);
-            format!("needs the scope {scopes}, and the resolver tells none")
+            format!("needs the scope {scopes}, and a session from the resolver has no scope")
         }
         Unmet::Session(Requirement::Scope) => {
             format!("needs the scope {}", listed(requirements.scopes))

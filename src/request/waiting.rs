@@ -1,7 +1,7 @@
 //! The queue of suspended requests.
 //!
-//! A request waits for keys, or for the resolver's answer to another request. A timer looks for news
-//! while any waits. A request that there is news for runs its phases again.
+//! A request waits for keys, or for the resolver's answer to another request. A timer looks for finished
+//! fetches and answers while any waits. A request whose keys or answer have come runs its phases again.
 
 use core::cell::{Cell, RefCell};
 use core::mem::ManuallyDrop;
@@ -53,7 +53,7 @@ thread_local! {
     };
 }
 
-/// Suspends a request until there is news of its keys. With `queued_until`, it waits until then for its
+/// Suspends a request until its keys change. With `queued_until`, it waits until then for its
 /// turn to have them fetched.
 pub fn wait_for_keys(
     r: &Request,
@@ -118,13 +118,13 @@ pub fn wake_waiters() {
 /// Takes in what has come, and resumes the requests that it concerns, the first to wait first. The
 /// handler of the worker's timer.
 pub fn poll() {
-    let woken = worker::collect(|news| {
+    let woken = worker::collect(|finished| {
         QUEUE.with(|queue| {
             let waiters = queue.waiters.borrow();
             // In the order in which they came: each that is resumed for a slot will take it.
             let woken = waiters.iter().filter(|(_, waiter)| match &waiter.awaited {
-                Awaited::Keys(keys) => news.has_keys(keys),
-                Awaited::Answer(key) => news.has_answer(key),
+                Awaited::Keys(keys) => finished.has_keys(keys),
+                Awaited::Answer(key) => finished.has_answer(key),
             });
             woken.map(|(id, _)| *id).collect::<Vec<_>>()
         })

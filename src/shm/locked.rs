@@ -20,22 +20,23 @@ use ngx::log::ngx_cycle_log;
 use super::entry::{DocumentBlock, Id, SourceEntry};
 use super::zone::{SharedZone, Zone, BUCKETS};
 
-/// Entries that are looked at for one that makes room.
+/// Entries scanned per eviction.
 const MOST_SEEN: usize = 256;
-/// Entries that make room for one block.
+/// Entries evicted for one block.
 const MOST_EVICTED: usize = 256;
 
 /// The zone with its mutex held.
 pub struct Locked(SharedZone);
 
 impl SharedZone {
-    /// Takes the mutex, and frees the blocks that a killed worker had in hand.
+    /// Takes the mutex, and frees the blocks that a killed worker allocated and did not link, or unlinked
+    /// and did not free.
     pub fn lock(self) -> Locked {
         // SAFETY: the zone is mapped, and its slab pool initialised.
         unsafe { ngx_shmtx_lock(&raw mut (*self.pool.as_ptr()).mutex) };
         let mut locked = Locked(self);
         let header = self.header();
-        if !header.arriving.get().is_null() || !header.leaving.get().is_null() {
+        if !header.unlinked_new.get().is_null() || !header.unlinked_old.get().is_null() {
             locked.clean();
         }
         locked
@@ -54,8 +55,8 @@ impl SharedZone {
             ngx::ngx_log_error!(
                 NGX_LOG_WARN,
                 ngx_cycle_log().as_ptr(),
-                "authgear: the shared zone is too small: answers of the resolver that still count \
-                 give way; enlarge \"authgear_shared_zone\""
+                "authgear: the shared zone is too small: valid answers of the resolver are dropped; \
+                 enlarge \"authgear_shared_zone\""
             );
         }
         Some(result)
@@ -99,13 +100,13 @@ impl Locked {
         self.chain(self.bucket(id)).find(|entry| entry.id == *id)
     }
 
-    /// Frees the blocks that a killed worker had in hand, unless they are linked.
+    /// Frees the blocks that a killed worker allocated and did not link, or unlinked and did not free.
     #[cold]
     fn clean(&mut self) {
-        type Hand = fn(&Zone) -> &Link<u8>;
-        let hands: [Hand; 2] = [|zone| &zone.arriving, |zone| &zone.leaving];
-        for hand in hands {
-            let block = hand(self.zone()).get();
+        type Unlinked = fn(&Zone) -> &Link<u8>;
+        let both: [Unlinked; 2] = [|zone| &zone.unlinked_new, |zone| &zone.unlinked_old];
+        for unlinked in both {
+            let block = unlinked(self.zone()).get();
             if block.is_null() {
                 continue;
             }
@@ -117,7 +118,7 @@ impl Locked {
                 .any(|entry| {
                     ptr::from_ref(entry).cast() == block || entry.document.get().cast() == block
                 });
-            hand(self.zone()).set(ptr::null_mut());
+            unlinked(self.zone()).set(ptr::null_mut());
             if !is_linked {
                 // SAFETY: the worker that had it is gone, and nothing points to it.
                 unsafe { self.free(block) };
@@ -125,17 +126,17 @@ impl Locked {
         }
     }
 
-    /// Allocates a block, which is *arriving* until [`Locked::arrived`]. Makes room by dropping other
+    /// Allocates a block, which is `unlinked_new` until [`Locked::linked`]. Makes room by evicting other
     /// entries than `keep`: first those that hold no keys and wait for none, such as made-up tenants;
-    /// then the least recently used; last those whose keys are being fetched, since whoever dropped
-    /// one would make that fetch void. The work is bounded: of a large zone only a part is looked at,
-    /// each time another one.
+    /// then the least recently used; last those whose keys are being fetched, since an eviction would
+    /// make that fetch void. The work is bounded: of a large zone only a part is scanned, each time
+    /// another one.
     fn allocate(&mut self, size: usize, keep: &Id, now: u64) -> Option<NonNull<u8>> {
         for _ in 0..=MOST_EVICTED {
             // SAFETY: the mutex is held.
             let block = unsafe { ngx_slab_alloc_locked(self.0.pool.as_ptr(), size) };
             if let Some(block) = NonNull::new(block.cast()) {
-                self.zone().arriving.set(block.as_ptr());
+                self.zone().unlinked_new.set(block.as_ptr());
                 return Some(block);
             }
             let oldest = self.oldest(keep, now)?;
@@ -145,19 +146,19 @@ impl Locked {
     }
 
     /// The block that was allocated last is linked.
-    fn arrived(&self) {
-        self.zone().arriving.set(ptr::null_mut());
+    fn linked(&self) {
+        self.zone().unlinked_new.set(ptr::null_mut());
     }
 
-    /// The entry to drop among the next ones.
+    /// Scans the next entries and returns the one to evict.
     fn oldest(&mut self, keep: &Id, now: u64) -> Option<Id> {
         let zone = self.zone();
-        let first = zone.hand.get() as usize;
+        let first = zone.eviction_hand.get() as usize;
         let mut oldest: Option<((u8, u64), Id)> = None;
         let mut seen = 0;
         for at in 0..BUCKETS {
             if seen >= MOST_SEEN {
-                zone.hand.set(((first + at) % BUCKETS) as u64);
+                zone.eviction_hand.set(((first + at) % BUCKETS) as u64);
                 break;
             }
             for entry in self.chain(&zone.buckets[(first + at) % BUCKETS]) {
@@ -183,12 +184,12 @@ impl Locked {
         // SAFETY: as in `chain`.
         while let Some(found) = unsafe { link.get().as_ref() } {
             if found.id == *id {
-                // The pointer of the whole block, not one that only reads.
+                // This pointer has write provenance for the whole block; one made from `found` has not.
                 let block = link.get();
-                self.zone().leaving.set(block.cast());
+                self.zone().unlinked_old.set(block.cast());
                 link.set(found.next.get());
                 self.zone().generation.increment();
-                self.zone().leaving.set(ptr::null_mut());
+                self.zone().unlinked_old.set(ptr::null_mut());
                 // SAFETY: nothing points to the entry any more.
                 unsafe { self.free(block) };
                 return;
@@ -218,7 +219,7 @@ impl Locked {
             // rounded up to a power of two.
             unsafe { block.write(SourceEntry::new(bucket.get(), id, now)) };
             bucket.set(block.as_ptr());
-            self.arrived();
+            self.linked();
         }
         self.find(id)
     }
@@ -254,7 +255,7 @@ impl Locked {
         if let Some(entry) = entry {
             entry.document.set(block.as_ptr());
         }
-        self.arrived();
+        self.linked();
         if !is_linked {
             // SAFETY: nothing points to it.
             unsafe { self.free(block.as_ptr()) };
@@ -270,9 +271,9 @@ impl Locked {
         if old.is_null() {
             return;
         }
-        self.zone().leaving.set(old.cast());
+        self.zone().unlinked_old.set(old.cast());
         entry.document.set(ptr::null_mut());
-        self.zone().leaving.set(ptr::null_mut());
+        self.zone().unlinked_old.set(ptr::null_mut());
         // SAFETY: the entry does not point to it any more.
         unsafe { self.free(old) };
     }

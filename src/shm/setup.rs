@@ -2,6 +2,7 @@
 
 use core::cell::Cell;
 use core::ffi::c_void;
+use core::fmt::Display;
 use core::mem;
 use core::ptr::{self, NonNull};
 
@@ -18,7 +19,6 @@ use crate::nginx::{guard, Conf, Failed};
 
 /// The table of resolver answers takes one part in so many of the zone.
 const RESOLVER_CACHE_PART: usize = 4;
-const NO_RANDOMNESS: &str = "the system gives no random numbers";
 
 /// The zone of one configuration: what it shall hold, and the memory once nginx has mapped it.
 #[derive(Debug, Default)]
@@ -132,7 +132,7 @@ unsafe fn new_header(
     shm: &ngx_shm_zone_t,
     pool: NonNull<ngx_slab_pool_t>,
 ) -> Result<NonNull<Zone>, Failed> {
-    let bucket_key = random_key().map_err(|_| emerg(shm, NO_RANDOMNESS))?;
+    let bucket_key = random_key().map_err(|error| emerg(shm, error))?;
     // SAFETY: the caller vouches for the pool. A zeroed header is one without buckets, counts and
     // table; no other process knows the zone yet.
     unsafe {
@@ -152,7 +152,7 @@ unsafe fn new_header(
 /// Makes the table of resolver answers.
 fn place_resolver_cache(shm: &ngx_shm_zone_t, zone: SharedZone) -> Result<(), Failed> {
     let (sets, bytes) = Table::layout(shm.shm.size / RESOLVER_CACHE_PART);
-    let key = random_key().map_err(|_| emerg(shm, NO_RANDOMNESS))?;
+    let key = random_key().map_err(|error| emerg(shm, error))?;
     // SAFETY: the zone is mapped. The memory is zeroed and as long as `layout` says; slab blocks of this
     // size are whole pages.
     let table = unsafe {
@@ -171,7 +171,7 @@ fn place_resolver_cache(shm: &ngx_shm_zone_t, zone: SharedZone) -> Result<(), Fa
 }
 
 /// Logs why the zone cannot be used.
-fn emerg(shm: &ngx_shm_zone_t, why: &str) -> Failed {
+fn emerg(shm: &ngx_shm_zone_t, why: impl Display) -> Failed {
     ngx::ngx_log_error!(NGX_LOG_EMERG, shm.shm.log, "authgear: {why}");
     Failed
 }

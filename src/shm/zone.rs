@@ -21,9 +21,9 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     offset_of!(Zone, generation),
     offset_of!(Zone, leases),
     offset_of!(Zone, bucket_key),
-    offset_of!(Zone, arriving),
-    offset_of!(Zone, leaving),
-    offset_of!(Zone, hand),
+    offset_of!(Zone, unlinked_new),
+    offset_of!(Zone, unlinked_old),
+    offset_of!(Zone, eviction_hand),
     offset_of!(Zone, resolver_cache),
     offset_of!(Zone, counters),
     offset_of!(Zone, buckets),
@@ -47,11 +47,11 @@ pub struct Zone {
     /// The secret key of the hash that chooses buckets: tenants' names come from clients.
     pub(super) bucket_key: DigestKey,
     /// A block that was allocated and that nothing points to yet.
-    pub(super) arriving: Link<u8>,
-    /// A block that nothing will point to when it is freed.
-    pub(super) leaving: Link<u8>,
-    /// The bucket in which the search for room goes on.
-    pub(super) hand: Word,
+    pub(super) unlinked_new: Link<u8>,
+    /// A block that was unlinked, or is about to be, and is not freed yet.
+    pub(super) unlinked_old: Link<u8>,
+    /// Clock hand: the bucket where the next eviction scan starts.
+    pub(super) eviction_hand: Word,
     /// The resolver's answers, or null when no project keeps them.
     pub(super) resolver_cache: Link<Head>,
     counters: Counters,

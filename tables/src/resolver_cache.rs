@@ -23,7 +23,7 @@ mod slot;
 mod tests;
 
 pub use answer::{Answer, Key, Known, TryLease, Verdict};
-use slot::{Comes, Rank, Slot};
+use slot::{NewEntry, Rank, Slot};
 
 /// Slots of one set.
 const WAYS: usize = 8;
@@ -240,7 +240,7 @@ impl Table<'_> {
             slot.lease_until.set(deadline);
             return TryLease::Taken(number);
         }
-        let Some(slot) = self.make_room(key, Comes::Question, now) else {
+        let Some(slot) = self.make_room(key, NewEntry::Question, now) else {
             return TryLease::Unshared;
         };
         let number = self.head.leases.increment();
@@ -293,17 +293,17 @@ impl Table<'_> {
             }
             return is_kept;
         }
-        let comes = match answer.verdict {
-            Verdict::No | Verdict::Failed => Comes::Little,
-            _ => Comes::Answer,
+        let entry = match answer.verdict {
+            Verdict::No | Verdict::Failed => NewEntry::Minor,
+            _ => NewEntry::Answer,
         };
-        let Some(slot) = self.make_room(key, comes, now) else {
+        let Some(slot) = self.make_room(key, entry, now) else {
             if is_denied {
                 let set = self.position(&key.digest).set;
                 let crowded_until = &self.sets[set].crowded_until;
                 crowded_until.set(crowded_until.get().max(answer.not_after));
             }
-            if !matches!(comes, Comes::Little) {
+            if !matches!(entry, NewEntry::Minor) {
                 self.head.without_room.increment();
                 self.warn();
             }
@@ -315,7 +315,7 @@ impl Table<'_> {
     }
 
     /// An empty slot of the key's set, with the key in it: that of least worth which may give way.
-    fn make_room(&self, key: &Key, comes: Comes, now: u64) -> Option<&Slot> {
+    fn make_room(&self, key: &Key, entry: NewEntry, now: u64) -> Option<&Slot> {
         let Position { set, tag } = self.position(&key.digest);
         let slots = self.slots(set);
         let is_question = |slot: &&Slot| slot.rank(now) == Some(Rank::Leased);
@@ -324,7 +324,7 @@ impl Table<'_> {
             .iter()
             .enumerate()
             .filter_map(|(way, slot)| Some((slot.rank(now)?, slot.used.get(), way)))
-            .filter(|(rank, ..)| comes.takes(*rank, questions))
+            .filter(|(rank, ..)| entry.takes(*rank, questions))
             .min()?;
         if rank == Rank::Live {
             self.head.live_evictions.increment();

@@ -17,7 +17,7 @@ pub struct CookieNames {
     pub session: Box<[u8]>,
 }
 
-/// A cookie prefix that no cookie's name may hold.
+/// An invalid cookie prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a cookie name may hold letters, digits and !#$%&'*+-.^_`|~ only")]
 pub struct CookiePrefixError;
@@ -90,9 +90,9 @@ impl<'a> Cookies<'a> {
     }
 
     /// The `Cookie` header of a question to the resolver: the cookies of the three names as they
-    /// were sent, in their order, but those that are judged here. A JWT in `app_access_token` is,
-    /// and with it every other cookie of that name, since the first alone counts. With
-    /// `with_session` false `session` is left out as well.
+    /// were sent, in their order, without JWTs. If the first `app_access_token` is a JWT, all cookies of
+    /// that name are left out, since the first alone counts. With `with_session` false `session` is
+    /// left out as well.
     ///
     /// The answer is filed under exactly these bytes, so requests that Authgear's server can tell
     /// apart never share one.

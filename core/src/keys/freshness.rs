@@ -1,4 +1,5 @@
-//! May the keys at hand be used, and is it time to fetch: pure decisions on times that the caller gives.
+//! Decides whether the current keys may be used and whether to fetch. Pure functions; the caller passes
+//! the time.
 //!
 //! All times are milliseconds of one monotonic clock.
 

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use aws_lc_rs::digest::{self, SHA256};
 use jsonwebtoken::jwk::{KeyOperations, PublicKeyUse};
 
 use super::material::Material;
 use super::parameters::{kid_of, Parameters, SkippedKey, Unusable};
 use super::verifier::Verifier;
 use crate::algorithm::Algorithm;
+use crate::fingerprint::fingerprint;
 
 /// The identity of a key: SHA-256 over its `kid`, its material and the algorithms it may be used for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -136,25 +136,14 @@ impl Jwk {
 }
 
 fn identity(kid: Option<&str>, algorithms: &[Algorithm], material: &Material) -> KeyId {
-    let mut context = digest::Context::new(&SHA256);
-    // Each part with its length before it, so that no two keys make the same input.
-    let mut part = |bytes: &[u8]| {
-        context.update(&(bytes.len() as u64).to_be_bytes());
-        context.update(bytes);
-    };
-    match kid {
-        Some(kid) => part(&[b"kid ", kid.as_bytes()].concat()),
-        None => part(b"no kid"),
-    }
+    let kid = kid.map_or_else(|| "no kid".to_string(), |kid| format!("kid {kid}"));
     let names: Vec<&str> = algorithms
         .iter()
         .map(|algorithm| algorithm.name())
         .collect();
-    part(names.join(" ").as_bytes());
-    material.parts().into_iter().for_each(part);
-    let mut id = [0; 32];
-    id.copy_from_slice(context.finish().as_ref());
-    KeyId(id)
+    let names = names.join(" ");
+    let parts = [kid.as_bytes(), names.as_bytes()].into_iter();
+    KeyId(fingerprint(parts.chain(material.parts())))
 }
 
 #[cfg(test)]

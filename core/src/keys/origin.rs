@@ -36,7 +36,7 @@ pub enum OriginError {
     PlainHttp,
     /// White space, a control character, a backslash, or another character that no URL may hold.
     #[error(
-        "has a character that may not stand there; write an international name in its xn-- form"
+        "has a character that is not allowed in a URL; write an international name in its xn-- form"
     )]
     Character,
     /// `user@` or `user:password@`.
@@ -90,8 +90,8 @@ impl Origin {
         Origin::parse_as(text, PlainHttp::Anywhere)
     }
 
-    /// Refuses a text with variables (`$name` or `${name}`) that no value of them can make a public
-    /// origin. Nothing is said of one that begins with a variable.
+    /// Refuses an endpoint that no value of its variables (`$name` or `${name}`) can make valid. One that
+    /// begins with a variable is not checked.
     ///
     /// # Errors
     ///

@@ -113,8 +113,7 @@ pub fn save(folder: &Path, id: &[u8; 32], document: &[u8]) -> io::Result<()> {
 /// written much faster.
 const STRAY: Duration = Duration::from_secs(60);
 
-/// A folder that may be trusted. All that is done in it is done in that very folder, wherever its
-/// path leads meanwhile.
+/// A folder that may be trusted. All operations use its descriptor, so a changed path has no effect.
 struct Folder {
     folder: OwnedFd,
     owner: u32,
@@ -137,7 +136,7 @@ impl Folder {
 
     /// The content, cut off behind the longest document there may be, and when it was written.
     fn read(&self, name: &str) -> io::Result<(Vec<u8>, SystemTime)> {
-        // To open a FIFO waits for its other end, but for this flag.
+        // Without NONBLOCK, opening a FIFO would block.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match unix::openat(&self.folder, name, flags | OFlags::NOCTTY, Mode::empty()) {
             Err(rustix::io::Errno::LOOP) => return Err(refused("it is a symbolic link")),
@@ -200,7 +199,7 @@ impl Folder {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.map_or(0, |now| now.as_secs());
         let written = u64::try_from(stat.st_mtime).unwrap_or_default();
-        // A time far ahead is no younger draft: the clock was set back.
+        // A draft dated in the future is abandoned too: the clock was set back.
         now.abs_diff(written) > STRAY.as_secs()
     }
 }

@@ -1,7 +1,7 @@
-//! Fetches that one worker has under way at the same time: pure counting.
+//! Limits the concurrent fetches of a worker, by counting alone.
 //!
 //! Only an endpoint with variables needs more than one for each project. Its tenants' names come from
-//! clients, so tenants that do not exist must keep neither a new tenant nor a known one from its keys.
+//! clients: made-up tenants must not use up the slots of real ones.
 
 /// Fetches at the same time.
 pub const MOST: usize = 32;

@@ -35,7 +35,7 @@ impl Verifier {
     }
 
     /// About how many bytes a key takes beside the verifier itself once it has been used for one
-    /// algorithm. Measured with aws-lc, whose numbers are not seen from here.
+    /// algorithm. Measured; aws-lc does not expose its sizes.
     pub(super) fn heap_size(material: &Material) -> usize {
         match material {
             Material::Rsa { n, .. } => RSA_OVERHEAD + RSA_NUMBERS * n.len(),

@@ -67,7 +67,7 @@ pub fn add_require(
         return Err("has no value; write \"authgear_require $value error=401;\"".into());
     }
     if words.iter().any(|word| word.starts_with("error=")) {
-        return Err("must have \"error=401\" or \"error=403\" once, behind its values".into());
+        return Err("takes \"error=401\" or \"error=403\" once, after its values".into());
     }
     let values = values(cf, words, "$authgear_claim_department")?;
     let list = field.get_or_insert_default();

@@ -3,7 +3,7 @@
 use crate::nginx::{Conf, LocationAt};
 
 /// Looks at a location that a project names in `resolve_request`: warns where clients could ask it
-/// themselves, and notes it for what shows only when all is merged.
+/// themselves, and records it for the `proxy_cache` check in `conf::finish`.
 pub fn look_at_resolver(cf: &Conf, location: &LocationAt) {
     let Some(name) = location.name.as_deref() else {
         return;

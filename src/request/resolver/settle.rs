@@ -95,7 +95,7 @@ impl Confirmation {
                 ngx_log_error!(
                     NGX_LOG_ERR,
                     r.log(),
-                    "authgear: tokens cannot be confirmed, they stand until they expire: {why}"
+                    "authgear: recheck fails, tokens are accepted until they expire: {why}"
                 );
             }
             Err(Failure::Unclear(why)) => {
@@ -103,7 +103,9 @@ impl Confirmation {
                     r,
                     NGX_LOG_ERR,
                     (self.project, "recheck"),
-                    format_args!("a token waits until it can be confirmed: {why}"),
+                    format_args!(
+                        "recheck got no verdict, the token is not accepted until there is one: {why}"
+                    ),
                 );
             }
             Ok(_) if is_news => {

@@ -240,8 +240,8 @@ fn read(subrequest: &Request, asked: &Asked, mut each: impl FnMut(&[u8])) -> Rep
     let uri = String::from_utf8_lossy(unsafe { bytes(&asked.uri) });
     if asked.is_misplaced.get() {
         return unclear(format!(
-            "the question to the resolver was led away from \"{uri}\": there must be a location for \
-             it that is \"internal\", and no rewrite"
+            "the subrequest to the resolver did not reach location \"{uri}\"; make it \"internal\" and \
+             do not rewrite its URI"
         ));
     }
     let (status, upstream) = subrequest.answered();
@@ -253,7 +253,7 @@ fn read(subrequest: &Request, asked: &Asked, mut each: impl FnMut(&[u8])) -> Rep
     };
     if subrequest.is_from_cache() {
         return unclear(format!(
-            "the answer in location \"{uri}\" came from nginx's cache, which is no answer; add \
+            "the answer in location \"{uri}\" came from nginx's cache and is ignored; add \
              \"proxy_cache off;\""
         ));
     }

@@ -51,7 +51,7 @@ pub struct Answer<'a> {
     /// It is not used from this time on. For [`Verdict::Denied`], when the token is refused for its age
     /// in any case, so `exp` and the leeway.
     pub not_after: u64,
-    /// Until this time somebody would miss it; later it gives way to any other.
+    /// Until this time the answer is in use; later it is evicted before those in use.
     pub live_until: u64,
 }
 

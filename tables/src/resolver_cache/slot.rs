@@ -9,7 +9,7 @@ use super::answer::{Answer, Key, Verdict};
 use crate::layout_number;
 use crate::word::Word;
 
-/// Words for a session's texts. Of a session that needs more only that is kept.
+/// Words for a session's texts. Of a longer session only the fact that it is too long is stored.
 const TEXTS: usize = 48;
 /// Bytes of a word.
 const WORD: usize = mem::size_of::<Word>();
@@ -32,7 +32,7 @@ pub(super) struct Slot {
     pub answered_at: Word,
     /// The verdict is not used from this time on.
     not_after: Word,
-    /// Until this time somebody would miss the verdict.
+    /// Until this time the answer is in use; later it is evicted before those in use.
     live_until: Word,
     /// Number of the newest lease.
     pub lease: Word,
@@ -87,24 +87,26 @@ pub(super) enum Rank {
     Live,
 }
 
-/// An entry that wants a slot.
+/// The kind of a new entry, which decides what it may evict.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Comes {
+pub(super) enum NewEntry {
     /// A question, which anybody can cause.
     Question,
     /// A no to a session or a failure, which anybody can cause too.
-    Little,
+    Minor,
     /// A yes, or a no to a token.
     Answer,
 }
 
-impl Comes {
-    /// True when a slot of that rank gives way to it. So many questions are under way in the set.
+impl NewEntry {
+    /// True when it may evict an entry of that rank. `questions`: pending questions in the set.
     pub fn takes(self, rank: Rank, questions: usize) -> bool {
         match self {
-            Comes::Answer => true,
-            Comes::Little => rank < Rank::Leased,
-            Comes::Question => rank < Rank::Leased || (rank == Rank::Live && questions < QUESTIONS),
+            NewEntry::Answer => true,
+            NewEntry::Minor => rank < Rank::Leased,
+            NewEntry::Question => {
+                rank < Rank::Leased || (rank == Rank::Live && questions < QUESTIONS)
+            }
         }
     }
 }
@@ -182,7 +184,7 @@ impl Slot {
     }
 
     /// Writes all of an answer but its state, which is for the caller to set last. Until then the slot is
-    /// empty, unless a no to a token is followed by another: that is not forgotten for a moment.
+    /// empty, unless a no to a token is followed by another: the denial stays valid during the write.
     pub fn write(&self, answer: &Answer<'_>, now: u64) {
         let is_no_again = self.state.get() == DENIED && matches!(answer.verdict, Verdict::Denied);
         if !is_no_again {
@@ -191,7 +193,7 @@ impl Slot {
         if let Verdict::Yes(fields) = &answer.verdict {
             if fields.text().len() <= TEXTS * WORD {
                 put(&self.texts, fields.text());
-                // No end lies behind the text.
+                // All ends fit into 16 bits, since the text is short enough.
                 for (word, ends) in self.ends.iter().zip(fields.ends().chunks(4)) {
                     let both = |word, end: &u32| word << 16 | u64::from(*end as u16);
                     word.set(ends.iter().rev().fold(0, both));

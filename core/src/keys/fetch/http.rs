@@ -1,4 +1,4 @@
-//! One bounded GET after another, under one deadline.
+//! GET requests with size limits and one deadline for all.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ impl<In: Transport> Connector<In> for OneTlsConfig {
     }
 }
 
-/// The way to one URL.
+/// The URL to fetch, and the public origin to send as `Host` if it goes to the internal one.
 pub(super) struct Route {
     /// The target of the request.
     pub(super) url: Url,

@@ -86,7 +86,7 @@ impl Block {
         }
         if self.internal_endpoint.is_some() {
             return Err("has an \"internal_endpoint\" but no \"endpoint\"; \
-                        add the public one, whose name requests must carry"
+                        add the public \"endpoint\", which is sent as Host"
                 .into());
         }
         Ok(())
@@ -120,7 +120,8 @@ impl Block {
         }
     }
 
-    /// Refuses a resolver for callers whom it does not know, and what needs one that is missing.
+    /// Refuses `resolve_request` with `token_type client`, and `resolve_cache` or `recheck` without
+    /// `resolve_request`.
     fn check_resolver(&self) -> Result<(), Mistake> {
         let has_resolver = matches!(self.resolve_request, Some(OrOff::On(_)));
         if has_resolver && self.token_type == Some(TokenKind::Client) {
@@ -139,7 +140,7 @@ impl Block {
         ];
         match needs.iter().find(|(_, present)| *present) {
             Some((directive, _)) if !has_resolver => Err(format!(
-                "has \"{directive}\" but nobody to ask; \
+                "has \"{directive}\" but no \"resolve_request\"; \
                  add \"resolve_request /_authgear/resolve;\" and that location"
             )
             .into()),

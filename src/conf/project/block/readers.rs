@@ -93,7 +93,7 @@ pub fn jwks_uri(cf: &Conf, word: &str) -> Result<Url, Mistake> {
     let url = Url::parse(plain(word)?).map_err(|error| bad_value(word, error))?;
     if url.origin().is_exposed() {
         cf.warn(format_args!(
-            "\"jwks_uri\" \"{word}\" is plain http: whoever is on the way can replace the keys; \
+            "\"jwks_uri\" \"{word}\" is plain http: an attacker on the network can replace the keys; \
              use https"
         ));
     }
