@@ -212,9 +212,9 @@ phase_handlers! {
     log_handler => access::log,
 }
 
-extern "C" fn init_module(_: *mut ngx_cycle_t) -> ngx_int_t {
+extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
-        worker::reset();
+        worker::reset(cycle);
         NGX_OK as ngx_int_t
     })
 }

@@ -3,6 +3,7 @@
 
 use core::cell::{Cell, RefCell};
 use core::mem::ManuallyDrop;
+use core::ptr;
 
 use authgear_core::digest::{Digest, Digester, Kind};
 use authgear_core::keys::freshness::Need;
@@ -14,7 +15,7 @@ use nginx_sys::{ngx_cycle_t, ngx_process, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER
 use ngx::http::HttpModuleMainConf;
 use smallvec::SmallVec;
 
-use crate::conf::{AuthgearModule, MainConf};
+use crate::conf::AuthgearModule;
 use crate::keys::{refresh, AwaitedKeys, KeySource, KeyStatus, KeyStore, Keys};
 use crate::nginx::{now, Timer};
 use crate::shm::{Id, SharedZone};
@@ -32,6 +33,8 @@ struct CheckedKey {
 }
 
 struct Worker {
+    /// The newest cycle with this module. It is compared, never followed.
+    cycle: Cell<*const ngx_cycle_t>,
     zone: Cell<Option<SharedZone>>,
     /// One is enough: most tokens are signed by one key.
     checked_key: RefCell<Option<CheckedKey>>,
@@ -54,26 +57,30 @@ thread_local! {
 /// The zone of the newest configuration: that of an older one may be gone after a reload
 /// without a master process.
 fn zone() -> Option<SharedZone> {
+    let cycle = current_cycle()?;
     WORKER.with(|worker| {
         let zone = worker.zone.get();
         zone.or_else(|| {
-            let zone = newest().and_then(|main| main.zone.zone());
+            let zone = AuthgearModule::main_conf(cycle).and_then(|main| main.zone.zone());
             worker.zone.set(zone);
             zone
         })
     })
 }
 
-/// The newest configuration.
-fn newest() -> Option<&'static MainConf> {
+/// nginx's current cycle; `None` if it is one without this module, whose requests may outlive a reload
+/// that no longer loads it.
+fn current_cycle() -> Option<&'static ngx_cycle_t> {
     // SAFETY: inside a callback the current cycle is live.
-    AuthgearModule::main_conf(unsafe { &*nginx_sys::ngx_cycle })
+    let cycle: &'static ngx_cycle_t = unsafe { &*nginx_sys::ngx_cycle };
+    WORKER.with(|worker| ptr::eq(worker.cycle.get(), cycle).then_some(cycle))
 }
 
 /// Drops what depends on the configuration, which is being replaced. Without a master process this
-/// process will go on with the new one.
-pub fn reset() {
+/// process will go on with the new one, whose cycle is told.
+pub fn reset(cycle: *const ngx_cycle_t) {
     WORKER.with(|worker| {
+        worker.cycle.set(cycle);
         worker.zone.set(None);
         worker.checked_key.replace(None);
         worker.store.replace(None);
@@ -195,8 +202,10 @@ pub fn count(project: &str, reason: Reason) -> Option<u64> {
 pub fn with_tokens<T>(use_it: impl FnOnce(&mut TokenCache) -> T) -> Option<T> {
     WORKER.with(|worker| {
         let mut tokens = worker.tokens.borrow_mut();
-        let tokens =
-            tokens.get_or_insert_with(|| TokenCache::new(newest()?.token_cache.capacity()?).ok());
+        let tokens = tokens.get_or_insert_with(|| {
+            let main = AuthgearModule::main_conf(current_cycle()?)?;
+            TokenCache::new(main.token_cache.capacity()?).ok()
+        });
         tokens.as_mut().map(use_it)
     })
 }
@@ -279,6 +288,7 @@ pub fn poll_now() {
 impl Worker {
     const fn new() -> Worker {
         Worker {
+            cycle: Cell::new(ptr::null()),
             zone: Cell::new(None),
             checked_key: RefCell::new(None),
             store: RefCell::new(None),

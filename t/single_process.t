@@ -47,4 +47,38 @@ is_deeply(outcomes(), [$new, $known, $known], 'and once again');
 
 $nginx->stop_soundly;
 
+# A reload may take the zone away in which a waiting request would find its keys, or the whole module.
+for my $case (
+    ['without a project', qr/^\s*authgear_[^\n]*/m],
+    ['without the module', qr/^[^\n]*authgear_[^\n]*/m],
+) {
+    my ($name, $removed) = @$case;
+    fault(jwks => 'hang');
+    reset_counts();
+    $nginx = Test::Nginx::Authgear::Server->start(workers => 0, project => 'fetch_timeout 30s;');
+    my $waiting = $nginx->send(token => $token);
+    soon { counts()->{jwks} } 'a request waits for its keys';
+    remove_from_configuration($removed);
+    $nginx->mark_log;
+    $nginx->signal('HUP');
+    soon { $nginx->log_text =~ /reconfiguring/ } "a reload $name";
+    my ($answer) = $nginx->receive($waiting);
+    is($answer->{status}, 503, "$name: the request that waited is answered");
+    heal();
+    $nginx->stop_soundly;
+}
+
+sub remove_from_configuration {
+    my ($removed) = @_;
+    my $path = "$nginx->{root}/conf/nginx.conf";
+    open my $in, '<', $path or die "$path: $!\n";
+    my $text = do { local $/; <$in> };
+    $text =~ s/authgear_project.*?\}//s;
+    $text =~ s/$removed//g;
+    open my $out, '>', $path or die "$path: $!\n";
+    print {$out} $text;
+    close $out or die "$path: $!\n";
+    return;
+}
+
 done_testing;

@@ -118,7 +118,7 @@ pub fn wake_waiters() {
 /// Takes in what has come, and resumes the requests that it concerns, the first to wait first. The
 /// handler of the worker's timer.
 pub fn poll() {
-    let woken = worker::collect(|finished| {
+    let found = worker::collect(|finished| {
         QUEUE.with(|queue| {
             let waiters = queue.waiters.borrow();
             // In the order in which they came: each that is resumed for a slot will take it.
@@ -129,8 +129,11 @@ pub fn poll() {
             woken.map(|(id, _)| *id).collect::<Vec<_>>()
         })
     });
+    // After a reload without a master process there may be no zone: then nothing will come.
+    let has_zone = found.is_some();
+    let woken = found.unwrap_or_else(all_waiters);
     // Resuming one request may end others, which leave the queue then: each is looked for again.
-    for id in woken.into_iter().flatten() {
+    for id in woken {
         let waiter = QUEUE.with(|queue| queue.waiters.borrow_mut().remove(&id));
         if let Some(waiter) = waiter {
             // SAFETY: a request that goes away leaves the queue, so this one is live, and `wait`
@@ -138,9 +141,14 @@ pub fn poll() {
             guard((), || unsafe { resume(waiter.request) });
         }
     }
-    if worker::is_fetching() || !is_empty() {
+    if has_zone && worker::is_fetching() || !is_empty() {
         worker::poll_soon();
     }
+}
+
+/// The requests in the queue, in the order in which they came.
+fn all_waiters() -> Vec<WaiterId> {
+    QUEUE.with(|queue| queue.waiters.borrow().keys().copied().collect())
 }
 
 /// Runs a request's phases again, and the requests that this posts. Called from the event loop alone.
