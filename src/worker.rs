@@ -77,7 +77,7 @@ fn current_cycle() -> Option<&'static ngx_cycle_t> {
 }
 
 /// Drops what depends on the configuration, which is being replaced. Without a master process this
-/// process will go on with the new one, whose cycle is told.
+/// process will go on with the new one, which is `cycle`.
 pub fn reset(cycle: *const ngx_cycle_t) {
     WORKER.with(|worker| {
         worker.cycle.set(cycle);

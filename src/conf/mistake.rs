@@ -2,7 +2,7 @@
 
 use crate::nginx::Failed;
 
-/// Why a directive is refused.
+/// A mistake in a directive, which is refused.
 #[derive(Debug)]
 pub enum Mistake {
     /// The end of a sentence that begins with the directive's name.

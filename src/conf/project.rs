@@ -76,7 +76,7 @@ struct Template {
     timing: Timing,
 }
 
-/// Why a request has no tenant.
+/// The reason for which a request has no tenant.
 #[derive(Debug, thiserror::Error)]
 pub enum NoTenant {
     /// nginx could not evaluate the variables; it has logged why.

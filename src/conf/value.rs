@@ -116,7 +116,7 @@ pub fn set<T>(slot: &mut Option<T>, value: T) -> Result<(), Mistake> {
     Ok(())
 }
 
-/// Why a value is refused.
+/// The mistake of a value that cannot be read.
 pub fn bad_value(value: &str, error: impl core::fmt::Display) -> Mistake {
     format!("has an invalid value \"{value}\": {error}").into()
 }

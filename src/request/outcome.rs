@@ -10,7 +10,7 @@ use nginx_sys::ngx_str_t;
 
 use crate::nginx::{bytes, Failed, Pool};
 
-/// For which request a token was verified, or the resolver asked.
+/// The request for which a token was verified, or the resolver asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Provenance {
     /// For this one.

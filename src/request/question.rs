@@ -196,7 +196,7 @@ pub struct Asked {
     pub lifetime: u64,
     /// The use of the answer, until it has come.
     pub purpose: RefCell<Option<Purpose>>,
-    /// How the answer is delivered.
+    /// The delivery of the answer.
     pub delivery: Delivery,
     /// Set when the subrequest has ended.
     pub is_done: Cell<bool>,

@@ -55,8 +55,7 @@ pub fn answer<'r>(judge: &Judge<'_, 'r>, question: Question<'r>) -> Step<'r> {
         }
         Found::Turn(lease) => asked(judge, question, Some((key, lease))),
         Found::Waits if judge.reach == Reach::Full => Step::WaitForAnswer(key),
-        Found::Waits => Step::Done(Outcome::Unknown),
-        Found::Nothing => Step::Done(Outcome::Unknown),
+        Found::Waits | Found::Nothing => Step::Done(Outcome::Unknown),
     }
 }
 

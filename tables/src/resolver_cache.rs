@@ -94,7 +94,7 @@ pub struct Table<'m> {
 }
 
 impl Table<'_> {
-    /// How many sets a table has that fits into `size`, at least one, and the bytes it takes.
+    /// The number of sets of a table that fits into `size`, at least one, and the bytes it takes.
     #[must_use]
     pub fn layout(size: usize) -> (usize, usize) {
         let set = WAYS * VERDICT_SIZE;
@@ -355,7 +355,7 @@ impl Table<'_> {
         is_due
     }
 
-    /// How many live answers gave way, and how many answers found no room.
+    /// The numbers of live answers that were evicted, and of answers that found no room.
     #[must_use]
     pub fn losses(&self) -> (u64, u64) {
         (self.head.live_evictions.get(), self.head.without_room.get())

@@ -1,5 +1,5 @@
-//! The directives that say what is asked of a caller, where the token is, and what a refused
-//! client is told.
+//! Readers of the directives for requirements on callers, for the place of the token, and for
+//! challenges.
 
 use authgear_core::keys::Url;
 
@@ -19,7 +19,7 @@ pub struct Require {
 /// One `authgear_claim_set`.
 #[derive(Debug, Clone)]
 pub struct ClaimSet {
-    /// Which variable, as nginx hands it to the variable's getter.
+    /// The variable, as nginx hands it to its getter.
     pub variable: usize,
     /// The claim's name at each level.
     pub path: Vec<Box<str>>,
