@@ -10,6 +10,7 @@ use std::fmt;
 use memchr::memchr;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 use crate::reason::Reason;
 use crate::text::is_control;
@@ -92,8 +93,9 @@ impl<'a> Object<'a> {
 
     /// Sorts, so that a token with thousands of names costs no quadratic search.
     fn has_repeated_name(&self) -> bool {
-        let mut names: Vec<&[u8]> = self.iter().map(|(name, _)| name).collect();
-        names.sort_unstable();
+        let mut names: SmallVec<[&[u8]; 24]> = self.iter().map(|(name, _)| name).collect();
+        // Most names differ by their lengths.
+        names.sort_unstable_by(|a, b| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
         names.windows(2).any(|pair| pair[0] == pair[1])
     }
 }
@@ -170,8 +172,12 @@ pub(crate) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
 
 /// The texts of an array of strings; `None` as in [`read`].
 pub(crate) fn strings(value: &RawValue) -> Option<Vec<Cow<'_, str>>> {
-    let elements: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
-    elements.into_iter().map(string).collect()
+    /// Borrows what has no escape, which a [`Cow`] of serde's does only as a field of a struct.
+    #[derive(serde::Deserialize)]
+    #[serde(transparent)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    let texts: Vec<Text<'_>> = serde_json::from_str(value.get()).ok()?;
+    Some(texts.into_iter().map(|Text(text)| text).collect())
 }
 
 /// The characters of a valid JSON text, each with `true` if it belongs to a string.

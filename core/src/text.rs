@@ -51,6 +51,12 @@ pub(crate) fn is_control(byte: u8) -> bool {
     (byte < 0x20) | (byte == 0x7f)
 }
 
+/// Tells whether a text holds such a character. It looks at all of them, so that the compiler can compare
+/// many at once.
+pub(crate) fn has_control(text: &str) -> bool {
+    text.bytes().fold(false, |has, byte| has | is_control(byte))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

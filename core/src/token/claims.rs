@@ -8,7 +8,7 @@ use serde_json::Number;
 
 use crate::json::{self, Object};
 use crate::reason::Reason;
-use crate::text::is_control;
+use crate::text::has_control;
 
 /// The latest time a claim may name: beyond it an `f64` no longer holds every second.
 const MAX_TIME: u64 = 1 << 53;
@@ -18,7 +18,7 @@ const MAX_TIME: u64 = 1 << 53;
 /// Absent arrays are empty; everything else that is absent is `None`. Times are Unix seconds from 0
 /// to 2^53, fractions allowed. The claims that have a variable of their own hold no control
 /// character.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Claims<'a> {
     /// `iss`
     pub(crate) iss: Option<Cow<'a, str>>,
@@ -66,45 +66,45 @@ impl<'a> Claims<'a> {
         if payload.get("cnf").is_some() {
             return Err(Reason::Unsupported);
         }
-        let claims = Claims {
-            iss: claim(payload, "iss", json::string)?,
-            aud: claim(payload, "aud", audience)?.unwrap_or_default(),
-            exp: claim(payload, "exp", time)?.ok_or(Reason::BadClaim)?,
-            nbf: claim(payload, "nbf", time)?,
-            iat: claim(payload, "iat", time)?,
-            sub: claim(payload, "sub", json::string)?.ok_or(Reason::BadClaim)?,
-            client_id: claim(payload, "client_id", json::string)?,
-            scope: claim(payload, "scope", json::string)?,
-            jti: claim(payload, "jti", json::string)?,
-            auth_time: claim(payload, "auth_time", time)?,
-            amr: claim(payload, "amr", json::strings)?.unwrap_or_default(),
-            is_anonymous: claim(
-                payload,
-                "https://authgear.com/claims/user/is_anonymous",
-                json::read,
-            )?,
-            is_verified: claim(
-                payload,
-                "https://authgear.com/claims/user/is_verified",
-                json::read,
-            )?,
-            can_reauthenticate: claim(
-                payload,
-                "https://authgear.com/claims/user/can_reauthenticate",
-                json::read,
-            )?,
-            roles: claim(
-                payload,
-                "https://authgear.com/claims/user/roles",
-                json::strings,
-            )?
-            .unwrap_or_default(),
-        };
-        let has_control = |text: &str| text.bytes().any(is_control);
+        let (mut claims, mut exp) = (Claims::default(), None);
+        for (name, value) in payload.iter() {
+            claims.take(name, value, &mut exp).ok_or(Reason::BadClaim)?;
+        }
+        claims.exp = exp.ok_or(Reason::BadClaim)?;
+        // One that is absent is empty.
         if claims.sub.is_empty() || claims.texts_with_variables().any(has_control) {
             return Err(Reason::BadClaim);
         }
         Ok(claims)
+    }
+
+    /// Reads the claim of that name, if it is one of ours; `None` when its value is none that it may have.
+    fn take(&mut self, name: &[u8], value: &'a RawValue, exp: &mut Option<f64>) -> Option<()> {
+        match name {
+            b"iss" => self.iss = Some(json::string(value)?),
+            b"aud" => self.aud = audience(value)?,
+            b"exp" => *exp = Some(time(value)?),
+            b"nbf" => self.nbf = Some(time(value)?),
+            b"iat" => self.iat = Some(time(value)?),
+            b"sub" => self.sub = json::string(value)?,
+            b"client_id" => self.client_id = Some(json::string(value)?),
+            b"scope" => self.scope = Some(json::string(value)?),
+            b"jti" => self.jti = Some(json::string(value)?),
+            b"auth_time" => self.auth_time = Some(time(value)?),
+            b"amr" => self.amr = json::strings(value)?,
+            b"https://authgear.com/claims/user/is_anonymous" => {
+                self.is_anonymous = Some(flag(value)?)
+            }
+            b"https://authgear.com/claims/user/is_verified" => {
+                self.is_verified = Some(flag(value)?)
+            }
+            b"https://authgear.com/claims/user/can_reauthenticate" => {
+                self.can_reauthenticate = Some(flag(value)?)
+            }
+            b"https://authgear.com/claims/user/roles" => self.roles = json::strings(value)?,
+            _ => {}
+        }
+        Some(())
     }
 
     /// Tells whether the token is a client's (machine-to-machine), by the form of its `sub`.
@@ -122,28 +122,27 @@ impl<'a> Claims<'a> {
     }
 }
 
-/// Reads one claim; `None` when it is absent.
-fn claim<'a, T>(
-    payload: &Object<'a>,
-    name: &str,
-    read: impl FnOnce(&'a RawValue) -> Option<T>,
-) -> Result<Option<T>, Reason> {
-    let read = |value| read(value).ok_or(Reason::BadClaim);
-    payload.get(name).map(read).transpose()
-}
-
 /// Reads `aud`: an array of strings, or one string (RFC 7519, section 4.1.3).
 fn audience(value: &RawValue) -> Option<Vec<Cow<'_, str>>> {
-    json::strings(value).or_else(|| Some(vec![json::string(value)?]))
+    if value.get().starts_with('[') {
+        json::strings(value)
+    } else {
+        Some(vec![json::string(value)?])
+    }
+}
+
+/// Reads `true` or `false`.
+fn flag(value: &RawValue) -> Option<bool> {
+    value.get().parse().ok()
 }
 
 /// Reads a time in seconds.
 fn time(value: &RawValue) -> Option<f64> {
-    let number: Number = json::read(value)?;
     // Whole seconds are compared as integers: as an f64, 2^53 + 1 would pass for 2^53.
-    if number.as_u64().is_some_and(|seconds| seconds > MAX_TIME) {
-        return None;
+    if let Ok(seconds) = value.get().parse::<u64>() {
+        return (seconds <= MAX_TIME).then_some(seconds as f64);
     }
+    let number: Number = json::read(value)?;
     number
         .as_f64()
         .filter(|seconds| (0.0..=MAX_TIME as f64).contains(seconds))

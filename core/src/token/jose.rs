@@ -7,7 +7,7 @@ use crate::algorithm::Algorithm;
 use crate::credential::MAX_TOKEN;
 use crate::json::{self, Object};
 use crate::reason::Reason;
-use crate::text::is_control;
+use crate::text::has_control;
 
 /// The longest header that is read, in decoded bytes.
 pub const MAX_HEADER: usize = 8 * 1024;
@@ -116,7 +116,6 @@ impl Header {
     /// Refuses a header in which a text that has a variable holds a control character. Comes after the
     /// check of the signature.
     pub(super) fn check_texts(&self) -> Result<(), Reason> {
-        let has_control = |text: &str| text.bytes().any(is_control);
         if self.kid.as_deref().is_some_and(has_control) {
             return Err(Reason::BadClaim);
         }
