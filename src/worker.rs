@@ -5,7 +5,7 @@ use core::cell::{Cell, RefCell};
 use core::mem::ManuallyDrop;
 use core::ptr;
 
-use authgear_core::digest::{Digest, Digester, Kind};
+use authgear_core::digest::{Digester, Kind};
 use authgear_core::keys::freshness::Need;
 use authgear_core::keys::slots::Slots;
 use authgear_core::token::{SignedBy, TokenCache};
@@ -183,13 +183,6 @@ pub fn question_key(tenant: &Id, parts: &[&[u8]]) -> Option<Key> {
     };
     zone.prefetch(&key.digest);
     Some(key)
-}
-
-/// Prefetches the memory in which the table of the resolver's answers holds a digest.
-pub fn prefetch_answer(digest: &Digest) {
-    if let Some(zone) = zone() {
-        zone.prefetch(digest);
-    }
 }
 
 /// Counts a request that `observe` would have refused, and returns how many there are now.

@@ -200,7 +200,7 @@ END
     my @small = map { token(user => "small-$_") } 1 .. 8;
     ask($nginx, $_) for @small;
     is_deeply([map { ask($nginx, $_) } @small], [($known) x 8], 'eight tokens of the usual size');
-    my @large = map { token(claims => { "x$_" => 'x' x 6000 }) } 1 .. 3;
+    my @large = map { token(claims => { scope => "x$_" . 'x' x 6000 }) } 1 .. 3;
     ask($nginx, $_) for @large;
     is(ask($nginx, $_), $known, 'large ones') for $large[1], $large[2];
     is(ask($nginx, $large[0]), $new, 'count for what they take');

@@ -28,7 +28,6 @@ pub mod reason;
 pub mod recheck;
 pub mod session;
 mod text;
-mod texts;
 pub mod token;
 
 pub use algorithm::{Algorithm, AlgorithmSet};

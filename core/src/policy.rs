@@ -80,11 +80,11 @@ pub(crate) fn judge_claims(
         }
     }
     // Written so that NaN refuses.
-    let is_alive = now < claims.exp + rules.leeway;
+    let is_alive = now < claims.exp() + rules.leeway;
     if !is_alive {
         return Err(Reason::Expired);
     }
-    let has_begun = claims.nbf.is_none_or(|nbf| now + rules.leeway >= nbf);
+    let has_begun = claims.nbf().is_none_or(|nbf| now + rules.leeway >= nbf);
     if !has_begun {
         return Err(Reason::NotYetValid);
     }
@@ -101,7 +101,7 @@ pub(crate) fn judge_claims(
             return Err(Reason::BadClient);
         }
     }
-    match (rules.token_type, claims.is_client) {
+    match (rules.token_type, claims.is_client()) {
         (TokenKind::Any, _) | (TokenKind::User, false) | (TokenKind::Client, true) => Ok(()),
         (TokenKind::User, true) | (TokenKind::Client, false) => Err(Reason::BadType),
     }

@@ -82,7 +82,7 @@ impl<'a> Session<'a> {
 
     /// `user` or `client`; only a JWT says it.
     pub fn token_type(&self) -> Option<&'static str> {
-        let is_client = self.token?.is_client;
+        let is_client = self.token?.is_client();
         Some(if is_client { "client" } else { "user" })
     }
 }

@@ -3,6 +3,7 @@
 mod cache;
 mod claims;
 mod jose;
+mod signer;
 mod unproven;
 mod verify;
 
@@ -10,5 +11,6 @@ pub use cache::{TokenCache, TokenDigest, TOKEN_SIZE};
 pub(crate) use claims::Claims;
 pub(crate) use jose::Header;
 pub use jose::{UnverifiedToken, MAX_HEADER};
+pub use signer::SignedBy;
 pub use unproven::UnprovenToken;
-pub use verify::{verify, SignedBy, VerifiedToken};
+pub use verify::{read_again, verify, VerifiedToken};

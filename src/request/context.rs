@@ -10,7 +10,6 @@ use core::ptr::NonNull;
 use std::rc::Rc;
 
 use authgear_core::reason::Reason;
-use authgear_core::token::VerifiedToken;
 use nginx_sys::{ngx_http_request_t, ngx_str_t, ngx_table_elt_t};
 use ngx::http::HttpModule;
 use smallvec::SmallVec;
@@ -18,7 +17,7 @@ use smallvec::SmallVec;
 use crate::conf::{AuthgearModule, LocationConf};
 use crate::nginx::{bytes, guard, Failed, Request};
 use crate::request::headers;
-use crate::request::outcome::{Outcome, Provenance, Unmet};
+use crate::request::outcome::{Outcome, Provenance, Unmet, Verified};
 use crate::request::question::{Asked, Verdict};
 use crate::request::waiting::{self, WaiterId};
 use crate::shm::Id;
@@ -100,7 +99,7 @@ pub struct Context {
 struct JudgedToken {
     tenant: Id,
     token: ngx_str_t,
-    verdict: Result<(Rc<VerifiedToken>, Provenance), Reason>,
+    verdict: Result<(Verified, Provenance), Reason>,
 }
 
 /// A question that the resolver answered for this client request.
@@ -139,7 +138,7 @@ impl ClientRequest {
         &self,
         tenant: &Id,
         token: &[u8],
-    ) -> Option<Result<(Rc<VerifiedToken>, Provenance), Reason>> {
+    ) -> Option<Result<(Verified, Provenance), Reason>> {
         let tokens = self.tokens.borrow();
         let found = tokens.iter().find(|known| {
             // SAFETY: the text is that of a header or a variable, which live as long as the
@@ -154,7 +153,7 @@ impl ClientRequest {
         &self,
         tenant: Id,
         token: &[u8],
-        verdict: Result<(Rc<VerifiedToken>, Provenance), Reason>,
+        verdict: Result<(Verified, Provenance), Reason>,
     ) {
         self.tokens.borrow_mut().push(JudgedToken {
             tenant,

@@ -156,11 +156,17 @@ impl<'r> Judge<'_, 'r> {
             Checked::Unavailable(seconds) => return self.without_keys(token, seconds),
         };
         let (rules, issuer) = (&self.project.rules, &self.tenant.issuer);
-        if let Err(reason) = judge(&verified, rules, issuer, self.audience(), self.r.now()) {
+        if let Err(reason) = judge(
+            &verified.token,
+            rules,
+            issuer,
+            self.audience(),
+            self.r.now(),
+        ) {
             return Step::refused(reason);
         }
         match self.project.recheck {
-            Some(interval) if recheck::applies(self, &verified) => {
+            Some(interval) if recheck::applies(self, &verified.token) => {
                 recheck::confirm(self, interval, token, verified, provenance)
             }
             _ => Step::Done(Outcome::Verified(verified, provenance)),

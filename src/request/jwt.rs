@@ -10,14 +10,14 @@ use crate::keys::{KeySource, KeyStatus, Keys};
 use crate::nginx::{now, Request};
 use crate::prefetch::prefetch_lines;
 use crate::request::attempt::{Judge, Reach};
-use crate::request::outcome::Provenance;
+use crate::request::outcome::{Provenance, Verified};
 use crate::shm::Id;
 use crate::worker;
 
 /// The result of a signature check.
 pub enum Checked {
     /// The signature is good.
-    Token(Rc<VerifiedToken>, Provenance),
+    Token(Verified, Provenance),
     /// It is bad, or the token is malformed.
     Refused(Reason),
     /// Keys of that source are being fetched.
@@ -27,7 +27,7 @@ pub enum Checked {
 }
 
 /// A token that was verified before, with keys that still count.
-pub type Remembered = (Rc<VerifiedToken>, Provenance);
+pub type Remembered = (Verified, Provenance);
 
 /// Prefetches the memory in which a bearer token is looked up some time later.
 pub fn prefetch(r: &Request) {
@@ -66,7 +66,7 @@ pub fn check(judge: &Judge<'_, '_>, token: &[u8], known: Option<Remembered>) -> 
     if let (Ok(verified), Some(digest)) = (&verified, digest) {
         worker::with_tokens(|cache| cache.put(digest, Rc::clone(verified), judge.r.now()));
     }
-    let verdict = verified.map(|verified| (verified, Provenance::Request));
+    let verdict = verified.map(|verified| (Verified::new(verified, token), Provenance::Request));
     judge
         .client
         .add_token(judge.tenant.id, token, verdict.clone());
@@ -84,15 +84,8 @@ fn look_up(judge: &Judge<'_, '_>, token: &[u8]) -> (Option<TokenDigest>, Option<
         return (None, None);
     };
     let cached = cached.filter(|cached| is_backed(judge, cached));
-    let known = cached.map(|cached| (cached, Provenance::Cache));
+    let known = cached.map(|cached| (Verified::new(cached, token), Provenance::Cache));
     if let Some(known) = &known {
-        if let Some(digest) = judge
-            .project
-            .recheck
-            .and_then(|_| known.0.known_recheck_digest())
-        {
-            worker::prefetch_answer(&digest);
-        }
         judge.client.add_token(tenant.id, token, Ok(known.clone()));
     }
     (Some(digest), known)

@@ -8,7 +8,7 @@ use authgear_core::session::{Fields, Session};
 use authgear_core::token::VerifiedToken;
 use nginx_sys::ngx_str_t;
 
-use crate::nginx::{bytes, Failed, Pool};
+use crate::nginx::{borrowed_str, bytes, Failed, Pool};
 
 /// The request for which a token was verified, or the resolver asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Outcome {
     #[default]
     Unknown,
     /// A token that stands, by the project's and the location's rules.
-    Verified(Rc<VerifiedToken>, Provenance),
+    Verified(Verified, Provenance),
     /// A session that the resolver vouches for.
     Resolved(Resolved, Provenance),
     /// The request carries no credential.
@@ -37,6 +37,28 @@ pub enum Outcome {
     BadRequest,
     /// No verdict can be had: 503, and the seconds until it is worth another try.
     Unavailable(Reason, u64),
+}
+
+/// A verified token with its text, which holds the claims that are seldom asked for.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    /// The token.
+    pub token: Rc<VerifiedToken>,
+    text: ngx_str_t,
+}
+
+impl Verified {
+    /// A token and the text it was verified from, which must live as long as the client request.
+    pub fn new(token: Rc<VerifiedToken>, text: &[u8]) -> Self {
+        let text = borrowed_str(text);
+        Self { token, text }
+    }
+
+    /// The token's text.
+    pub fn text(&self) -> &[u8] {
+        // SAFETY: the text is that of a header or a variable, which live as long as the client request.
+        unsafe { bytes(&self.text) }
+    }
 }
 
 /// A session that the resolver vouches for. Its text lies in a request's pool.
@@ -67,7 +89,7 @@ impl Outcome {
     /// The caller, if one is known.
     pub fn session(&self) -> Option<Session<'_>> {
         match self {
-            Self::Verified(token, _) => Some(token.session()),
+            Self::Verified(verified, _) => Some(verified.token.session()),
             Self::Resolved(session, _) => Some(session.session()),
             _ => None,
         }

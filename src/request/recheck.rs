@@ -8,7 +8,7 @@ use authgear_core::Reason;
 use authgear_tables::resolver_cache::{self, Key, Known};
 
 use crate::request::attempt::{Judge, Reach};
-use crate::request::outcome::{Outcome, Provenance};
+use crate::request::outcome::{Outcome, Provenance, Verified};
 use crate::request::question::{Ask, Confirmation, Lease, Purpose, Question, Turn, Verdict};
 use crate::request::resolver;
 use crate::request::step::Step;
@@ -25,11 +25,11 @@ pub fn confirm<'r>(
     judge: &Judge<'_, 'r>,
     recheck: Recheck,
     token: &'r [u8],
-    verified: Rc<VerifiedToken>,
+    verified: Verified,
     provenance: Provenance,
 ) -> Step<'r> {
-    let stands = |token| Step::Done(Outcome::Verified(token, provenance));
-    let question = Question::about_token(token, verified.exp());
+    let stands = |verified| Step::Done(Outcome::Verified(verified, provenance));
+    let question = Question::about_token(token, verified.token.exp());
     if let Some(verdict) = resolver::known_to_this_request(judge, &question) {
         return match verdict {
             Verdict::Yes(..) => stands(verified),
@@ -64,7 +64,7 @@ pub fn confirm<'r>(
         (_, Turn::Mine(lease)) => lease,
     };
     let confirmation = Confirmation {
-        token: Rc::clone(&verified),
+        token: Rc::clone(&verified.token),
         entry: Some((key, lease)),
         project: judge.project.index,
         interval: recheck.interval,
@@ -104,16 +104,11 @@ fn next(recheck: Recheck, known: &Known<'_>, now: u64) -> Next {
     recheck.next(last, known.is_asked, known.is_crowded)
 }
 
-/// The key of the resolver's answers about a token. It covers what the signature covers,
-/// so that two spellings of one token are one; a token is remembered for one tenant alone, so its
-/// digest is made once.
-fn token_key(judge: &Judge<'_, '_>, token: &VerifiedToken) -> Option<Key> {
-    let tenant = judge.tenant.id;
-    let parts = |token: &VerifiedToken| {
-        let claims = token.claims_json().as_bytes();
-        let signer = token.signed_by().key_id().as_bytes();
-        Some(worker::question_key(&tenant, &[b"token", signer, claims])?.digest)
-    };
-    let digest = token.recheck_digest(parts)?;
-    Some(Key { tenant, digest })
+/// The key of the resolver's answers about a token. It covers the signer and what was signed, so that two
+/// spellings of one signature are one token.
+fn token_key(judge: &Judge<'_, '_>, verified: &Verified) -> Option<Key> {
+    let signer = verified.token.signed_by().key_id().as_bytes();
+    let text = verified.text();
+    let signed = &text[..text.iter().rposition(|&byte| byte == b'.')?];
+    worker::question_key(&judge.tenant.id, &[b"token", signer, signed])
 }

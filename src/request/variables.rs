@@ -1,7 +1,6 @@
 //! `$authgear_*`.
 
 use authgear_core::session::{Field, Session};
-use authgear_core::token::VerifiedToken;
 use nginx_sys::{
     ngx_http_request_t, ngx_int_t, ngx_str_t, ngx_variable_value_t, NGX_ERROR, NGX_HTTP_VAR_PREFIX,
     NGX_OK,
@@ -10,7 +9,7 @@ use nginx_sys::{
 use crate::nginx::{borrowed_str, bytes, fields, guard, Conf, Failed, Request};
 use crate::request::context::ClaimName;
 use crate::request::early::settled;
-use crate::request::outcome::Outcome;
+use crate::request::outcome::{Outcome, Verified};
 use crate::request::resolver::own_question;
 
 /// The text of a variable. It lives as long as the client request.
@@ -89,8 +88,10 @@ unsafe extern "C" fn get_claim(
             )
         };
         let name = &name[CLAIM_PREFIX.len()..];
-        let text = claim(&r, ClaimName::Named(name.into()), |token| {
-            token.claim_text_of_lowercase(core::str::from_utf8(name).ok()?)
+        let text = claim(&r, ClaimName::Named(name.into()), |verified| {
+            let name = core::str::from_utf8(name).ok()?;
+            let token = &verified.token;
+            token.claim_text_of_lowercase(verified.text(), name)
         });
         show(v, text)
     })
@@ -113,7 +114,11 @@ pub unsafe extern "C" fn get_claim_at(
         let path = r.location().claim_path(variable);
         let text = path
             .or_else(|| main.location().claim_path(variable))
-            .and_then(|path| claim(&r, ClaimName::At(path), |token| token.claim_path_text(path)));
+            .and_then(|path| {
+                claim(&r, ClaimName::At(path), |verified| {
+                    verified.token.claim_path_text(verified.text(), path)
+                })
+            });
         show(v, text)
     })
 }
@@ -162,7 +167,7 @@ fn is_valid(outcome: &Outcome) -> Option<&str> {
 
 fn claims(outcome: &Outcome) -> Option<&str> {
     match outcome {
-        Outcome::Verified(token, _) => Some(token.claims_json()),
+        Outcome::Verified(verified, _) => Some(verified.token.claims_json(verified.text())),
         _ => None,
     }
 }
@@ -176,18 +181,18 @@ fn reason(r: &Request) -> Option<ngx_str_t> {
 fn claim(
     r: &Request,
     name: ClaimName,
-    find: impl FnOnce(&VerifiedToken) -> Option<String>,
+    find: impl FnOnce(&Verified) -> Option<String>,
 ) -> Option<ngx_str_t> {
     let context = settled(r)?;
     let outcome = context.outcome.borrow();
-    let Outcome::Verified(token, _) = &*outcome else {
+    let Outcome::Verified(verified, _) = &*outcome else {
         return None;
     };
     let mut texts = context.claim_texts.borrow_mut();
     if let Some((_, text)) = texts.iter().find(|(known, _)| *known == name) {
         return Some(*text);
     }
-    let text = find(token).unwrap_or_default();
+    let text = find(verified).unwrap_or_default();
     let text = r.pool().copy(text.as_bytes()).ok()?;
     texts.push((name, text));
     Some(text)

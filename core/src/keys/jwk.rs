@@ -16,6 +16,11 @@ use crate::fingerprint::fingerprint;
 pub struct KeyId([u8; 32]);
 
 impl KeyId {
+    /// The inverse of [`KeyId::as_bytes`].
+    pub(crate) const fn from_bytes(hash: [u8; 32]) -> KeyId {
+        KeyId(hash)
+    }
+
     /// The hash itself.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -9,7 +9,7 @@ fn of(payload: &str) -> TokenSession {
 fn with_header(header: &str, payload: &str) -> TokenSession {
     let header = Header::parse(header.as_bytes()).unwrap();
     let payload = Object::parse_strict(payload.as_bytes()).unwrap();
-    TokenSession::new(&Claims::read(&payload).unwrap(), &header)
+    TokenSession::new(&Claims::read(&payload).unwrap(), &header, None)
 }
 
 fn texts<'a>(session: &Session<'a>) -> [Option<&'a str>; 8] {

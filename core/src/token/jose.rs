@@ -75,6 +75,12 @@ impl<'a> UnverifiedToken<'a> {
     }
 }
 
+/// The payload of a token that was parsed before; `None` when it is no such token.
+pub(super) fn payload(token: &[u8]) -> Option<Vec<u8>> {
+    let segment = token.get(memchr(b'.', token)? + 1..memrchr(b'.', token)?)?;
+    decode(segment).ok()
+}
+
 /// Strict base64url of at least one byte: no padding, no other alphabet, trailing bits all zero.
 fn decode(segment: &[u8]) -> Result<Vec<u8>, Reason> {
     let decoded = URL_SAFE_NO_PAD.decode_to_vec(segment).ok();

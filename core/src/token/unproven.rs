@@ -1,8 +1,7 @@
 //! A JWT whose signature cannot be checked here, since keys are missing.
 
-use super::claims::Claims;
 use super::jose::UnverifiedToken;
-use crate::json::Object;
+use super::verify::claims_of;
 use crate::policy::{judge_claims, Rules};
 use crate::reason::Reason;
 use crate::session::TokenSession;
@@ -21,11 +20,8 @@ impl UnprovenToken {
     ///
     /// Those of [`verify`](super::verify) that concern the `kid` and the payload.
     pub fn read(token: UnverifiedToken<'_>) -> Result<UnprovenToken, Reason> {
-        token.header.check_texts()?;
-        let payload = Object::parse_strict(&token.payload)?;
-        Ok(UnprovenToken {
-            claims: TokenSession::new(&Claims::read(&payload)?, &token.header),
-        })
+        let claims = claims_of(&token, None)?;
+        Ok(UnprovenToken { claims })
     }
 
     /// Applies the rules that need no key; see [`policy::judge`](crate::policy::judge).
@@ -50,6 +46,6 @@ impl UnprovenToken {
 
     /// `exp`, in Unix seconds.
     pub fn expiry(&self) -> f64 {
-        self.claims.exp
+        self.claims.exp()
     }
 }

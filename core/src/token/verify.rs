@@ -4,10 +4,11 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use super::claims::Claims;
-use super::jose::UnverifiedToken;
-use crate::algorithm::{Algorithm, AlgorithmSet};
+use super::jose::{self, UnverifiedToken};
+use super::signer::SignedBy;
+use crate::algorithm::AlgorithmSet;
 use crate::json::{self, Object};
-use crate::keys::{KeyId, KeySet};
+use crate::keys::KeySet;
 use crate::reason::Reason;
 use crate::session::{Session, TokenSession};
 
@@ -15,40 +16,20 @@ use crate::session::{Session, TokenSession};
 ///
 /// Time, issuer and audience are not checked yet: [`policy::judge`](crate::policy::judge) does that on
 /// every request.
+///
+/// It is one [record](VerifiedToken::record) of bytes, which holds what every request needs. Any other
+/// claim is read from the token's text, which the caller hands over: it must be the token that was
+/// verified.
 #[derive(Debug)]
 pub struct VerifiedToken {
     session: TokenSession,
-    /// As compact JSON; see [`VerifiedToken::claims_json`].
-    payload: Box<str>,
-    /// See [`VerifiedToken::recheck_digest`].
-    recheck_digest: OnceCell<[u8; 16]>,
     signed_by: SignedBy,
+    /// See [`VerifiedToken::claims_json`].
+    claims: OnceCell<Box<str>>,
 }
 
-/// The key and algorithm that a token's signature was checked with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SignedBy {
-    key_id: KeyId,
-    algorithm: Algorithm,
-    has_kid: bool,
-}
-
-impl SignedBy {
-    /// Tells whether [`verify`] would come to the same key again: the key that signed is still in the set,
-    /// for a token without a `kid` as the only one that fits, and the algorithm is still allowed.
-    pub fn is_backed_by(&self, keys: &KeySet, allowed: AlgorithmSet) -> bool {
-        allowed.contains(self.algorithm)
-            && keys.contains(&self.key_id)
-            && (self.has_kid || keys.has_one_for(self.algorithm))
-    }
-
-    /// The key that signed.
-    pub fn key_id(&self) -> &KeyId {
-        &self.key_id
-    }
-}
-
-/// Checks a token's signature and reads its claims. The only maker of a [`VerifiedToken`].
+/// Checks a token's signature and reads its claims. Every [`VerifiedToken`] comes from here, if need be by
+/// [`read_again`] or [`VerifiedToken::from_record`].
 ///
 /// A token with a `kid` is tried against the keys of that `kid` that fit its algorithm; one without
 /// is accepted only if exactly one key of the set fits.
@@ -78,17 +59,57 @@ pub fn verify(
         algorithm,
         has_kid: token.kid().is_some(),
     };
+    read_again(token, signed_by)
+}
+
+/// Reads the claims of a token whose signature was checked before, with that result.
+///
+/// # Errors
+///
+/// Those of [`verify`] that concern the `kid` and the payload.
+pub fn read_again(
+    token: UnverifiedToken<'_>,
+    signed_by: SignedBy,
+) -> Result<Rc<VerifiedToken>, Reason> {
+    let session = claims_of(&token, Some(signed_by))?;
+    Ok(Rc::new(VerifiedToken::new(session, signed_by)))
+}
+
+/// Reads the claims of a token that a caller knows to be signed, or does not trust.
+pub(super) fn claims_of(
+    token: &UnverifiedToken<'_>,
+    signed_by: Option<SignedBy>,
+) -> Result<TokenSession, Reason> {
     token.header.check_texts()?;
     let payload = Object::parse_strict(&token.payload)?;
-    Ok(Rc::new(VerifiedToken {
-        session: TokenSession::new(&Claims::read(&payload)?, &token.header),
-        payload: payload.compact().into(),
-        recheck_digest: OnceCell::new(),
-        signed_by,
-    }))
+    let claims = Claims::read(&payload)?;
+    Ok(TokenSession::new(&claims, &token.header, signed_by))
 }
 
 impl VerifiedToken {
+    fn new(session: TokenSession, signed_by: SignedBy) -> VerifiedToken {
+        VerifiedToken {
+            session,
+            signed_by,
+            claims: OnceCell::new(),
+        }
+    }
+
+    /// All that is known of the token, to be stored where only this module writes. It begins with the
+    /// signer ([`SignedBy::from_record`]) and is shorter than 64 KiB; a token of Authgear's takes about 400
+    /// bytes.
+    pub fn record(&self) -> &[u8] {
+        self.session.record()
+    }
+
+    /// The inverse of [`VerifiedToken::record`]: the token whose record that is. `None` when it is no
+    /// record of this version of the module.
+    pub fn from_record(record: &[u8]) -> Option<VerifiedToken> {
+        let signed_by = SignedBy::from_record(record)?;
+        let session = TokenSession::from_record(record)?;
+        Some(VerifiedToken::new(session, signed_by))
+    }
+
     /// The claims that the rules are about.
     pub(crate) fn claims(&self) -> &TokenSession {
         &self.session
@@ -101,7 +122,7 @@ impl VerifiedToken {
 
     /// `exp`, in Unix seconds.
     pub fn exp(&self) -> f64 {
-        self.session.exp
+        self.session.exp()
     }
 
     /// Tells whether `aud` holds that text.
@@ -111,7 +132,7 @@ impl VerifiedToken {
 
     /// Tells whether the token is a client's (machine-to-machine), by the form of its `sub`.
     pub fn is_client(&self) -> bool {
-        self.session.is_client
+        self.session.is_client()
     }
 
     /// The caller's identity, rendered as the resolver would.
@@ -124,29 +145,20 @@ impl VerifiedToken {
         &self.signed_by
     }
 
-    /// The digest under which the resolver's answers about the token are kept. Made once by `make`, so
-    /// that a remembered token is not digested again; `None` when `make` cannot make one.
-    pub fn recheck_digest(&self, make: impl FnOnce(&Self) -> Option<[u8; 16]>) -> Option<[u8; 16]> {
-        if self.known_recheck_digest().is_none() {
-            let _ = self.recheck_digest.set(make(self)?);
-        }
-        self.known_recheck_digest()
-    }
-
-    /// The [recheck digest](VerifiedToken::recheck_digest), if it has been made.
-    pub fn known_recheck_digest(&self) -> Option<[u8; 16]> {
-        self.recheck_digest.get().copied()
-    }
-
     /// The header's `typ`.
     pub fn typ(&self) -> Option<&str> {
         self.session.typ()
     }
 
     /// All claims as compact JSON: the payload without white space between its tokens, numbers
-    /// digit for digit, and no raw control character.
-    pub fn claims_json(&self) -> &str {
-        &self.payload
+    /// digit for digit, and no raw control character. Made once; `token` is the verified token's text.
+    pub fn claims_json(&self, token: &[u8]) -> &str {
+        let compact = || {
+            let payload = jose::payload(token)?;
+            let payload = Object::parse(str::from_utf8(&payload).ok()?)?;
+            Some(payload.compact().into())
+        };
+        self.claims.get_or_init(|| compact().unwrap_or_default())
     }
 
     /// The text of one top-level claim, as `$authgear_claim_NAME` shows it.
@@ -155,15 +167,15 @@ impl VerifiedToken {
     /// numbers digit for digit, booleans in JSON form, arrays of strings joined by `,`, anything
     /// else as compact JSON. `None` when the claim is absent, `null`, `[]` or `""`, and when a
     /// string is no Unicode text (half a surrogate pair).
-    pub fn claim_text(&self, name: &str) -> Option<String> {
-        self.claim_path_text(&[name])
+    pub fn claim_text(&self, token: &[u8], name: &str) -> Option<String> {
+        self.claim_path_text(token, &[name])
     }
 
     /// As [`VerifiedToken::claim_text`], for a name in lower case, which is how nginx hands over
     /// the names of variables: the claim of that very name, or else the only one that differs from
     /// it by case alone.
-    pub fn claim_text_of_lowercase(&self, name: &str) -> Option<String> {
-        let claims = Object::parse(&self.payload)?;
+    pub fn claim_text_of_lowercase(&self, token: &[u8], name: &str) -> Option<String> {
+        let claims = Object::parse(self.claims_json(token))?;
         if let Some(exact) = claims.get(name) {
             return json::shown(exact);
         }
@@ -177,9 +189,9 @@ impl VerifiedToken {
 
     /// As [`VerifiedToken::claim_text`], for a claim inside others: each step is one name. An empty
     /// path names no claim. Below the top level a name may occur twice, and the last counts.
-    pub fn claim_path_text(&self, path: &[impl AsRef<str>]) -> Option<String> {
+    pub fn claim_path_text(&self, token: &[u8], path: &[impl AsRef<str>]) -> Option<String> {
         let (first, rest) = path.split_first()?;
-        let claim = Object::parse(&self.payload)?.get(first.as_ref())?;
+        let claim = Object::parse(self.claims_json(token))?.get(first.as_ref())?;
         let value = rest.iter().try_fold(claim, |value, name| {
             Object::parse(value.get())?.get(name.as_ref())
         })?;
@@ -188,6 +200,6 @@ impl VerifiedToken {
 
     /// About how many bytes this takes, for a cache that is bounded by memory.
     pub fn size(&self) -> usize {
-        size_of::<VerifiedToken>() + self.payload.len() + self.session.heap_size()
+        size_of::<VerifiedToken>() + self.session.heap_size()
     }
 }
