@@ -26,7 +26,6 @@ pub(crate) struct Object<'a>(Vec<Member<'a>>);
 struct Member<'a> {
     /// Unescaped. Bytes, since an escape may stand for half a surrogate pair.
     name: Cow<'a, [u8]>,
-    raw_name: &'a RawValue,
     value: &'a RawValue,
 }
 
@@ -64,33 +63,6 @@ impl<'a> Object<'a> {
         self.0.iter().map(|member| (&*member.name, member.value))
     }
 
-    /// The object without white space between its tokens, numbers digit for digit, and with 0x7f escaped,
-    /// which JSON itself lets through.
-    pub(crate) fn compact(&self) -> String {
-        let length = |member: &Member| member.raw_name.get().len() + member.value.get().len();
-        let lengths = self.0.iter().map(|member| length(member) + ":,".len());
-        let mut out = String::with_capacity("{".len() + lengths.sum::<usize>().max(1));
-        out.push('{');
-        for (index, member) in self.0.iter().enumerate() {
-            if index > 0 {
-                out.push(',');
-            }
-            out.push_str(member.raw_name.get());
-            out.push(':');
-            let value = member.value.get();
-            if value.starts_with(['[', '{']) {
-                out.extend(without_blanks(value));
-            } else {
-                out.push_str(value);
-            }
-        }
-        out.push('}');
-        if out.contains('\x7f') {
-            out = out.replace('\x7f', "\\u007f");
-        }
-        out
-    }
-
     /// Sorts, so that a token with thousands of names costs no quadratic search.
     fn has_repeated_name(&self) -> bool {
         let mut names: SmallVec<[&[u8]; 24]> = self.iter().map(|(name, _)| name).collect();
@@ -115,7 +87,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
                 while let Some((raw_name, value)) = map.next_entry::<&RawValue, _>()? {
                     members.push(Member {
                         name: unescaped(raw_name.get()).map_err(A::Error::custom)?,
-                        raw_name,
                         value,
                     });
                 }
@@ -180,15 +151,15 @@ pub(crate) fn strings(value: &RawValue) -> Option<Vec<Cow<'_, str>>> {
     Some(texts.into_iter().map(|Text(text)| text).collect())
 }
 
-/// The characters of a valid JSON text, each with `true` if it belongs to a string.
-fn characters(json: &str) -> impl Iterator<Item = (char, bool)> + '_ {
+/// The bytes of a valid JSON text, each with `true` if it belongs to a string.
+fn bytes_of(json: &str) -> impl Iterator<Item = (u8, bool)> + '_ {
     let (mut in_string, mut is_escaped) = (false, false);
-    json.chars().map(move |c| {
+    json.bytes().map(move |byte| {
         let was_in_string = in_string;
         // A quote ends a string unless a backslash that is not itself escaped stands before it.
-        in_string ^= c == '"' && !is_escaped;
-        is_escaped = in_string && c == '\\' && !is_escaped;
-        (c, was_in_string)
+        in_string ^= byte == b'"' && !is_escaped;
+        is_escaped = in_string && byte == b'\\' && !is_escaped;
+        (byte, was_in_string)
     })
 }
 
@@ -200,10 +171,10 @@ fn depth(json: &str) -> usize {
         return 0;
     }
     let (mut depth, mut deepest) = (0, 0);
-    for (c, _) in characters(json).filter(|(_, in_string)| !in_string) {
-        match c {
-            '[' | '{' => depth += 1,
-            ']' | '}' => depth -= 1,
+    for (byte, _) in bytes_of(json).filter(|(_, in_string)| !in_string) {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth -= 1,
             _ => {}
         }
         deepest = deepest.max(depth);
@@ -211,17 +182,23 @@ fn depth(json: &str) -> usize {
     deepest
 }
 
-/// A valid JSON text without white space between its tokens. serde_json could write it only after
-/// converting numbers and strings.
-fn without_blanks(json: &str) -> impl Iterator<Item = char> + '_ {
-    let is_blank = |c| matches!(c, ' ' | '\t' | '\n' | '\r');
-    let kept = characters(json).filter(move |&(c, in_string)| in_string || !is_blank(c));
-    kept.map(|(c, _)| c)
+/// A valid JSON text without white space between its tokens, numbers digit for digit, and with 0x7f escaped,
+/// which JSON itself lets through. serde_json could write it only after converting numbers and strings.
+pub(crate) fn compact(json: &str) -> String {
+    let is_blank = |byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    let kept = bytes_of(json).filter(|&(byte, in_string)| in_string || !is_blank(byte));
+    let mut out = Vec::with_capacity(json.len());
+    out.extend(kept.map(|(byte, _)| byte));
+    // Without some ASCII characters it is still UTF-8.
+    let out = String::from_utf8(out).unwrap_or_default();
+    if out.contains('\x7f') {
+        return out.replace('\x7f', "\\u007f");
+    }
+    out
 }
 
-/// A value of a [compact](Object::compact) text as the text of a variable: strings as they are with control
-/// characters percent-encoded, numbers and booleans as written, arrays of strings joined by `,`, anything
-/// else as JSON.
+/// A value as the text of a variable: strings as they are with control characters percent-encoded, numbers
+/// and booleans as written, arrays of strings joined by `,`, anything else as [compact] JSON.
 ///
 /// `None` for what is empty then (`null`, `[]`, `""`), and for a string that is no Unicode text.
 pub(crate) fn shown(value: &RawValue) -> Option<String> {
@@ -235,10 +212,10 @@ pub(crate) fn shown(value: &RawValue) -> Option<String> {
             if elements.into_iter().all(is_string) {
                 percent_encode(&strings(value)?.join(","))
             } else {
-                json.to_owned()
+                compact(json)
             }
         }
-        _ => json.to_owned(),
+        _ => compact(json),
     };
     (!text.is_empty()).then_some(text)
 }

@@ -95,12 +95,9 @@ impl Header {
             return Err(Reason::Malformed);
         }
         let header = Object::parse_strict(header)?;
-        let text = |name| -> Result<Option<Box<str>>, Reason> {
-            let read = |value| Some(json::string(value)?.into());
-            header
-                .get(name)
-                .map(|value| read(value).ok_or(Reason::Malformed))
-                .transpose()
+        let text = |name| {
+            let read = |value| json::string(value).ok_or(Reason::Malformed);
+            header.get(name).map(read).transpose()
         };
         let alg = text("alg")?.ok_or(Reason::Malformed)?;
         let (kid, typ) = (text("kid")?, text("typ")?);
@@ -114,8 +111,8 @@ impl Header {
         let algorithm = Algorithm::from_name(&alg).ok_or(Reason::UnsupportedAlgorithm)?;
         Ok(Header {
             algorithm,
-            kid,
-            typ,
+            kid: kid.map(Into::into),
+            typ: typ.map(Into::into),
         })
     }
 

@@ -153,11 +153,7 @@ impl VerifiedToken {
     /// All claims as compact JSON: the payload without white space between its tokens, numbers
     /// digit for digit, and no raw control character. Made once; `token` is the verified token's text.
     pub fn claims_json(&self, token: &[u8]) -> &str {
-        let compact = || {
-            let payload = jose::payload(token)?;
-            let payload = Object::parse(str::from_utf8(&payload).ok()?)?;
-            Some(payload.compact().into())
-        };
+        let compact = || Some(json::compact(str::from_utf8(&jose::payload(token)?).ok()?).into());
         self.claims.get_or_init(|| compact().unwrap_or_default())
     }
 
@@ -175,7 +171,8 @@ impl VerifiedToken {
     /// the names of variables: the claim of that very name, or else the only one that differs from
     /// it by case alone.
     pub fn claim_text_of_lowercase(&self, token: &[u8], name: &str) -> Option<String> {
-        let claims = Object::parse(self.claims_json(token))?;
+        let payload = jose::payload(token)?;
+        let claims = Object::parse(str::from_utf8(&payload).ok()?)?;
         if let Some(exact) = claims.get(name) {
             return json::shown(exact);
         }
@@ -191,7 +188,9 @@ impl VerifiedToken {
     /// path names no claim. Below the top level a name may occur twice, and the last counts.
     pub fn claim_path_text(&self, token: &[u8], path: &[impl AsRef<str>]) -> Option<String> {
         let (first, rest) = path.split_first()?;
-        let claim = Object::parse(self.claims_json(token))?.get(first.as_ref())?;
+        let payload = jose::payload(token)?;
+        let claims = Object::parse(str::from_utf8(&payload).ok()?)?;
+        let claim = claims.get(first.as_ref())?;
         let value = rest.iter().try_fold(claim, |value, name| {
             Object::parse(value.get())?.get(name.as_ref())
         })?;
