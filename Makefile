@@ -38,6 +38,7 @@ help: ## List the targets
 	@echo "  MINUTES=3 SEED=n           how long to stress, and which random choices"
 	@echo "  JOBS=N                     so many test files side by side (all cores)"
 	@echo "  ROUNDS=12 UNSEEN=5000      how much to measure; more in bench/README.md"
+	@echo "  BASE=COMMIT|MODULE.so      the module that bench measures beside this one"
 
 demo: missing-demo module-debian standin ## Show the module at work, until Ctrl-C
 	@tools/demo.sh

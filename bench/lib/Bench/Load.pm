@@ -5,13 +5,13 @@ package Bench::Load;
 use strict;
 use warnings;
 
-use Bench::Processes qw($directory on_core);
+use Bench::Processes qw($directory on_cores);
 use Exporter qw(import);
 use HTTP::Tiny;
 use JSON::PP;
 use Time::HiRes qw(sleep);
 
-our @EXPORT_OK = qw(check_source check_user mint send_requests sessions settle write_lines);
+our @EXPORT_OK = qw(check_source check_user mint mint_padded send_requests sessions settle write_lines);
 
 my $user = '3b7f4a52-7c07-4a0e-9d5e-0f6f3a1c2b4d';
 
@@ -20,7 +20,8 @@ my $connections = 16;
 # Tokens are good for that many days, and taken by later runs for half of them.
 my $days = 30;
 
-my $http = HTTP::Tiny->new(timeout => 10);
+# On a kept connection the body would wait 40 ms for the acknowledgement of the head.
+my $http = HTTP::Tiny->new(timeout => 10, keep_alive => 0);
 
 # The answer to one request; it must be 200.
 sub ask {
@@ -30,25 +31,34 @@ sub ask {
     return $answer;
 }
 
-# So many tokens, all different: made now, or by an earlier run with the same key.
+# So many tokens, all different: made now, or by an earlier run with the same key. The rest
+# of the request for a token is that of `claims`, and such tokens are kept in a file of their own.
 sub mint {
-    my ($standin, $count) = @_;
+    my ($standin, $count, %option) = @_;
     my %user = (id => $user, roles => ['admin', 'editor']);
     # The resolver has to know the user of tokens that another run made.
     ask('POST', "http://$standin->{control}/-/users", content => encode_json(\%user));
 
-    my $file = 'build/bench/state/tokens';
+    my $file = 'build/bench/state/' . ($option{file} // 'tokens');
     my @tokens = -e $file && -M $file < $days / 2 ? read_lines($file) : ();
     if (@tokens < $count) {
         print "minting $count tokens, for later runs too\n";
-        my @command = ($ENV{BENCH_STANDIN}, 'token', '--control', "http://$standin->{control}",
-            '--count', $count, '--json', encode_json({ user => \%user, expires_in => $days * 86400 }));
+        my @command = ($ENV{BENCH_STANDIN}, 'token', '--control', "http://$standin->{control}", '--count', $count,
+            '--json', encode_json({ user => \%user, expires_in => $days * 86400, claims => $option{claims} // {} }));
         open my $minted, '-|', @command or die "cannot mint: $!\n";
         chomp(@tokens = <$minted>);
         close $minted or die "minting failed\n";
         write_lines($file, @tokens);
     }
     return @tokens[0 .. $count - 1];
+}
+
+# The same, each padded to this many bytes with a claim that nobody asks for.
+sub mint_padded {
+    my ($standin, $count, $bytes) = @_;
+    my ($token) = mint($standin, 1);
+    my %claims = ('https://example.com/padding' => 'x' x (3 / 4 * ($bytes - length $token) - 34));
+    return mint($standin, $count, file => "tokens_$bytes", claims => \%claims);
 }
 
 sub sessions {
@@ -100,7 +110,7 @@ sub send_requests {
     my ($url, $lines, %option) = @_;
     my $file = "$directory/lines";
     write_lines($file, @$lines);
-    my @command = on_core('wrk', '-t1', '-c' . ($option{connections} // $connections),
+    my @command = on_cores($option{cores} // 1, 'wrk', '-t1', '-c' . ($option{connections} // $connections),
         '-d120', '--timeout', '30s', '-s', 'bench/load.lua', $url, '--',
         $file, $option{requests});
     open my $wrk, '-|', @command or die "cannot run wrk: $!\n";

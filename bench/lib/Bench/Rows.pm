@@ -8,7 +8,7 @@ use utf8;
 
 use Exporter qw(import);
 
-our @EXPORT_OK = qw(rows);
+our @EXPORT_OK = qw(parts rows);
 
 # A bound in microseconds, as it stands and by the speed of this machine: it was
 # set where RS256 takes 18.4.
@@ -18,12 +18,16 @@ sub microseconds {
 }
 
 # name       what the report calls it
-# path       its location in conf/rows.conf
-# send       `seen` tokens in rotation, `one` of them, `unseen` ones, or `sessions`
+# path       its location in the configuration
+# server     the nginx that has it, if that is not the one with conf/rows.conf
+# send       10,000 `seen` tokens in rotation, `one` of them, `many` (20,000) or `large` ones, or
+#            `unseen` ones; 1,000 `sessions` in rotation, or `many_sessions` (20,000)
 # asks       questions to the resolver per request
 # auth       whether the backend is told the user
 # rival      another row, which this one may cost as much as: sent the same, by turns with this one
-# floor      whether the crypto alone is measured beside it; the row may take 1.25 times that
+# floor      whether the crypto alone is measured beside it; what the row may take beyond that,
+#            in microseconds
+# connections  of wrk, if not the usual number
 # every      in how many rounds it is measured once, if not in each
 # seconds    how long it is sent requests, if the number of them does not say
 # source     what $authgear_source says afterwards
@@ -40,13 +44,35 @@ my @rows = (
         name => 'JWT, 10,000 in rotation', path => '/jwt', send => 'seen', asks => 0, auth => 1,
         source => 'jwt_cache',
         bound => [
-            microseconds(2),
+            microseconds(1.5),
             ['1/10 of the proxy_cache hit', sub { ($_[0]{'auth_request, proxy_cache hit'} // return) / 10 }],
         ],
     },
     {
         name => 'JWT, never seen', path => '/jwt', send => 'unseen', asks => 0, auth => 1,
-        floor => 1,
+        floor => 6,
+    },
+    {
+        name => 'JWT, 10,000 in rotation, defaults', path => '/jwt', send => 'seen', asks => 0, auth => 1,
+        server => 'defaults',
+        bound => [microseconds(1.5)],
+    },
+    {
+        name => 'JWT, 20,000 in rotation, defaults', path => '/jwt', send => 'many', asks => 0, auth => 1,
+        server => 'defaults',
+        bound => [microseconds(3)],
+    },
+    {
+        name => 'JWT of 4 KiB, 2,000 in rotation, defaults', path => '/jwt', send => 'large', asks => 0, auth => 1,
+        server => 'defaults',
+    },
+    {
+        name => 'JWT, 10,000 in rotation, defaults, 2 workers', path => '/jwt', send => 'seen', asks => 0, auth => 1,
+        server => '2 workers', connections => 64,
+    },
+    {
+        name => 'JWT, 10,000 in rotation, defaults, 4 workers', path => '/jwt', send => 'seen', asks => 0, auth => 1,
+        server => '4 workers', connections => 64,
     },
     {
         name => 'JWT, recheck 30s, 10,000 in rotation', path => '/recheck', send => 'seen', auth => 1,
@@ -57,6 +83,11 @@ my @rows = (
     },
     {
         name => 'cookie, resolve_cache', path => '/cached', send => 'sessions', asks => 0, auth => 1,
+        bound => [microseconds(2)],
+    },
+    {
+        name => 'cookie, resolve_cache, 20,000 in rotation, defaults', path => '/cached', send => 'many_sessions', auth => 1,
+        server => 'defaults',
         bound => [microseconds(2)],
     },
     {
@@ -71,15 +102,25 @@ my @rows = (
     { name => 'auth_request, proxy_cache miss', path => '/cache_miss', send => 'unseen', asks => 1, auth => 1 },
 );
 
-# The first, and those whose name matches.
+# Measured beside the rows.
+my @parts = ('memory of a worker', 'memory of 4 workers', 'signature checks of 4 workers', '2 workers at full load',
+    'latency while keys are fetched');
+
+# The first row, and those whose name matches; none if only a part's name does.
 sub rows {
     my ($only) = @_;
     my ($bare, @others) = @rows;
     my %named = map { $_->{name} => $_ } @rows;
     @others = map { $_->{rival} ? { %$_, rival => $named{ $_->{rival} } } : $_ } @others;
     @others = grep { $_->{name} =~ /$only/ } @others if defined $only;
-    die "no row matches ROWS\n" if !@others;
-    return ($bare, @others);
+    die "no row matches ROWS\n" if !@others && !parts($only);
+    return @others ? ($bare, @others) : ();
+}
+
+# The names of the parts that match.
+sub parts {
+    my ($only) = @_;
+    return grep { !defined $only || /$only/ } @parts;
 }
 
 1;

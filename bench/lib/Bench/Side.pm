@@ -44,11 +44,11 @@ sub floor {
 # Private bytes of a worker without a token cache, and of one with it when half
 # of the tokens and when all of them were sent.
 sub memory {
-    my ($values, @lines) = @_;
+    my ($values, $module, @lines) = @_;
     my $half = int @lines / 2;
     my %bytes;
     for my $cache ('off', $remembered) {
-        my $nginx = start_nginx('memory', as => "memory_$cache",
+        my $nginx = start_nginx('memory', as => "memory_${cache}_$module", module => $module,
             values => { %$values, TOKEN_CACHE => $cache });
         for my $part ([@lines[0 .. $half - 1]], [@lines[$half .. $#lines]]) {
             send_requests("http://$nginx->{listen}/jwt", $part, requests => scalar @$part);
@@ -59,35 +59,40 @@ sub memory {
     return { half => $half, tokens => scalar @lines, off => $bytes{off}, on => $bytes{$remembered}, remembered => $remembered };
 }
 
-# Median and 99th percentile of the latency of some requests while others wait for
-# keys that never come, and while nothing is fetched, of each round.
+# For each module, median and 99th percentile of the latency of some requests while others
+# wait for keys that never come, and while nothing is fetched, of each round.
 sub latency {
-    my ($values, $rounds, @lines) = @_;
+    my ($values, $rounds, $modules, @lines) = @_;
     # Takes connections and says nothing.
-    my $silent = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 64) or die "cannot listen: $!\n";
-    my %nginx = (
-        quiet => start_nginx('latency', as => 'latency_quiet',
-            values => { %$values, HANGING => $values->{AUTHGEAR} }),
-        fetching => start_nginx('latency', as => 'latency_fetching',
-            values => { %$values, HANGING => '127.0.0.1:' . $silent->sockport }),
-    );
-    my @waiting = map {
-        my $socket = IO::Socket::INET->new($nginx{fetching}{listen}) or die "cannot connect: $!\n";
-        print {$socket} "GET /hanging HTTP/1.1\r\nHost: bench\r\n$lines[$_]\r\n\r\n";
-        $socket->flush;
-        $socket;
-    } 1 .. 20;
+    my $silent = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 128) or die "cannot listen: $!\n";
+    my %hanging = (quiet => $values->{AUTHGEAR}, fetching => '127.0.0.1:' . $silent->sockport);
+    my (@turns, @waiting);
+    for my $module (@$modules) {
+        for my $which (qw(quiet fetching)) {
+            my $nginx = start_nginx('latency', as => "latency_${which}_$module", module => $module,
+                values => { %$values, HANGING => $hanging{$which} });
+            push @turns, [$module, $which, $nginx];
+            next if $which eq 'quiet';
+            push @waiting, map {
+                my $socket = IO::Socket::INET->new($nginx->{listen}) or die "cannot connect: $!\n";
+                print {$socket} "GET /hanging HTTP/1.1\r\nHost: bench\r\n$lines[$_]\r\n\r\n";
+                $socket->flush;
+                $socket;
+            } 1 .. 20;
+        }
+    }
 
     my %latency;
     for my $round (1 .. $rounds) {
-        for my $which ($round % 2 ? qw(quiet fetching) : qw(fetching quiet)) {
-            my (undef, @percentiles) = send_requests("http://$nginx{$which}{listen}/jwt", \@lines,
+        for my $turn ($round % 2 ? @turns : reverse @turns) {
+            my ($module, $which, $nginx) = @$turn;
+            my (undef, @percentiles) = send_requests("http://$nginx->{listen}/jwt", \@lines,
                 connections => 4, requests => 10_000);
-            push @{ $latency{$which}[$_] }, $percentiles[$_] for 0, 1;
+            push @{ $latency{$module}{$which}[$_] }, $percentiles[$_] for 0, 1;
         }
     }
     die "keys were not being fetched all the time\n" if IO::Select->new(@waiting)->can_read(0);
-    stop($_->{master}) for values %nginx;
+    stop($_->[2]{master}) for @turns;
     return \%latency;
 }
 
