@@ -145,12 +145,7 @@ pub fn finish(cf: &Conf) -> Result<(), Failed> {
             return Err(Failed);
         }
     }
-    let keeps_answers = main.projects.iter().any(Project::keeps_answers);
-    if keeps_answers {
-        main.zone.keep_answers();
-    }
-    let is_remote = main.projects.iter().any(Project::is_remote);
-    if keeps_answers || main.zone.keeps_counters() || is_remote {
+    if !main.projects.is_empty() {
         main.zone.create(cf)?;
     }
     Ok(())

@@ -30,8 +30,6 @@ mod keys;
 mod log;
 /// nginx's structures behind types. Imports nothing of this crate.
 mod nginx;
-/// CPU prefetch hints.
-mod prefetch;
 /// One client request: judgement, headers, variables, challenges.
 mod request;
 /// The shared zone: key sets, counters, and the resolver's answers.

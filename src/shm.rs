@@ -1,4 +1,4 @@
-//! The shared memory zone: key-set documents, counters, and the table of `authgear_tables`.
+//! The shared memory zone: key-set documents, counters, and the tables of `authgear_tables`.
 
 pub mod counters;
 mod entry;

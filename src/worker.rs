@@ -5,12 +5,13 @@ use core::cell::{Cell, RefCell};
 use core::mem::ManuallyDrop;
 use core::ptr;
 
-use authgear_core::digest::{Digester, Kind};
+use authgear_core::credential::MAX_TOKEN;
+use authgear_core::digest::{Digester, Kind, TokenDigests};
 use authgear_core::keys::freshness::Need;
 use authgear_core::keys::slots::Slots;
 use authgear_core::token::{SignedBy, TokenCache};
 use authgear_core::{AlgorithmSet, Reason};
-use authgear_tables::resolver_cache::{Key, Table};
+use authgear_tables::judgements::{Key, Known, Text, Writer};
 use nginx_sys::{ngx_cycle_t, ngx_process, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER};
 use ngx::http::HttpModuleMainConf;
 use smallvec::SmallVec;
@@ -39,7 +40,7 @@ struct Worker {
     /// One is enough: most tokens are signed by one key.
     checked_key: RefCell<Option<CheckedKey>>,
     store: RefCell<Option<KeyStore>>,
-    /// `Some(None)` where there is no cache; see [`with_tokens`].
+    /// `Some(None)` where this worker keeps none; see [`with_tokens`].
     tokens: RefCell<Option<Option<TokenCache>>>,
     digester: Cell<Option<Digester>>,
     /// Fetches under way in this worker.
@@ -157,32 +158,46 @@ pub fn is_backed(source: &KeySource, by: &SignedBy, allowed: AlgorithmSet) -> Op
     Some(is_backed)
 }
 
-/// Uses the table of the resolver's answers at the current time; `None` when there is none.
-pub fn with_resolver_cache<T>(use_it: impl FnOnce(&mut Table, u64) -> T) -> Option<T> {
-    let now = now();
-    zone()?.with_resolver_cache(|table| use_it(table, now))
+/// What the table of judgements knows of a key; its text is copied if `text` is there to take it.
+pub fn judgement(key: &Key, text: Option<&mut Text>) -> Known {
+    zone().map_or_else(Known::default, |zone| zone.read(key, now(), text))
 }
 
-/// The key of a tenant's question in the table of the resolver's answers, which is prefetched.
+/// Changes the table of judgements at the current time; `None` when there is none.
+pub fn change_judgements<T>(change: impl FnOnce(&mut Writer<'_>, u64) -> T) -> Option<T> {
+    let now = now();
+    zone()?.change(|writer| change(writer, now))
+}
+
+/// The key of a tenant's question in the table of judgements.
 pub fn question_key(tenant: &Id, parts: &[&[u8]]) -> Option<Key> {
-    let zone = zone()?;
-    let digester = WORKER.with(|worker| {
-        let digester = worker.digester.get();
-        digester.or_else(|| {
-            let digester = Digester::with(zone.resolver_cache_key()?);
-            worker.digester.set(Some(digester));
-            Some(digester)
-        })
-    })?;
     let mut all: SmallVec<[&[u8]; 16]> = SmallVec::new();
     all.push(tenant);
     all.extend_from_slice(parts);
-    let key = Key {
+    Some(Key {
         tenant: *tenant,
-        digest: digester.of(Kind::Question, &all),
-    };
-    zone.prefetch(&key.digest);
-    Some(key)
+        digest: digester()?.of(Kind::Question, &all),
+    })
+}
+
+/// The digests of a token for a tenant; `None` when the text is too long for a token or has no dot.
+pub fn token_digests(tenant: &Id, token: &[u8]) -> Option<TokenDigests> {
+    if token.len() > MAX_TOKEN {
+        return None;
+    }
+    digester()?.of_token(tenant, token)
+}
+
+/// Makes the digests of the table of judgements.
+fn digester() -> Option<Digester> {
+    WORKER.with(|worker| {
+        let digester = worker.digester.get();
+        digester.or_else(|| {
+            let digester = Digester::with(zone()?.judgements()?.digest_key());
+            worker.digester.set(Some(digester));
+            Some(digester)
+        })
+    })
 }
 
 /// Counts a request that `observe` would have refused, and returns how many there are now.
@@ -190,14 +205,13 @@ pub fn count(project: &str, reason: Reason) -> Option<u64> {
     zone()?.counters().count(project, reason)
 }
 
-/// Uses the cache of verified tokens; `None` when `authgear_token_cache` is `off`, or the system gives no
-/// random bytes.
+/// Uses the verified tokens that this worker keeps; `None` when `authgear_token_cache` is `off`.
 pub fn with_tokens<T>(use_it: impl FnOnce(&mut TokenCache) -> T) -> Option<T> {
     WORKER.with(|worker| {
         let mut tokens = worker.tokens.borrow_mut();
         let tokens = tokens.get_or_insert_with(|| {
             let main = AuthgearModule::main_conf(current_cycle()?)?;
-            TokenCache::new(main.token_cache.capacity()?).ok()
+            Some(TokenCache::new(main.token_cache.capacity()?))
         });
         tokens.as_mut().map(use_it)
     })
@@ -238,9 +252,7 @@ impl Finished<'_> {
 
     /// True when nobody asks the resolver that question any more.
     pub fn has_answer(&self, key: &Key) -> bool {
-        self.zone
-            .with_resolver_cache(|table| !table.look_up(key, self.now).is_asked)
-            .unwrap_or(true)
+        !self.zone.read(key, self.now, None).is_asked
     }
 }
 

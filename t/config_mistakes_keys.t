@@ -354,32 +354,32 @@ authgear_token_cache 1048576;
 === authgear_shared_zone: without a size
 authgear_shared_zone zone=authgear;
 --- emerg
-authgear: "authgear_shared_zone" has no size in "zone=authgear"; write "authgear_shared_zone zone=authgear:1m;" in nginx.conf:1
+authgear: "authgear_shared_zone" has no size in "zone=authgear"; write "authgear_shared_zone zone=authgear:32m;" in nginx.conf:1
 
 === authgear_shared_zone: an empty size
 authgear_shared_zone zone=authgear:;
 --- emerg
-authgear: "authgear_shared_zone" has an invalid size ""; write "authgear_shared_zone zone=authgear:1m;" in nginx.conf:1
+authgear: "authgear_shared_zone" has an invalid size ""; write "authgear_shared_zone zone=authgear:32m;" in nginx.conf:1
 
 === authgear_shared_zone: no size
 authgear_shared_zone zone=authgear:large;
 --- emerg
-authgear: "authgear_shared_zone" has an invalid size "large"; write "authgear_shared_zone zone=authgear:1m;" in nginx.conf:1
+authgear: "authgear_shared_zone" has an invalid size "large"; write "authgear_shared_zone zone=authgear:32m;" in nginx.conf:1
 
 === authgear_shared_zone: without a name
 authgear_shared_zone zone=:1m;
 --- emerg
-authgear: "authgear_shared_zone" has no name in "zone=:1m"; write "authgear_shared_zone zone=authgear:1m;" in nginx.conf:1
+authgear: "authgear_shared_zone" has no name in "zone=:1m"; write "authgear_shared_zone zone=authgear:32m;" in nginx.conf:1
 
 === authgear_shared_zone: without zone=
 authgear_shared_zone authgear:1m;
 --- emerg
-authgear: "authgear_shared_zone" has an invalid parameter "authgear:1m"; write "authgear_shared_zone zone=authgear:1m;" in nginx.conf:1
+authgear: "authgear_shared_zone" has an invalid parameter "authgear:1m"; write "authgear_shared_zone zone=authgear:32m;" in nginx.conf:1
 
 === authgear_shared_zone: too small
 authgear_shared_zone zone=authgear:511k;
 --- emerg
-authgear: "authgear_shared_zone" zone "authgear" is too small with 511k; the least is 512k in nginx.conf:1
+authgear: "authgear_shared_zone" zone "authgear" is too small with 511k; the least is 512k, which holds 183 tokens and sessions; 32m, the default, holds 41958 in nginx.conf:1
 
 === authgear_shared_zone: the least
 authgear_shared_zone zone=authgear:512k;
@@ -404,14 +404,19 @@ server {
 --- emerg
 "authgear_shared_zone" directive is not allowed here in nginx.conf:2
 
-=== authgear_shared_zone: made by default where keys are fetched
+=== authgear_shared_zone: made by default where there is a project
+limit_req_zone $host zone=authgear:1m rate=1r/s;
+--- fine
+
+=== authgear_shared_zone: made by default for keys from a file too
 authgear_project a {
     issuer https://a.example;
     audience https://a.example;
     jwks_file jwks.json;
 }
 limit_req_zone $host zone=authgear:1m rate=1r/s;
---- fine
+--- emerg
+authgear: the zone "authgear" is another module's; name one with "authgear_shared_zone zone=authgear_other:32m;"
 
 === authgear_shared_zone: made by default, unless its name is taken
 limit_req_zone $host zone=authgear:1m rate=1r/s;
@@ -419,7 +424,7 @@ authgear_project a {
     endpoint https://a.example;
 }
 --- emerg
-authgear: the zone "authgear" is another module's; name one with "authgear_shared_zone zone=authgear_keys:1m;"
+authgear: the zone "authgear" is another module's; name one with "authgear_shared_zone zone=authgear_other:32m;"
 
 === authgear_shared_zone: another name leaves the default's free
 limit_req_zone $host zone=authgear:1m rate=1r/s;

@@ -19,6 +19,8 @@ my %cookie = map { $_ => cookie(session => session(user => "user-$_", auth_time 
 
 # Early on the requirement would hold, later it does not; and the other way round.
 sub what_changes_before_the_access_phase {
+    # Waits for the keys, which early reads do not.
+    ask('GET /role', "Authorization: Bearer $token{a}");
     for my $row (
         # location, user, status
         ['/blocked', b => 403], ['/blocked', a => 200],

@@ -433,7 +433,7 @@ subtest 'a worker killed while it asks blocks others for ten seconds, not for ev
 
 subtest 'a table that is full forgets the least recently used' => sub {
     start('resolve_cache 1h;', http => 'authgear_shared_zone zone=authgear:512k;', workers => 2);
-    # The table is a quarter of the zone: fewer than 300 verdicts.
+    # The table has room for fewer than 200.
     my $count = 1200;
     my $hot = cookie(session => session(user => 'hot'));
     my @cookies = map { cookie(session => session(user => "u-$_")) } 1 .. $count;

@@ -1,5 +1,5 @@
-# Verified tokens that a worker remembers: what is not verified again, and what
-# is judged all the same.
+# Verified tokens, which all workers share: what is not verified again, and what is
+# judged all the same.
 
 use strict;
 use warnings;
@@ -50,8 +50,7 @@ END
     my $token = token(user => 'alice');
     is(ask($nginx, $token, on => $one), $new, 'a token that nobody has seen is verified');
     is(ask($nginx, $token, on => $one), $known, 'and not verified again');
-    is(ask($nginx, $token, on => $other), $new, 'another worker verifies it itself');
-    is(ask($nginx, $token, on => $other), $known, 'once');
+    is(ask($nginx, $token, on => $other), $known, 'nor by another worker');
     is(ask($nginx, $token, on => $one, path => '/any'), $known, 'satisfy any');
 
     my $answer = $nginx->ask(headers => "Cookie: app_access_token=$token", on => $one);
@@ -81,7 +80,7 @@ END
     ok($nginx->reload, 'a reload');
     %to = $nginx->connection_to_each;
     ($one) = values %to;
-    is(ask($nginx, $token, on => $one), $new, 'new workers begin with nothing');
+    is(ask($nginx, $token, on => $one), $known, 'is no reason to verify it again');
     $nginx->stop_soundly;
 }
 
@@ -137,7 +136,7 @@ END
         return \%count;
     };
     my $old = token();
-    is_deeply($on_each->($old), { $new => 3 }, 'a token, in three workers');
+    is_deeply($on_each->($old), { $new => 1, $known => 2 }, 'a token, in three workers: verified once');
     is_deeply($on_each->($old), { $known => 3 }, 'known in each');
 
     control('POST', '/-/keys/rotate', {});
@@ -159,7 +158,7 @@ END
 
     # Without a kid a token is good as long as one key fits.
     my $bare = token(header_remove => ['kid']);
-    is_deeply($on_each->($bare), { $new => 3 }, 'a token without kid');
+    is_deeply($on_each->($bare), { $new => 1, $known => 2 }, 'a token without kid');
     is_deeply($on_each->($bare), { $known => 3 }, 'is known');
     control('POST', '/-/keys/rotate', {});
     my $second = token();
@@ -170,49 +169,103 @@ END
 
 # --- which tokens, and how many
 
-{
-    my $nginx = start(http => 'authgear_token_cache 3;');
-    my ($a, $b, $c, $d) = map { token(user => $_) } qw(a b c d);
-    is(ask($nginx, $_), $new, 'room for three tokens') for $a, $b, $c;
-    is(ask($nginx, $_), $known, 'all are known') for $c, $b, $a;
-    is(ask($nginx, $d), $new, 'a fourth one');
-    is(ask($nginx, $_), $known, 'finds room') for $a, $b, $d;
-    is(ask($nginx, $c), $new, 'that of the least recently used');
+# Sends other tokens until a zone of the least size has none of those before.
+sub crowd_out {
+    my ($nginx) = @_;
+    my @others = map { { token => token(user => "other-$_") } } 1 .. 400;
+    my %count;
+    while (my @piece = splice @others, 0, 50) {
+        my $tally = $nginx->tally($nginx->receive(map { $nginx->send(%$_) } @piece));
+        $count{$_} += $tally->{$_} for keys %$tally;
+    }
+    is_deeply(\%count, { '200 ok' => 400 }, '400 other tokens are let in');
+}
 
-    # c, d and b are there now.
+my $least = 'authgear_shared_zone zone=authgear:512k;';
+
+{
+    my $nginx = start(http => "$least authgear_token_cache off;");
+    my ($token, $used) = (token(user => 'alice'), token(user => 'bob'));
+    ask($nginx, $_) for $token, $used;
+    is(ask($nginx, $_), $known, 'off: tokens are known to all workers') for $token, $used;
+
     my $refused = 0;
-    my ($header, undef, $signature) = split /\./, $a;
-    for my $number (1 .. 20) {
+    my ($header, undef, $signature) = split /\./, $token;
+    for my $number (1 .. 60) {
         my (undef, $payload) = split /\./, token(user => "forged-$number");
         $refused += ask($nginx, "$header.$payload.$signature") eq '401 bad_signature none';
         $refused += ask($nginx, token(key => 'stranger')) eq '401 bad_signature none';
         $refused += ask($nginx, token(expires_in => -1)) eq '401 expired none';
         $refused += ask($nginx, "$header.$number.x") =~ /^401 malformed/;
     }
-    is($refused, 80, 'forged, foreign, expired and broken tokens');
-    is(ask($nginx, $_), $known, 'push nothing out') for $b, $c, $d;
+    is($refused, 240, 'forged, foreign, expired and broken tokens');
+    is(ask($nginx, $_), $known, 'push nothing out') for $token, $used;
+    unlike($nginx->log_text, qr/too small/, 'and are no reason to enlarge the zone');
+
+    crowd_out($nginx);
+    is(ask($nginx, $token), $new, 'others do, where there is no room for all');
+    my @warnings = $nginx->log_text =~ /\[warn\].*the shared zone is too small/g;
+    is(@warnings, 1, 'which is said once');
     $nginx->stop_soundly;
 }
 
 {
-    # Eight tokens may take 16 KiB.
-    my $nginx = start(http => 'authgear_token_cache 8; large_client_header_buffers 4 32k;');
-    my @small = map { token(user => "small-$_") } 1 .. 8;
-    ask($nginx, $_) for @small;
-    is_deeply([map { ask($nginx, $_) } @small], [($known) x 8], 'eight tokens of the usual size');
-    my @large = map { token(claims => { scope => "x$_" . 'x' x 6000 }) } 1 .. 3;
-    ask($nginx, $_) for @large;
-    is(ask($nginx, $_), $known, 'large ones') for $large[1], $large[2];
-    is(ask($nginx, $large[0]), $new, 'count for what they take');
-    isnt(ask($nginx, $small[0]), $known, 'and push out others');
+    my $nginx = start(http => "$least authgear_token_cache 1000;");
+    my $token = token(user => 'alice');
+    ask($nginx, $token);
+    crowd_out($nginx);
+    is(ask($nginx, $token), $known, 'authgear_token_cache: a worker keeps tokens of its own beside the zone');
     $nginx->stop_soundly;
 }
 
 {
-    my $nginx = start(http => 'authgear_token_cache off;');
-    my $token = token();
-    is(ask($nginx, $token), $new, 'off: a token is verified every time') for 1 .. 3;
+    my $nginx = start(http => "$least authgear_token_cache 3;");
+    my $token = token(user => 'alice');
+    ask($nginx, $token);
+    crowd_out($nginx);
+    is(ask($nginx, $token), $new, 'as many as it says');
     $nginx->stop_soundly;
+}
+
+# --- large tokens
+
+{
+    my $nginx = start(
+        http => 'authgear_token_cache off; large_client_header_buffers 4 32k;',
+        server => 'add_header X-Claim $authgear_claim_note always; add_header X-Scope $authgear_scope always;',
+        workers => 2,
+    );
+    my %to = $nginx->connection_to_each;
+    my ($one, $other) = values %to;
+    for my $size (300, 2000, 9000) {
+        my $token = token(user => 'alice', claims => { scope => "a b$size " . 'x' x $size, note => "n$size" });
+        is(ask($nginx, $token, on => $one), $new, "a token with $size bytes of scope is verified");
+        for my $to ($one, $other) {
+            my $answer = $nginx->ask(token => $token, on => $to);
+            is(said($answer), $known, 'once for all workers');
+            is($answer->{user}, 'alice', 'with its user');
+            like($answer->{headers}, qr/^X-Scope: a b$size x{$size}\r?$/m, 'its scope');
+            like($answer->{headers}, qr/^X-Claim: n$size\r?$/m, 'and its other claims');
+        }
+        my ($header, $payload, $signature) = split /\./, $token;
+        (my $forged = $signature) =~ s/^(.{5})(.)/$1 . ($2 eq 'A' ? 'B' : 'A')/e;
+        is(ask($nginx, "$header.$payload.$forged", on => $other), '401 bad_signature none',
+            'another signature is none');
+    }
+    $nginx->stop_soundly;
+}
+
+# --- a worker that dies
+
+{
+    my $nginx = start(http => 'authgear_token_cache off;', workers => 2);
+    my %to = $nginx->connection_to_each;
+    my ($killed, $other) = sort keys %to;
+    my $token = token(user => 'alice');
+    is(ask($nginx, $token, on => $to{$killed}), $new, 'a token that one worker verified');
+    kill KILL => $killed;
+    is(ask($nginx, $token, on => $to{$other}), $known, 'is known when that worker is dead');
+    $nginx->stop_soundly(killed => 1);
 }
 
 # --- tenants

@@ -13,10 +13,8 @@ pub type DigestKey = [u8; 16];
 /// The kind of text that is digested. Digests of equal texts differ between kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A token, and the source of the keys that it was verified with.
+    /// A token, and the tenant that it was verified for.
     Token,
-    /// The end of a token, which chooses its bucket.
-    TokenEnd,
     /// A question to the resolver, and the tenant whose resolver it is.
     Question,
     /// A source of keys, which has its bucket in the zone.
@@ -57,14 +55,43 @@ impl Digester {
     /// the same input.
     #[must_use]
     pub fn of(&self, kind: Kind, parts: &[&[u8]]) -> Digest {
+        self.input(kind, parts).finish128().as_bytes()
+    }
+
+    /// The digests of a token for a tenant, in one pass; `None` when the text has no dot.
+    #[must_use]
+    pub fn of_token(&self, tenant: &[u8; 32], token: &[u8]) -> Option<TokenDigests> {
+        let dot = memchr::memrchr(b'.', token)?;
+        let (signed, signature) = (&token[..dot], &token[dot + 1..]);
+        let mut hasher = self.input(Kind::Token, &[tenant, signed]);
+        let signed = hasher.finish128().as_bytes();
+        add(&mut hasher, signature);
+        let whole = hasher.finish128().as_bytes();
+        Some(TokenDigests { signed, whole })
+    }
+
+    fn input(&self, kind: Kind, parts: &[&[u8]]) -> SipHasher24 {
         let mut hasher = self.0;
         hasher.write(&(kind as u64).to_le_bytes());
         for part in parts {
-            hasher.write(&(part.len() as u64).to_le_bytes());
-            hasher.write(part);
+            add(&mut hasher, part);
         }
-        hasher.finish128().as_bytes()
+        hasher
     }
+}
+
+/// The digests of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenDigests {
+    /// Of what is signed, the header and the payload: two spellings of one signature share it.
+    pub signed: Digest,
+    /// Of all of it.
+    pub whole: Digest,
+}
+
+fn add(hasher: &mut SipHasher24, part: &[u8]) {
+    hasher.write(&(part.len() as u64).to_le_bytes());
+    hasher.write(part);
 }
 
 /// A secret key.
@@ -153,9 +180,30 @@ mod tests {
         let digester = Digester::with(key);
         let digest = digester.of(Kind::Token, &[b"text"]);
         assert_eq!(digest, Digester::with(key).of(Kind::Token, &[b"text"]));
-        assert_ne!(digest, digester.of(Kind::TokenEnd, &[b"text"]));
         assert_ne!(digest, digester.of(Kind::Question, &[b"text"]));
         assert_ne!(digest, Digester::new().unwrap().of(Kind::Token, &[b"text"]));
+    }
+
+    #[test]
+    fn a_tokens_digests_cover_the_tenant_and_what_is_signed_or_all_of_it() {
+        let digester = Digester::new().unwrap();
+        let of = |tenant, token: &[u8]| digester.of_token(&[tenant; 32], token).unwrap();
+        let token = of(1, b"header.payload.signature");
+        let parts: [&[u8]; 3] = [&[1; 32], b"header.payload", b"signature"];
+        assert_eq!(token.signed, digester.of(Kind::Token, &parts[..2]));
+        assert_eq!(token.whole, digester.of(Kind::Token, &parts));
+        let other = of(1, b"header.payload.Signature");
+        assert_eq!(other.signed, token.signed);
+        assert_ne!(other.whole, token.whole);
+        for other in [
+            of(2, b"header.payload.signature"),
+            of(1, b"header.Payload.signature"),
+        ] {
+            assert_ne!(other.signed, token.signed);
+            assert_ne!(other.whole, token.whole);
+        }
+        assert_eq!(of(1, b"a.").signed, of(1, b"a.b").signed);
+        assert_eq!(digester.of_token(&[1; 32], b"opaque"), None);
     }
 
     #[test]

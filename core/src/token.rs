@@ -7,7 +7,7 @@ mod signer;
 mod unproven;
 mod verify;
 
-pub use cache::{TokenCache, TokenDigest, TOKEN_SIZE};
+pub use cache::{TokenCache, TOKEN_SIZE};
 pub(crate) use claims::Claims;
 pub(crate) use jose::Header;
 pub use jose::{UnverifiedToken, MAX_HEADER};

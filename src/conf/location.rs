@@ -123,9 +123,6 @@ impl LocationConf {
                 )
             })?,
         };
-        if mode == Mode::Observe {
-            cf.main_conf().zone.keep_counters();
-        }
         self.verify = Some(if target.contains('$') {
             Verify::Gate(Gate::Variable(cf.complex_value(target)?), mode, cf.place())
         } else {

@@ -88,19 +88,6 @@ pub enum NoTenant {
 }
 
 impl Project {
-    /// True if its keys are fetched.
-    pub fn is_remote(&self) -> bool {
-        match &self.endpoint {
-            Endpoint::Fixed(tenant) => matches!(tenant.keys, Keys::Remote(_)),
-            Endpoint::Variable { template, .. } => template.jwks_file.is_none(),
-        }
-    }
-
-    /// True if the resolver's answers are kept.
-    pub fn keeps_answers(&self) -> bool {
-        self.resolve_cache.is_some() || self.recheck.is_some()
-    }
-
     /// The only tenant, when the endpoint holds no variable.
     pub fn fixed_tenant(&self) -> Option<&Rc<Tenant>> {
         match &self.endpoint {

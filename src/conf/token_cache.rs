@@ -5,11 +5,10 @@ use std::num::NonZeroUsize;
 use super::mistake::Mistake;
 use super::value::OrOff;
 
-const DEFAULT: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// 2 GiB in each worker.
 const MOST: usize = 1 << 20;
 
-/// The number of verified tokens that each worker remembers.
+/// The number of verified tokens that each worker keeps, beside those in the shared zone.
 #[derive(Debug, Default)]
 pub struct TokenCacheConf {
     capacity: Option<OrOff<NonZeroUsize>>,
@@ -42,8 +41,9 @@ impl TokenCacheConf {
         Ok(())
     }
 
-    /// The number; `None` when nothing is to be remembered.
+    /// The number; `None` when workers keep none of their own, as they do without the directive: the shared
+    /// zone has all of them, and costs 0.2 µs more than memory of a worker's own.
     pub fn capacity(&self) -> Option<NonZeroUsize> {
-        self.capacity.map_or(Some(DEFAULT), OrOff::on)
+        self.capacity.and_then(OrOff::on)
     }
 }

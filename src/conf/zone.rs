@@ -1,9 +1,9 @@
 //! `authgear_shared_zone`.
 
-use core::cell::Cell;
 use core::ptr;
 use std::rc::Rc;
 
+use authgear_tables::judgements::Dimensions;
 use nginx_sys::{ngx_parse_size, ngx_str_t};
 use ngx::http::HttpModule;
 
@@ -12,15 +12,14 @@ use crate::nginx::{Conf, Failed};
 use crate::shm::{SharedZone, ZoneSetup};
 
 const DEFAULT_NAME: &str = "authgear";
-const DEFAULT_SIZE: usize = 1 << 20;
+const DEFAULT_SIZE: usize = 32 << 20;
 /// Below this not even one key set of the largest size would be sure of a place.
 const LEAST_SIZE: usize = 512 << 10;
 
-/// The shared memory zone that holds keys and counters.
+/// The shared memory zone that holds keys, judgements and counters.
 #[derive(Debug, Default)]
 pub struct ZoneConf {
     named: Option<(String, usize)>,
-    keeps_counters: Cell<bool>,
     /// In memory of its own: nginx has a pointer to it, while this structure is borrowed mutably.
     setup: Rc<ZoneSetup>,
 }
@@ -28,7 +27,7 @@ pub struct ZoneConf {
 impl ZoneConf {
     /// Reads `zone=name:size`.
     pub fn configure(&mut self, cf: &Conf, parameter: &str) -> Result<(), Mistake> {
-        const FORM: &str = "write \"authgear_shared_zone zone=authgear:1m;\"";
+        const FORM: &str = "write \"authgear_shared_zone zone=authgear:32m;\"";
         if self.named.is_some() {
             return Err("is duplicate; one zone serves all projects".into());
         }
@@ -51,9 +50,13 @@ impl ZoneConf {
             return Err(format!("has an invalid size \"{size}\"; {FORM}").into());
         };
         if bytes < LEAST_SIZE {
-            return Err(
-                format!("zone \"{name}\" is too small with {size}; the least is 512k").into(),
-            );
+            let [least, default] =
+                [LEAST_SIZE, DEFAULT_SIZE].map(|size| Dimensions::in_zone(size).judgements());
+            return Err(format!(
+                "zone \"{name}\" is too small with {size}; the least is 512k, which holds {least} \
+                 tokens and sessions; 32m, the default, holds {default}"
+            )
+            .into());
         }
         self.named = Some((name.to_string(), bytes));
         self.create(cf).map_err(Mistake::from)
@@ -72,7 +75,7 @@ impl ZoneConf {
             None if cf.is_zone_taken(DEFAULT_NAME, tag) => {
                 cf.emerg_nowhere(format_args!(
                     "the zone \"{DEFAULT_NAME}\" is another module's; name one with \
-                     \"authgear_shared_zone zone=authgear_keys:1m;\""
+                     \"authgear_shared_zone zone=authgear_other:32m;\""
                 ));
                 return Err(Failed);
             }
@@ -80,21 +83,6 @@ impl ZoneConf {
         };
         // SAFETY: the setup has memory of its own, which lives as long as the configuration.
         unsafe { self.setup.add(cf, name, size, tag) }
-    }
-
-    /// Makes room for the resolver's answers in the zone.
-    pub fn keep_answers(&self) {
-        self.setup.keep_answers();
-    }
-
-    /// Asks for a zone for counters, even where nothing else needs one.
-    pub fn keep_counters(&self) {
-        self.keeps_counters.set(true);
-    }
-
-    /// True when counters are kept.
-    pub fn keeps_counters(&self) -> bool {
-        self.keeps_counters.get()
     }
 
     /// The zone, once nginx has mapped it.

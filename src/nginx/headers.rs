@@ -21,15 +21,6 @@ impl Request {
         unsafe { Headers::of(&self.get().headers_in.headers) }
     }
 
-    /// The value of `Authorization`, the first one if there are several.
-    pub fn authorization(&self) -> Option<&[u8]> {
-        // SAFETY: the request is live, and so are its headers.
-        unsafe {
-            let header = self.get().headers_in.authorization.as_ref()?;
-            Some(bytes(&header.value))
-        }
-    }
-
     /// The values of the client's headers of that lower-case name, in order.
     pub fn values_of<'r>(&'r self, name: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
         self.headers()

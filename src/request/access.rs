@@ -21,7 +21,7 @@ use crate::request::outcome::{Outcome, Unmet};
 use crate::request::requirements;
 use crate::request::step::Step;
 use crate::request::waiting::{self, WaiterId};
-use crate::request::{headers, jwt, resolver};
+use crate::request::{headers, resolver};
 use crate::worker;
 
 const DECLINED: ngx_int_t = NGX_DECLINED as ngx_int_t;
@@ -76,9 +76,6 @@ pub fn rewrite(r: &Request) -> ngx_int_t {
 /// Preaccess: nginx runs no access handlers in subrequests, so those are judged here.
 pub fn preaccess(r: &Request) -> ngx_int_t {
     if r.is_main() {
-        if r.location().gate().is_some() {
-            jwt::prefetch(r);
-        }
         if let Some(context) = Context::find(r) {
             context.restart();
         }

@@ -7,7 +7,7 @@ use ngx::ngx_log_error;
 
 use crate::conf::NoTenant;
 use crate::request::attempt::{Attempt, Judge, Reach};
-use crate::request::jwt::{self, Checked};
+use crate::request::jwt::{self, Checked, LookedUp};
 use crate::request::outcome::Outcome;
 use crate::request::presented::{Bearer, Presented, Unreadable};
 use crate::request::question::Question;
@@ -65,8 +65,7 @@ impl<'r> Judge<'_, 'r> {
     pub fn decide(&self) -> Step<'r> {
         let mut known = None;
         let bearer = Bearer::of(self.presented.token, |token| {
-            known = jwt::remembered(self, token);
-            known.is_some()
+            known.insert(jwt::look_up(self, token)).is_verified()
         });
         let mut refusal = None;
         match bearer {
@@ -148,7 +147,8 @@ impl<'r> Judge<'_, 'r> {
     }
 
     /// Judges a JWT: its signature, the rules for tokens, and what the resolver said of it.
-    fn judge_jwt(&self, token: &'r [u8], known: Option<jwt::Remembered>) -> Step<'r> {
+    fn judge_jwt(&self, token: &'r [u8], known: Option<LookedUp>) -> Step<'r> {
+        let known = known.unwrap_or_else(|| jwt::look_up(self, token));
         let (verified, provenance) = match jwt::check(self, token, known) {
             Checked::Token(verified, provenance) => (verified, provenance),
             Checked::Refused(reason) => return Step::refused(reason),

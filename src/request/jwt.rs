@@ -2,15 +2,19 @@
 
 use std::rc::Rc;
 
+use authgear_core::digest::Digest;
 use authgear_core::keys::freshness::Need;
-use authgear_core::token::{verify, TokenDigest, UnprovenToken, UnverifiedToken, VerifiedToken};
+use authgear_core::token::{
+    read_again, verify, SignedBy, TokenCache, UnprovenToken, UnverifiedToken, VerifiedToken,
+};
 use authgear_core::Reason;
+use authgear_tables::judgements::{Key, Text, Token};
 
 use crate::keys::{KeySource, KeyStatus, Keys};
-use crate::nginx::{now, Request};
-use crate::prefetch::prefetch_lines;
+use crate::nginx::now;
 use crate::request::attempt::{Judge, Reach};
 use crate::request::outcome::{Provenance, Verified};
+use crate::request::question::expiry;
 use crate::shm::Id;
 use crate::worker;
 
@@ -29,82 +33,145 @@ pub enum Checked {
 /// A token that was verified before, with keys that still count.
 pub type Remembered = (Verified, Provenance);
 
-/// Prefetches the memory in which a bearer token is looked up some time later.
-pub fn prefetch(r: &Request) {
-    if let Some(value) = r.authorization() {
-        worker::with_tokens(|cache| cache.prefetch(value, prefetch_lines));
-    }
+/// What is known of a token before its signature is checked.
+pub enum LookedUp {
+    /// It was judged for this client request, or verified for another.
+    Judged(Result<Remembered, Reason>),
+    /// Nothing. The place under which it may be kept, if it can be a token.
+    New(Option<Entry>),
 }
 
-/// Finds a token among those that were verified before.
-pub fn remembered(judge: &Judge<'_, '_>, token: &[u8]) -> Option<Remembered> {
-    match judge.client.token(&judge.tenant.id, token) {
-        Some(verdict) => verdict.ok(),
-        None => look_up(judge, token).1,
+impl LookedUp {
+    /// True for a token that was verified.
+    pub fn is_verified(&self) -> bool {
+        matches!(self, Self::Judged(Ok(_)))
     }
 }
 
 /// Checks a token's signature, at most once for each client request.
-pub fn check(judge: &Judge<'_, '_>, token: &[u8], known: Option<Remembered>) -> Checked {
-    if let Some(known) = known
-        .map(Ok)
-        .or_else(|| judge.client.token(&judge.tenant.id, token))
-    {
-        return match known {
-            Ok((token, provenance)) => Checked::Token(token, provenance),
-            Err(reason) => Checked::Refused(reason),
-        };
-    }
-    let (digest, found) = look_up(judge, token);
-    if let Some((token, provenance)) = found {
-        return Checked::Token(token, provenance);
-    }
+pub fn check(judge: &Judge<'_, '_>, token: &[u8], known: LookedUp) -> Checked {
+    let entry = match known {
+        LookedUp::Judged(verdict) => return checked(verdict),
+        LookedUp::New(entry) => entry,
+    };
     let verified = match verify_now(judge, token) {
         Ok(verified) => verified,
         Err(otherwise) => return otherwise,
     };
-    if let (Ok(verified), Some(digest)) = (&verified, digest) {
-        worker::with_tokens(|cache| cache.put(digest, Rc::clone(verified), judge.r.now()));
+    if let (Ok(verified), Some(entry)) = (&verified, &entry) {
+        keep(judge, entry, verified);
     }
-    let verdict = verified.map(|verified| (Verified::new(verified, token), Provenance::Request));
+    let key = entry.map(|entry| entry.key);
+    let verdict = verified.map(|verified| {
+        let verified = Verified::new(verified, key, token);
+        (verified, Provenance::Request)
+    });
     judge
         .client
         .add_token(judge.tenant.id, token, verdict.clone());
+    checked(verdict)
+}
+
+fn checked(verdict: Result<Remembered, Reason>) -> Checked {
     match verdict {
         Ok((token, provenance)) => Checked::Token(token, provenance),
         Err(reason) => Checked::Refused(reason),
     }
 }
 
-/// Looks a token up in the worker's cache, and keeps it for the client request.
-fn look_up(judge: &Judge<'_, '_>, token: &[u8]) -> (Option<TokenDigest>, Option<Remembered>) {
-    let tenant = judge.tenant;
-    let found = worker::with_tokens(|cache| cache.look_up(&tenant.id, token, prefetch_lines));
-    let Some((digest, cached)) = found.flatten() else {
-        return (None, None);
-    };
-    let cached = cached.filter(|cached| is_backed(judge, cached));
-    let known = cached.map(|cached| (Verified::new(cached, token), Provenance::Cache));
-    if let Some(known) = &known {
-        judge.client.add_token(tenant.id, token, Ok(known.clone()));
-    }
-    (Some(digest), known)
+/// A token's place among those that were verified.
+pub struct Entry {
+    key: Key,
+    /// The digest of all of the token.
+    digest: Digest,
 }
 
-/// Looks for the key that signed a token: it must still be in the set, and its algorithm allowed.
-fn is_backed(judge: &Judge<'_, '_>, token: &Rc<VerifiedToken>) -> bool {
-    let allowed = judge.project.algorithms;
-    let is_backed = match &judge.tenant.keys {
-        Keys::File(keys) => token.signed_by().is_backed_by(keys, allowed),
-        Keys::Remote(remote) => match worker::is_backed(remote, token.signed_by(), allowed) {
-            Some(is_backed) => is_backed,
-            None => return false,
-        },
-    };
-    if !is_backed {
-        worker::with_tokens(|cache| cache.forget_key(token.signed_by().key_id()));
+/// Looks a token up among those that were judged for this client request, and among those that were
+/// verified for others.
+pub fn look_up(judge: &Judge<'_, '_>, token: &[u8]) -> LookedUp {
+    let tenant = judge.tenant.id;
+    if let Some(verdict) = judge.client.token(&tenant, token) {
+        return LookedUp::Judged(verdict);
     }
-    is_backed
+    let Some(digests) = worker::token_digests(&tenant, token) else {
+        return LookedUp::New(None);
+    };
+    let entry = Entry {
+        key: Key {
+            tenant,
+            digest: digests.signed,
+        },
+        digest: digests.whole,
+    };
+    let Some(found) = own(judge, &entry).or_else(|| shared(judge, &entry, token)) else {
+        return LookedUp::New(Some(entry));
+    };
+    let verified = Verified::new(found, Some(entry.key), token);
+    let known = Ok((verified, Provenance::Cache));
+    judge.client.add_token(tenant, token, known.clone());
+    LookedUp::Judged(known)
+}
+
+/// Finds a token among those that this worker keeps.
+fn own(judge: &Judge<'_, '_>, entry: &Entry) -> Option<Rc<VerifiedToken>> {
+    let find = |cache: &mut TokenCache| cache.get(&entry.key.tenant, &entry.digest);
+    let found = worker::with_tokens(find).flatten()?;
+    if is_backed(judge, found.signed_by()) {
+        return Some(found);
+    }
+    worker::with_tokens(|cache| cache.forget(&entry.key.tenant, &entry.digest));
+    None
+}
+
+/// Finds a token in the table that all workers share. A large one is read again, but for its signature.
+fn shared(judge: &Judge<'_, '_>, entry: &Entry, token: &[u8]) -> Option<Rc<VerifiedToken>> {
+    let mut record = Text::new();
+    let known = worker::judgement(&entry.key, Some(&mut record)).token;
+    let known = known.filter(|known| known.digest == entry.digest)?;
+    let signed_by = SignedBy::from_record(record.bytes())?;
+    if !is_backed(judge, &signed_by) {
+        return None;
+    }
+    let found = if known.is_whole {
+        Rc::new(VerifiedToken::from_record(record.bytes())?)
+    } else {
+        read_again(UnverifiedToken::parse(token).ok()?, signed_by).ok()?
+    };
+    worker::with_tokens(|cache| {
+        let (tenant, digest) = (entry.key.tenant, entry.digest);
+        cache.put(tenant, digest, Rc::clone(&found), judge.r.now());
+    });
+    Some(found)
+}
+
+/// Keeps a token for this worker and for all, until it has expired.
+fn keep(judge: &Judge<'_, '_>, entry: &Entry, verified: &Rc<VerifiedToken>) {
+    let leeway = judge.project.rules.leeway;
+    // Written so that NaN keeps nothing.
+    let is_alive = judge.r.now() < verified.exp() + leeway;
+    if !is_alive {
+        return;
+    }
+    let token = Token {
+        digest: entry.digest,
+        record: verified.record(),
+        prefix: SignedBy::SIZE,
+        expires_at: expiry(judge.r, verified.exp(), leeway),
+    };
+    worker::change_judgements(|writer, now| writer.store_token(&entry.key, &token, now));
+    worker::with_tokens(|cache| {
+        let (tenant, digest) = (entry.key.tenant, entry.digest);
+        cache.put(tenant, digest, Rc::clone(verified), judge.r.now());
+    });
+}
+
+/// Tells whether the key that signed a token is still in the set, and its algorithm allowed.
+fn is_backed(judge: &Judge<'_, '_>, by: &SignedBy) -> bool {
+    let allowed = judge.project.algorithms;
+    match &judge.tenant.keys {
+        Keys::File(keys) => by.is_backed_by(keys, allowed),
+        Keys::Remote(remote) => worker::is_backed(remote, by, allowed).unwrap_or(false),
+    }
 }
 
 /// Verifies a token with the tenant's keys; `Err` is a result that may change when keys come.
@@ -120,9 +187,12 @@ fn verify_now(
     if !allowed.contains(token.algorithm()) {
         return Ok(Err(Reason::UnsupportedAlgorithm));
     }
-    judge.r.debug("authgear: signature check");
+    let verify = |token, keys| {
+        judge.r.debug("authgear: signature check");
+        verify(token, keys, allowed)
+    };
     let remote = match &judge.tenant.keys {
-        Keys::File(keys) => return Ok(verify(token, keys, allowed)),
+        Keys::File(keys) => return Ok(verify(token, keys)),
         Keys::Remote(remote) => remote,
     };
     let keys = match worker::ask(remote, Need::Keys) {
@@ -133,7 +203,7 @@ fn verify_now(
         KeyStatus::Unknown => return Err(Checked::Refused(Reason::UnknownKey)),
     };
     let has_kid = token.kid().is_some();
-    match verify(token, &keys, allowed) {
+    match verify(token, &keys) {
         Err(Reason::UnknownKey) if has_kid && judge.reach == Reach::Full => {
             // Authgear may have rotated its keys since the last fetch.
             Err(match worker::ask(remote, Need::NewKey) {

@@ -6,6 +6,7 @@ use authgear_core::policy::Requirement;
 use authgear_core::reason::Reason;
 use authgear_core::session::{Fields, Session};
 use authgear_core::token::VerifiedToken;
+use authgear_tables::judgements::Key;
 use nginx_sys::ngx_str_t;
 
 use crate::nginx::{borrowed_str, bytes, Failed, Pool};
@@ -44,14 +45,16 @@ pub enum Outcome {
 pub struct Verified {
     /// The token.
     pub token: Rc<VerifiedToken>,
+    /// Its key in the table of judgements.
+    pub key: Option<Key>,
     text: ngx_str_t,
 }
 
 impl Verified {
     /// A token and the text it was verified from, which must live as long as the client request.
-    pub fn new(token: Rc<VerifiedToken>, text: &[u8]) -> Self {
+    pub fn new(token: Rc<VerifiedToken>, key: Option<Key>, text: &[u8]) -> Self {
         let text = borrowed_str(text);
-        Self { token, text }
+        Self { token, key, text }
     }
 
     /// The token's text.

@@ -7,11 +7,11 @@ use std::rc::Rc;
 
 use authgear_core::credential::Line;
 use authgear_core::token::VerifiedToken;
-use authgear_tables::resolver_cache::{self, Key, Table};
+use authgear_tables::judgements::{Key, TryLease, Writer};
 use nginx_sys::{ngx_http_request_t, ngx_str_t};
 
 use crate::conf::Project;
-use crate::nginx::{bytes, Request};
+use crate::nginx::{bytes, now, Request};
 use crate::request::outcome::{Provenance, Resolved};
 use crate::request::waiting;
 use crate::shm::Id;
@@ -19,6 +19,13 @@ use crate::worker;
 
 /// The lifetime of the right to ask, in milliseconds, should its holder be killed.
 const LEASE: u64 = 10_000;
+
+/// The time from which a token is refused for its age, by the clock of the table: a second more than it is
+/// accepted, since the clocks are read at different times. `exp` and `leeway` are in seconds.
+pub fn expiry(r: &Request, exp: f64, leeway: f64) -> u64 {
+    let left = (exp + leeway - r.now()).max(0.0);
+    now().saturating_add((left * 1000.0) as u64 + 1000)
+}
 
 /// The longest time for which a no is used, in milliseconds.
 pub const NO_LIFETIME: u64 = 1_000;
@@ -97,11 +104,11 @@ pub enum Turn {
 
 impl Lease {
     /// Takes the right to ask, unless another request has it.
-    pub fn take(table: &mut Table, key: Key, now: u64) -> Turn {
-        match table.try_lease(&key, now + LEASE, now) {
-            resolver_cache::TryLease::Taken(number) => Turn::Mine(Some(Lease { key, number })),
-            resolver_cache::TryLease::Unshared => Turn::Mine(None),
-            resolver_cache::TryLease::Busy => Turn::Busy,
+    pub fn take(writer: &mut Writer<'_>, key: Key, now: u64) -> Turn {
+        match writer.try_lease(&key, now + LEASE, now) {
+            TryLease::Taken(number) => Turn::Mine(Some(Lease { key, number })),
+            TryLease::Unshared => Turn::Mine(None),
+            TryLease::Busy => Turn::Busy,
         }
     }
 
@@ -115,7 +122,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        worker::with_resolver_cache(|table, _| table.release(&self.key, self.number));
+        worker::change_judgements(|writer, _| writer.release(&self.key, self.number));
         waiting::wake_waiters();
     }
 }

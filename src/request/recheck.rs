@@ -5,8 +5,9 @@ use std::rc::Rc;
 use authgear_core::recheck::{LastAnswer, Next, Recheck};
 use authgear_core::token::VerifiedToken;
 use authgear_core::Reason;
-use authgear_tables::resolver_cache::{self, Key, Known};
+use authgear_tables::judgements::{self, Known};
 
+use crate::nginx::now;
 use crate::request::attempt::{Judge, Reach};
 use crate::request::outcome::{Outcome, Provenance, Verified};
 use crate::request::question::{Ask, Confirmation, Lease, Purpose, Question, Turn, Verdict};
@@ -37,20 +38,21 @@ pub fn confirm<'r>(
             Verdict::Failed => Step::resolver_unavailable(),
         };
     }
-    let Some(key) = token_key(judge, &verified) else {
+    // It covers what the signature covers, so that two spellings of one token are one.
+    let Some(key) = verified.key else {
         return stands(verified);
     };
-    let mut lease = None;
-    let next = worker::with_resolver_cache(|table, now| {
-        let known = table.look_up(&key, now);
-        let next = next(recheck, &known, now);
-        let asks = matches!(next, Next::Ask | Next::AskInBackground);
-        if asks && judge.reach == Reach::Full {
-            lease = Some(Lease::take(table, key, now));
-        }
-        (next, table.is_failing(judge.project.index))
-    });
-    let (next, is_failing) = next.unwrap_or((Next::Stands, false));
+    let asks = |next| matches!(next, Next::Ask | Next::AskInBackground);
+    let mut next = next_for(recheck, &worker::judgement(&key, None), now());
+    let (mut lease, mut is_failing) = (None, false);
+    if asks(next) && judge.reach == Reach::Full {
+        // Under the lock, which tells what has changed meanwhile.
+        worker::change_judgements(|writer, now| {
+            next = next_for(recheck, &writer.read(&key, now, None), now);
+            lease = asks(next).then(|| Lease::take(writer, key, now));
+            is_failing = writer.is_failing(judge.project.index);
+        });
+    }
     let lease = match (next, lease) {
         (Next::Stands, _) => return stands(verified),
         (Next::Refused, _) => return Step::refused(Reason::SessionInvalid),
@@ -90,25 +92,16 @@ pub fn confirm<'r>(
 }
 
 /// The next step, from the table's entry of a token.
-fn next(recheck: Recheck, known: &Known<'_>, now: u64) -> Next {
+fn next_for(recheck: Recheck, known: &Known, now: u64) -> Next {
     let last = known.verdict.as_ref().and_then(|(verdict, at)| {
         let answer = match verdict {
-            resolver_cache::Verdict::Confirmed => LastAnswer::Yes,
-            resolver_cache::Verdict::Denied | resolver_cache::Verdict::No => LastAnswer::No,
-            resolver_cache::Verdict::Failed => LastAnswer::Nothing,
-            resolver_cache::Verdict::Unclear => LastAnswer::Unclear,
-            resolver_cache::Verdict::Yes(_) | resolver_cache::Verdict::TooLarge => return None,
+            judgements::Verdict::Confirmed => LastAnswer::Yes,
+            judgements::Verdict::Denied | judgements::Verdict::No => LastAnswer::No,
+            judgements::Verdict::Failed => LastAnswer::Nothing,
+            judgements::Verdict::Unclear => LastAnswer::Unclear,
+            judgements::Verdict::Yes | judgements::Verdict::TooLarge => return None,
         };
         Some((answer, now.saturating_sub(*at)))
     });
     recheck.next(last, known.is_asked, known.is_crowded)
-}
-
-/// The key of the resolver's answers about a token. It covers the signer and what was signed, so that two
-/// spellings of one signature are one token.
-fn token_key(judge: &Judge<'_, '_>, verified: &Verified) -> Option<Key> {
-    let signer = verified.token.signed_by().key_id().as_bytes();
-    let text = verified.text();
-    let signed = &text[..text.iter().rposition(|&byte| byte == b'.')?];
-    worker::question_key(&judge.tenant.id, &[b"token", signer, signed])
 }

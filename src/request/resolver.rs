@@ -3,10 +3,11 @@
 //! A question goes to an internal location, which proxies to the resolver. It carries what is left to
 //! judge and nothing else of the client's credentials, and its answer is filed under exactly that.
 
+use authgear_core::session::Fields;
 use authgear_core::Reason;
-use authgear_tables::resolver_cache::{self, Key, Table};
+use authgear_tables::judgements::{self, Key, Known, Text};
 
-use crate::nginx::Failed;
+use crate::nginx::{now, Failed};
 use crate::request::attempt::{Judge, Reach};
 use crate::request::outcome::{Outcome, Provenance, Resolved};
 use crate::request::question::{Ask, Lease, Purpose, Question, Turn, Verdict, NO_LIFETIME};
@@ -44,8 +45,7 @@ pub fn answer<'r>(judge: &Judge<'_, 'r>, question: Question<'r>) -> Step<'r> {
     let Some(key) = question.key(&judge.tenant.id) else {
         return Step::resolver_unavailable();
     };
-    let found = worker::with_resolver_cache(|table, now| look_up(judge, table, key, fresh, now));
-    match found.unwrap_or(Found::Waits) {
+    match look_up(judge, key, fresh) {
         Found::Verdict(verdict) => {
             // The same for every location of this client request.
             if add_to_request(judge, &question, verdict).is_err() {
@@ -71,31 +71,61 @@ enum Found {
     Nothing,
 }
 
-fn look_up(judge: &Judge<'_, '_>, table: &mut Table, key: Key, fresh: u64, now: u64) -> Found {
-    let since = judge.context.waiting_since.get();
-    let known = table.look_up(&key, now).verdict;
-    let is_younger = |at: u64, limit: u64| now.saturating_sub(at) < limit;
-    match known {
-        Some((resolver_cache::Verdict::Yes(fields), at)) if is_younger(at, fresh) => {
-            let session = Resolved::copy_to(judge.r.pool(), &fields);
-            Found::Verdict(match session {
-                Ok(session) => Verdict::Yes(Some(session), Provenance::Cache),
-                Err(Failed) => Verdict::Failed,
-            })
+/// Looks an answer up, without the table's lock unless the right to ask is to be taken.
+fn look_up(judge: &Judge<'_, '_>, key: Key, fresh: u64) -> Found {
+    let mut text = Text::new();
+    let known = worker::judgement(&key, Some(&mut text));
+    if let Some(verdict) = usable(judge, &known, &text, fresh, now()) {
+        return Found::Verdict(verdict);
+    }
+    if judge.reach == Reach::AtHand {
+        return Found::Nothing;
+    }
+    let found = worker::change_judgements(|writer, now| {
+        let known = writer.read(&key, now, Some(&mut text));
+        if let Some(verdict) = usable(judge, &known, &text, fresh, now) {
+            return Found::Verdict(verdict);
         }
-        Some((resolver_cache::Verdict::No, at)) if is_younger(at, fresh.min(NO_LIFETIME)) => {
-            Found::Verdict(Verdict::No)
+        let is_too_large = matches!(
+            known.verdict,
+            Some((judgements::Verdict::TooLarge, at)) if now.saturating_sub(at) < fresh
+        );
+        if is_too_large {
+            // Nobody's answer is of use to others: all ask at the same time, not in turn.
+            return Found::Turn(None);
         }
-        Some((resolver_cache::Verdict::Failed, at)) if since.is_some_and(|since| since <= at) => {
-            Found::Verdict(Verdict::Failed)
-        }
-        _ if judge.reach == Reach::AtHand => Found::Nothing,
-        // Nobody's answer is of use to others: all ask at the same time, not in turn.
-        Some((resolver_cache::Verdict::TooLarge, at)) if is_younger(at, fresh) => Found::Turn(None),
-        _ => match Lease::take(table, key, now) {
+        match Lease::take(writer, key, now) {
             Turn::Mine(lease) => Found::Turn(lease),
             Turn::Busy => Found::Waits,
-        },
+        }
+    });
+    found.unwrap_or(Found::Waits)
+}
+
+/// The verdict of an answer that was kept, if it may be used still.
+fn usable(
+    judge: &Judge<'_, '_>,
+    known: &Known,
+    text: &Text,
+    fresh: u64,
+    now: u64,
+) -> Option<Verdict> {
+    let (verdict, at) = known.verdict?;
+    let is_younger = |limit: u64| now.saturating_sub(at) < limit;
+    let since = judge.context.waiting_since.get();
+    match verdict {
+        judgements::Verdict::Yes if is_younger(fresh) => {
+            let fields = Fields::from_record(text.bytes())?;
+            let session = Resolved::copy_to(judge.r.pool(), &fields);
+            Some(session.map_or(Verdict::Failed, |session| {
+                Verdict::Yes(Some(session), Provenance::Cache)
+            }))
+        }
+        judgements::Verdict::No if is_younger(fresh.min(NO_LIFETIME)) => Some(Verdict::No),
+        judgements::Verdict::Failed if since.is_some_and(|since| since <= at) => {
+            Some(Verdict::Failed)
+        }
+        _ => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 
 use authgear_core::Reason;
-use authgear_tables::resolver_cache::Key;
+use authgear_tables::judgements::Key;
 
 use crate::request::outcome::Outcome;
 use crate::request::question::{Ask, Asked};

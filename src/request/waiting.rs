@@ -8,7 +8,7 @@ use core::mem::ManuallyDrop;
 use core::ptr::{self, NonNull};
 use std::collections::BTreeMap;
 
-use authgear_tables::resolver_cache::Key;
+use authgear_tables::judgements::Key;
 use nginx_sys::{
     ngx_handle_read_event, ngx_http_block_reading, ngx_http_core_run_phases,
     ngx_http_finalize_request, ngx_http_post_request, ngx_http_request_empty_handler,

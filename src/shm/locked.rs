@@ -10,7 +10,7 @@ use core::mem;
 use core::ptr::{self, NonNull};
 
 use authgear_core::digest::{Digester, Kind};
-use authgear_tables::resolver_cache::Table;
+use authgear_tables::judgements::Writer;
 use authgear_tables::word::Link;
 use nginx_sys::{
     ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc_locked, ngx_slab_free_locked, NGX_LOG_WARN,
@@ -42,21 +42,20 @@ impl SharedZone {
         locked
     }
 
-    /// Uses the table of resolver answers under the zone's mutex; `None` when there is no table.
-    pub fn with_resolver_cache<T>(self, use_it: impl FnOnce(&mut Table) -> T) -> Option<T> {
+    /// Changes the table of judgements under the zone's mutex; `None` when there is no table.
+    pub fn change<T>(self, change: impl FnOnce(&mut Writer<'_>) -> T) -> Option<T> {
         let locked = self.lock();
-        // SAFETY: the table was placed before the workers were started, lives as long as the zone, and
-        // the mutex is held while it is used.
-        let mut table = unsafe { Table::locked(self.table()?) };
-        let result = use_it(&mut table);
-        let is_too_small = table.take_warning();
+        // SAFETY: the mutex is held for as long as the writer is there.
+        let mut writer = unsafe { Writer::new(self.judgements()?) };
+        let result = change(&mut writer);
+        let is_too_small = writer.take_warning();
         drop(locked);
         if is_too_small {
             ngx::ngx_log_error!(
                 NGX_LOG_WARN,
                 ngx_cycle_log().as_ptr(),
-                "authgear: the shared zone is too small: valid answers of the resolver are dropped; \
-                 enlarge \"authgear_shared_zone\""
+                "authgear: the shared zone is too small: tokens and sessions that are still valid are \
+                 dropped from it; enlarge \"authgear_shared_zone\""
             );
         }
         Some(result)

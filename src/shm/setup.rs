@@ -7,33 +7,24 @@ use core::mem;
 use core::ptr::{self, NonNull};
 
 use authgear_core::digest::random_key;
-use authgear_tables::resolver_cache::Table;
+use authgear_tables::judgements::{Dimensions, Table};
 use nginx_sys::{
-    ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_calloc, ngx_slab_pool_t, NGX_ERROR,
-    NGX_LOG_EMERG, NGX_OK,
+    ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_calloc,
+    ngx_slab_pool_t, NGX_ERROR, NGX_LOG_EMERG, NGX_OK,
 };
 
 use super::zone::{SharedZone, Zone, LAYOUT, MAGIC};
 use crate::nginx::fields::slab_pool;
 use crate::nginx::{guard, Conf, Failed};
 
-/// The table of resolver answers takes one part in so many of the zone.
-const RESOLVER_CACHE_PART: usize = 4;
-
 /// The zone of one configuration: what it shall hold, and the memory once nginx has mapped it.
 #[derive(Debug, Default)]
 pub struct ZoneSetup {
-    keeps_answers: Cell<bool>,
     is_added: Cell<bool>,
     mapped: Cell<Option<SharedZone>>,
 }
 
 impl ZoneSetup {
-    /// Makes room for the resolver's answers in the zone.
-    pub fn keep_answers(&self) {
-        self.keeps_answers.set(true);
-    }
-
     /// True when nginx has been asked for the zone.
     pub fn is_added(&self) -> bool {
         self.is_added.get()
@@ -78,8 +69,7 @@ unsafe extern "C" fn init_zone(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ng
         // `data` of the configuration before for the same memory, so a header.
         let prepared = unsafe {
             let setup = &*(*shm).data.cast::<ZoneSetup>();
-            prepare(&mut *shm, old.cast(), setup.keeps_answers.get())
-                .inspect(|zone| setup.mapped.set(Some(*zone)))
+            prepare(&mut *shm, old.cast()).inspect(|zone| setup.mapped.set(Some(*zone)))
         };
         prepared.map_or(NGX_ERROR as ngx_int_t, |_| NGX_OK as ngx_int_t)
     })
@@ -90,11 +80,7 @@ unsafe extern "C" fn init_zone(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ng
 /// # Safety
 ///
 /// `shm` must be mapped and begin with a slab pool; `old` must be null or the header in the same memory.
-unsafe fn prepare(
-    shm: &mut ngx_shm_zone_t,
-    old: *mut Zone,
-    keeps_answers: bool,
-) -> Result<SharedZone, Failed> {
+unsafe fn prepare(shm: &mut ngx_shm_zone_t, old: *mut Zone) -> Result<SharedZone, Failed> {
     let pool = NonNull::new(shm.shm.addr.cast::<ngx_slab_pool_t>()).ok_or(Failed)?;
     // SAFETY: the caller vouches for the memory. No worker knows new memory yet.
     let zone = unsafe {
@@ -117,8 +103,8 @@ unsafe fn prepare(
         SharedZone { pool, header }
     };
     shm.data = zone.header.as_ptr().cast();
-    if keeps_answers && zone.header().resolver_cache.get().is_null() {
-        place_resolver_cache(shm, zone)?;
+    if zone.header().judgements.get().is_null() {
+        place_judgements(shm, zone)?;
     }
     Ok(zone)
 }
@@ -149,24 +135,24 @@ unsafe fn new_header(
     }
 }
 
-/// Makes the table of resolver answers.
-fn place_resolver_cache(shm: &ngx_shm_zone_t, zone: SharedZone) -> Result<(), Failed> {
-    let (sets, bytes) = Table::layout(shm.shm.size / RESOLVER_CACHE_PART);
+/// Makes the table of judgements.
+fn place_judgements(shm: &ngx_shm_zone_t, zone: SharedZone) -> Result<(), Failed> {
+    let dimensions = Dimensions::in_zone(shm.shm.size);
     let key = random_key().map_err(|error| emerg(shm, error))?;
-    // SAFETY: the zone is mapped. The memory is zeroed and as long as `layout` says; slab blocks of this
-    // size are whole pages.
+    // SAFETY: the zone is mapped, and no other process knows it yet. The memory is as long as
+    // `dimensions` says; slab blocks of this size are whole pages. It is not cleared, so that pages
+    // without judgements take no memory.
     let table = unsafe {
-        let memory = ngx_slab_calloc(zone.pool.as_ptr(), bytes).cast::<u8>();
-        NonNull::new(memory).map(|memory| Table::place(memory, sets, key))
+        let memory = ngx_slab_alloc(zone.pool.as_ptr(), dimensions.size()).cast::<u8>();
+        NonNull::new(memory).map(|memory| Table::place(memory, dimensions, key))
     };
     let table = table.ok_or_else(|| {
         emerg(
             shm,
-            "the shared zone has no room for the resolver's answers; enlarge \
-             \"authgear_shared_zone\" and restart",
+            "the shared zone has no room for its table; enlarge \"authgear_shared_zone\" and restart",
         )
     })?;
-    zone.header().resolver_cache.set(table.as_ptr());
+    zone.header().judgements.set(table.as_ptr());
     Ok(())
 }
 

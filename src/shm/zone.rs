@@ -3,15 +3,14 @@
 use core::mem::{self, offset_of};
 use core::ptr::NonNull;
 
-use authgear_core::digest::{Digest, DigestKey};
+use authgear_core::digest::DigestKey;
+use authgear_tables::judgements::{self, Head, Key, Known, Table, Text};
 use authgear_tables::layout_number;
-use authgear_tables::resolver_cache::{self, Head, Table};
 use authgear_tables::word::{Link, Word};
 use nginx_sys::ngx_slab_pool_t;
 
 use super::counters::{self, Counters};
 use super::entry::{self, SourceEntry};
-use crate::prefetch::prefetch_lines;
 
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"authgear");
 /// Differs when anything in the zone is laid out in another way. The last number is for changes of
@@ -24,12 +23,12 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     offset_of!(Zone, unlinked_new),
     offset_of!(Zone, unlinked_old),
     offset_of!(Zone, eviction_hand),
-    offset_of!(Zone, resolver_cache),
+    offset_of!(Zone, judgements),
     offset_of!(Zone, counters),
     offset_of!(Zone, buckets),
     entry::LAYOUT as usize,
     counters::LAYOUT as usize,
-    resolver_cache::LAYOUT as usize,
+    judgements::LAYOUT as usize,
     1,
 ]);
 pub(super) const BUCKETS: usize = 512;
@@ -52,8 +51,8 @@ pub struct Zone {
     pub(super) unlinked_old: Link<u8>,
     /// Clock hand: the bucket where the next eviction scan starts.
     pub(super) eviction_hand: Word,
-    /// The resolver's answers, or null when no project keeps them.
-    pub(super) resolver_cache: Link<Head>,
+    /// All that was judged. Placed with the header.
+    pub(super) judgements: Link<Head>,
     counters: Counters,
     pub(super) buckets: [Link<SourceEntry>; BUCKETS],
 }
@@ -83,22 +82,24 @@ impl SharedZone {
         &self.header().counters
     }
 
-    /// The secret key of the digests in the table of resolver answers.
-    pub fn resolver_cache_key(self) -> Option<DigestKey> {
-        // SAFETY: the table was placed.
-        self.table().map(|table| unsafe { Table::key_of(table) })
+    /// The table of judgements, for reading.
+    pub fn judgements(&self) -> Option<Table<'_>> {
+        let head = NonNull::new(self.header().judgements.get())?;
+        // SAFETY: the table was placed before any worker was started, and lives as long as the zone.
+        Some(unsafe { Table::new(head) })
     }
 
-    /// Prefetches the memory in which a digest will be looked up.
-    pub fn prefetch(self, digest: &Digest) {
-        if let Some(table) = self.table() {
-            // SAFETY: the table was placed.
-            unsafe { Table::prefetch(table, digest, prefetch_lines) };
+    /// Looks a key up in the table of judgements, and copies its text if `text` is there to take it. Takes the mutex only where a writer
+    /// is changing the slot, or was killed while it did.
+    pub fn read(self, key: &Key, now: u64, mut text: Option<&mut Text>) -> Known {
+        let table = self.judgements();
+        let found = table.map(|table| table.read(key, now, text.as_deref_mut()));
+        match found {
+            Some(Ok(known)) => known,
+            Some(Err(_)) => self
+                .change(|writer| writer.read(key, now, text))
+                .unwrap_or_default(),
+            None => Known::default(),
         }
-    }
-
-    /// The table of resolver answers, if there is one.
-    pub(super) fn table(self) -> Option<NonNull<Head>> {
-        NonNull::new(self.header().resolver_cache.get())
     }
 }

@@ -94,6 +94,9 @@ pub fn stripped_header(name: &[u8]) -> bool {
     is_ours && !name.eq_ignore_ascii_case(b"X-Authgear-Body-Signature")
 }
 
+/// Bytes of the ends in a record.
+const ENDS: usize = 16;
+
 /// The resolver's eight values of a caller, one behind the other in the order of [`Field::ALL`]. Each
 /// is UTF-8 without control characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +109,28 @@ impl<'a> Fields<'a> {
     /// The inverse of [`Fields::text`] and [`Fields::ends`].
     pub fn new(text: &'a [u8], ends: [u32; 8]) -> Self {
         Fields { text, ends }
+    }
+
+    /// The values as bytes that [`Fields::from_record`] reads; `None` when they are too long for it, over
+    /// 64 KiB.
+    pub fn record(&self) -> Option<Vec<u8>> {
+        let mut record = Vec::with_capacity(ENDS + self.text.len());
+        for end in self.ends {
+            record.extend_from_slice(&u16::try_from(end).ok()?.to_le_bytes());
+        }
+        record.extend_from_slice(self.text);
+        Some(record)
+    }
+
+    /// The inverse of [`Fields::record`]; `None` when there is no user id in it.
+    pub fn from_record(record: &'a [u8]) -> Option<Self> {
+        let (own, text) = record.split_first_chunk::<ENDS>()?;
+        let mut ends = [0; 8];
+        for (end, bytes) in ends.iter_mut().zip(own.chunks_exact(2)) {
+            *end = u16::from_le_bytes([bytes[0], bytes[1]]).into();
+        }
+        let fields = Fields { text, ends };
+        fields.get(Field::UserId).map(|_| fields)
     }
 
     /// All values one behind the other; one that is unknown is empty.

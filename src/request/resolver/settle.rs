@@ -2,7 +2,7 @@
 
 use authgear_core::recheck::FAILED_PAUSE;
 use authgear_core::session::Field;
-use authgear_tables::resolver_cache::{self, Key};
+use authgear_tables::judgements::{self, Answer, Key, Writer};
 use nginx_sys::{NGX_LOG_ERR, NGX_LOG_NOTICE};
 use ngx::ngx_log_error;
 
@@ -11,7 +11,7 @@ use crate::log::log_limited;
 use crate::nginx::Request;
 use crate::request::outcome::Provenance;
 use crate::request::question::{
-    Confirmation, Failure, Lease, Purpose, Reply, Verdict, NO_LIFETIME,
+    expiry, Confirmation, Failure, Lease, Purpose, Reply, Verdict, NO_LIFETIME,
 };
 use crate::request::waiting;
 use crate::worker;
@@ -37,23 +37,27 @@ impl Purpose {
             }
         };
         if let Some((key, lease)) = entry {
-            let stored = match reply {
-                Ok(Some(session)) => resolver_cache::Verdict::Yes(*session.session().fields()),
-                Ok(None) => resolver_cache::Verdict::No,
-                Err(_) => resolver_cache::Verdict::Failed,
+            let (stored, record) = match reply {
+                Ok(Some(session)) => match session.session().fields().record() {
+                    Some(record) => (judgements::Verdict::Yes, record),
+                    None => (judgements::Verdict::TooLarge, Vec::new()),
+                },
+                Ok(None) => (judgements::Verdict::No, Vec::new()),
+                Err(_) => (judgements::Verdict::Failed, Vec::new()),
             };
             let number = lease.map(Lease::into_number);
             let mut fresh = project.resolve_cache.unwrap_or(0).min(lifetime);
-            if matches!(stored, resolver_cache::Verdict::No) {
+            if stored == judgements::Verdict::No {
                 fresh = fresh.min(NO_LIFETIME);
             }
-            worker::with_resolver_cache(|table, now| {
-                let answer = resolver_cache::Answer {
+            worker::change_judgements(|writer, now| {
+                let answer = Answer {
                     verdict: stored,
+                    session: &record,
                     not_after: now.saturating_add(lifetime),
                     live_until: now.saturating_add(fresh),
                 };
-                table.store(&key, number, &answer, now)
+                writer.store(&key, number, &answer, now)
             });
             waiting::wake_waiters();
         }
@@ -78,8 +82,8 @@ impl Confirmation {
         };
         let number = lease.map(Lease::into_number);
         let stored = key.and_then(|key| {
-            worker::with_resolver_cache(|table, now| {
-                self.store(r, table, &key, number, verdict, now)
+            worker::change_judgements(|writer, now| {
+                self.store(r, writer, &key, number, verdict, now)
             })
         });
         let (verdict, is_news) = stored.unwrap_or((
@@ -125,49 +129,48 @@ impl Confirmation {
     fn store(
         &self,
         r: &Request,
-        table: &mut resolver_cache::Table,
+        writer: &mut Writer<'_>,
         key: &Key,
         lease: Option<u64>,
         verdict: Result<bool, &Failure>,
         now: u64,
     ) -> (Verdict, bool) {
-        // A second more than the token is accepted, since the clocks are read at different times.
-        let left = (self.token.exp() + self.leeway - r.now()).max(0.0);
-        let expiry = now.saturating_add((left * 1000.0) as u64 + 1000);
-        let store = |table: &mut resolver_cache::Table, verdict| {
-            let answer = resolver_cache::Answer {
+        let expiry = expiry(r, self.token.exp(), self.leeway);
+        let store = |writer: &mut Writer<'_>, verdict| {
+            let answer = Answer {
                 verdict,
+                session: b"",
                 not_after: expiry,
                 live_until: now
                     .saturating_add(self.interval.saturating_mul(2))
                     .min(expiry),
             };
-            table.store(key, lease, &answer, now);
+            writer.store(key, lease, &answer, now);
         };
         match verdict {
             Ok(true) => {
-                store(table, resolver_cache::Verdict::Confirmed);
-                (Verdict::yes(), table.set_failing(self.project, false))
+                store(writer, judgements::Verdict::Confirmed);
+                (Verdict::yes(), writer.set_failing(self.project, false))
             }
             Ok(false) => {
-                store(table, resolver_cache::Verdict::Denied);
-                (Verdict::No, table.set_failing(self.project, false))
+                store(writer, judgements::Verdict::Denied);
+                (Verdict::No, writer.set_failing(self.project, false))
             }
             Err(failure) => {
                 let is_outage = matches!(failure, Failure::Outage(_));
                 // A no stays a no; anything else stands while the resolver cannot answer.
-                let known = table.look_up(key, now).verdict;
-                let verdict = if matches!(known, Some((resolver_cache::Verdict::Denied, _))) {
-                    table.postpone(key, lease, now + FAILED_PAUSE, now);
+                let known = writer.read(key, now, None).verdict;
+                let verdict = if matches!(known, Some((judgements::Verdict::Denied, _))) {
+                    writer.postpone(key, lease, now + FAILED_PAUSE, now);
                     Verdict::No
                 } else if is_outage {
-                    store(table, resolver_cache::Verdict::Failed);
+                    store(writer, judgements::Verdict::Failed);
                     Verdict::yes()
                 } else {
-                    store(table, resolver_cache::Verdict::Unclear);
+                    store(writer, judgements::Verdict::Unclear);
                     Verdict::Failed
                 };
-                (verdict, is_outage && table.set_failing(self.project, true))
+                (verdict, is_outage && writer.set_failing(self.project, true))
             }
         }
     }
