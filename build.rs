@@ -8,6 +8,7 @@ use std::env;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Versions of nginx whose structures or functions differ for the module:
 /// `cfg(nginx_1_23)` is set for 1.23.0 and everything newer.
@@ -23,6 +24,7 @@ fn main() {
     println!("cargo::rerun-if-changed={FIELDS}");
     println!("cargo::rerun-if-changed={LAYOUT}");
     nginx_cfgs();
+    commit();
     compiler().file(FIELDS).compile("authgear_fields");
     check_layout();
 
@@ -33,6 +35,25 @@ fn main() {
     // nginx loads modules into one scope of symbols. A reload may load another build of this module
     // beside the old one: each must refer to its own symbols.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-Bsymbolic");
+}
+
+/// Sets `AUTHGEAR_COMMIT` for the status page: empty where the sources are in no git repository.
+fn commit() {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_string())
+    };
+    // The sources of a release may lie in another repository.
+    let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    let is_own = git(&["rev-parse", "--show-toplevel"]).is_some_and(|top| top == root);
+    // Changes with every commit and every checkout.
+    if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
+        println!("cargo::rerun-if-changed={log}");
+    }
+    let commit = git(&["rev-parse", "--short=12", "HEAD"]).filter(|_| is_own);
+    let commit = commit.unwrap_or_default();
+    println!("cargo::rustc-env=AUTHGEAR_COMMIT={commit}");
 }
 
 /// Sets `ngx_feature = "…"`, `ngx_os = "…"` and those of [`VERSIONS`].

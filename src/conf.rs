@@ -4,8 +4,10 @@ use core::cell::{Cell, OnceCell, RefCell};
 
 use nginx_sys::ngx_command_t;
 
-use crate::nginx::{variables_of_headers, Conf, Failed, Getter, LocationConfs, Request};
-use directive::{add_commands, directives, ANY, BLOCK, HTTP, ONE};
+use crate::nginx::{
+    unix_time, variables_of_headers, Conf, Failed, Getter, LocationConfs, PhaseHandler, Request,
+};
+use directive::{add_commands, directives, ANY, BLOCK, HTTP, LOCATION, ONE};
 use mistake::Mistake;
 
 mod access;
@@ -18,9 +20,10 @@ mod token_cache;
 mod value;
 mod zone;
 
-pub use location::{Gate, LocationConf, Mode};
+use location::{warn_of_strangers, StatusLocation};
+pub use location::{Gate, LocationConf};
 pub use module::AuthgearModule;
-pub use project::{NoTenant, Project};
+pub use project::{NoTenant, Project, ProjectKeys};
 pub use token_cache::TokenCacheConf;
 pub use zone::ZoneConf;
 
@@ -40,6 +43,11 @@ directives! {
             of_headers: OnceCell<Box<[usize]>>,
             /// The locations that projects name in `resolve_request`.
             resolvers: RefCell<Vec<ResolverLocation>>,
+            /// The locations of status pages.
+            statuses: RefCell<Vec<StatusLocation>>,
+            status_handler: Cell<Option<PhaseHandler>>,
+            /// When the configuration was read, in Unix seconds.
+            pub loaded_at: Cell<u64>,
         }
     }
 }
@@ -109,6 +117,20 @@ impl MainConf {
         });
     }
 
+    /// Sets the function that answers in a location with `authgear_status`.
+    pub fn set_status_handler(&self, handler: PhaseHandler) {
+        self.status_handler.set(Some(handler));
+    }
+
+    fn status_handler(&self) -> Option<PhaseHandler> {
+        self.status_handler.get()
+    }
+
+    /// Remembers the location of a status page, for [`finish`].
+    fn note_status(&self, page: StatusLocation) {
+        self.statuses.borrow_mut().push(page);
+    }
+
     /// Index of the project of that name.
     pub fn project(&self, name: &str) -> Option<usize> {
         self.projects
@@ -118,7 +140,8 @@ impl MainConf {
 }
 
 const HTTP_DIRECTIVES: usize = MainConf::DIRECTIVES.len();
-const ALL_DIRECTIVES: usize = HTTP_DIRECTIVES + LocationConf::DIRECTIVES.len();
+const LEVEL_DIRECTIVES: usize = HTTP_DIRECTIVES + LocationConf::DIRECTIVES.len();
+const ALL_DIRECTIVES: usize = LEVEL_DIRECTIVES + LocationConf::IN_LOCATION.len();
 
 /// Every directive outside `authgear_project`, for nginx. An empty command is the end.
 pub static mut COMMANDS: [ngx_command_t; ALL_DIRECTIVES + 1] = {
@@ -127,6 +150,12 @@ pub static mut COMMANDS: [ngx_command_t; ALL_DIRECTIVES + 1] = {
     unsafe {
         add_commands(&mut all, 0, HTTP, MainConf::DIRECTIVES);
         add_commands(&mut all, HTTP_DIRECTIVES, ANY, LocationConf::DIRECTIVES);
+        add_commands(
+            &mut all,
+            LEVEL_DIRECTIVES,
+            LOCATION,
+            LocationConf::IN_LOCATION,
+        );
     }
     all
 };
@@ -145,8 +174,13 @@ pub fn finish(cf: &Conf) -> Result<(), Failed> {
             return Err(Failed);
         }
     }
+    warn_of_strangers(cf, &main.statuses.borrow());
+    main.loaded_at.set(unix_time());
     if !main.projects.is_empty() {
         main.zone.create(cf)?;
+    }
+    for project in &main.projects {
+        main.zone.count_project(project.digest);
     }
     Ok(())
 }

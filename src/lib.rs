@@ -2,7 +2,7 @@
 //!
 //! This file holds the module's tables and the functions that nginx calls. The crate
 //! `authgear-core` decides; the modules below connect it to nginx. They depend on one another in one
-//! direction, and none on this file: `request` → `worker` → `conf` → `keys` → `shm` → `nginx`, each
+//! direction, and none on this file: `request`, and beside it `status`, → `worker` → `conf` → `keys` → `shm` → `nginx`, each
 //! on any of those behind it.
 
 use core::ffi::{c_char, c_void};
@@ -34,6 +34,8 @@ mod nginx;
 mod request;
 /// The shared zone: key sets, counters, and the resolver's answers.
 mod shm;
+/// The status page, and the metrics.
+mod status;
 /// The state of a worker that depends on the configuration.
 mod worker;
 
@@ -145,9 +147,10 @@ configuration_handlers! {
     postconfiguration_of_first => register_first,
 }
 
-/// Registers the variables.
+/// Registers the variables, and hands over the functions that configuration refers to.
 fn prepare(cf: &Conf) -> Result<(), Failed> {
     cf.main_conf().set_claim_getter(variables::get_claim_at);
+    cf.main_conf().set_status_handler(status_handler);
     variables::register(cf)
 }
 
@@ -189,7 +192,7 @@ unsafe extern "C" fn merge_loc_conf(
     })
 }
 
-/// Handlers of phases: the function that nginx calls, and the one that does the work.
+/// Handlers of phases and locations: the function that nginx calls, and the one that does the work.
 macro_rules! phase_handlers {
     ($($name:ident => $handle:path,)*) => {$(
         unsafe extern "C" fn $name(r: *mut ngx_http_request_t) -> ngx_int_t {
@@ -208,6 +211,7 @@ phase_handlers! {
     preaccess_handler => access::preaccess,
     access_handler => access::access,
     log_handler => access::log,
+    status_handler => status::answer,
 }
 
 extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {

@@ -17,6 +17,8 @@ mod filter;
 mod guard;
 /// Lists of headers, of a request, a response and an upstream.
 mod headers;
+/// The addresses on which servers listen.
+mod listeners;
 /// A location whose configuration is merged, and what other modules do there.
 mod location;
 /// Messages of `nginx -t`, with file and line.
@@ -27,6 +29,8 @@ mod phases;
 mod pool;
 /// A request.
 mod request;
+/// Whole responses.
+mod respond;
 /// Requests below a client request: run, ended, given headers of their own.
 mod subrequest;
 /// `ngx_str_t` and byte slices.
@@ -37,7 +41,7 @@ mod timer;
 mod variables;
 
 pub use add_variable::Getter;
-pub use clock::now;
+pub use clock::{now, unix_time};
 pub use complex_value::ComplexValue;
 pub use conf::Conf;
 pub use filter::set_first_header_filter;
@@ -45,8 +49,10 @@ pub use guard::{guard, Failed};
 pub use headers::RequestHeader;
 pub use location::{LocationAt, LocationConfs};
 pub use messages::{Place, CONF_ERROR};
+pub use phases::PhaseHandler;
 pub use pool::Pool;
 pub use request::Request;
+pub use respond::Method;
 pub use text::{borrowed_str, bytes};
 pub use timer::Timer;
 pub use variables::variables_of_headers;

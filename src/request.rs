@@ -4,6 +4,7 @@ pub mod access;
 mod attempt;
 mod challenge;
 pub mod context;
+mod counting;
 mod decide;
 mod early;
 mod headers;

@@ -1,11 +1,12 @@
 //! The shared memory zone: key-set documents, counters, and the tables of `authgear_tables`.
 
-pub mod counters;
+mod counting;
 mod entry;
 mod locked;
 mod setup;
 mod zone;
 
+pub use counting::project_digest;
 pub use entry::{Id, SourceEntry};
 pub use setup::ZoneSetup;
 pub use zone::SharedZone;

@@ -9,17 +9,21 @@ use authgear_core::credential::MAX_TOKEN;
 use authgear_core::digest::{Digester, Kind, TokenDigests};
 use authgear_core::keys::freshness::Need;
 use authgear_core::keys::slots::Slots;
+use authgear_core::status::Count;
 use authgear_core::token::{SignedBy, TokenCache};
-use authgear_core::{AlgorithmSet, Reason};
+use authgear_core::AlgorithmSet;
+use authgear_tables::counters::Counters;
 use authgear_tables::judgements::{Key, Known, Text, Writer};
 use nginx_sys::{ngx_cycle_t, ngx_process, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER};
 use ngx::http::HttpModuleMainConf;
 use smallvec::SmallVec;
 
-use crate::conf::AuthgearModule;
+use crate::conf::{AuthgearModule, Project};
 use crate::keys::{refresh, AwaitedKeys, KeySource, KeyStatus, KeyStore, Keys};
 use crate::nginx::{now, Timer};
 use crate::shm::{Id, SharedZone};
+
+mod counting;
 
 /// How often a worker looks for finished fetches and answers while it waits for some, in milliseconds.
 const POLL: usize = 15;
@@ -55,6 +59,11 @@ thread_local! {
     static WORKER: ManuallyDrop<Worker> = const { ManuallyDrop::new(Worker::new()) };
 }
 
+/// The zone of the newest configuration, for the status page.
+pub fn shared_zone() -> Option<SharedZone> {
+    zone()
+}
+
 /// The zone of the newest configuration: that of an older one may be gone after a reload
 /// without a master process.
 fn zone() -> Option<SharedZone> {
@@ -88,6 +97,7 @@ pub fn reset(cycle: *const ngx_cycle_t) {
         worker.tokens.replace(None);
         worker.digester.set(None);
     });
+    counting::reset();
 }
 
 /// Fetches the keys of every fixed endpoint and makes room for tokens, so that the first request finds
@@ -200,9 +210,23 @@ fn digester() -> Option<Digester> {
     })
 }
 
-/// Counts a request that `observe` would have refused, and returns how many there are now.
-pub fn count(project: &str, reason: Reason) -> Option<u64> {
-    zone()?.counters().count(project, reason)
+/// The counters of a project; `None` where the zone had no room for them.
+pub fn counters(project: &Project) -> Option<Counters> {
+    counting::counters(project, zone)
+}
+
+/// Counts one more.
+pub fn count(project: &Project, count: Count) {
+    if let Some(counters) = counters(project) {
+        counters.count(count);
+    }
+}
+
+/// Says how many requests wait in this worker.
+pub fn set_waiting(requests: usize) {
+    if let Some(zone) = zone() {
+        counting::set_waiting(requests, zone);
+    }
 }
 
 /// Uses the verified tokens that this worker keeps; `None` when `authgear_token_cache` is `off`.

@@ -33,8 +33,9 @@ for my $row (@$inside) {
 
 # --- at other levels
 
+my $in_location = rows('location');
 my @commands = map { $source{$_} =~ /c"(authgear_\w+)"/g } grep {m{^src/conf\b}} sort keys %source;
-is_deeply([sort map { $_->{name} } @$http, @$anywhere], [sort @commands], 'the directives outside');
+is_deeply([sort map { $_->{name} } @$http, @$anywhere, @$in_location], [sort @commands], 'the directives outside');
 for my $row (@$anywhere) {
     my ($default) = $row->{default} =~ /^`(\w+)`$/ or next;
     my $line = "$row->{name} $default;";
@@ -47,6 +48,14 @@ for my $row (@$http) {
     is(config_error("$row->{name} $takes"), '', "$row->{name} in http");
     like(config_error("server {\n$row->{name} $takes\n}\n"),
         qr/^"$row->{name}" directive is not allowed here in nginx\.conf:2$/, "$row->{name}: and nowhere else");
+}
+
+for my $row (@$in_location) {
+    is(config_error("server { location / { $row->{name}; } }"), '', "$row->{name} in a location");
+    for my $place ("%s", "server {\n%s\n}", "server { location / { if (\$arg_x) {\n%s\n} } }", "server { location / { limit_except GET {\n%s\n} } }") {
+        like(config_error(sprintf $place, "$row->{name};"), qr/^"$row->{name}" directive is not allowed here in nginx\.conf:\d$/,
+            "$row->{name} nowhere else");
+    }
 }
 
 # --- variables

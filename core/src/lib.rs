@@ -27,6 +27,7 @@ pub mod policy;
 pub mod reason;
 pub mod recheck;
 pub mod session;
+pub mod status;
 mod text;
 pub mod token;
 

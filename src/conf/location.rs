@@ -3,39 +3,20 @@
 use core::ffi::CStr;
 
 use authgear_core::policy::{Requirements, TokenKind};
-use nginx_sys::ngx_uint_t;
+use authgear_core::status::{Choice, Mode};
+use nginx_sys::{ngx_uint_t, NGX_CONF_ANY};
 
-use super::directive::{directives, inherit, MANY};
+use super::directive::{directives, inherit, Directive, MANY};
 use super::mistake::Mistake;
 use super::value::{flag, OrOff};
 use crate::nginx::{ComplexValue, Conf, Failed, LocationAt, Place};
 
 mod setters;
+mod status;
 mod warnings;
 
 pub use setters::{ClaimSet, Require};
-
-/// The mode of a request that `authgear_verify` covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// No valid credential, no entry.
-    Required,
-    /// No credential passes as anonymous, a bad one is refused.
-    Optional,
-    /// Nothing is refused.
-    Observe,
-}
-
-impl Mode {
-    fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "required" => Some(Self::Required),
-            "optional" => Some(Self::Optional),
-            "observe" => Some(Self::Observe),
-            _ => None,
-        }
-    }
-}
+pub use status::{warn_of_strangers, StatusLocation};
 
 /// The project that guards a location.
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +54,8 @@ directives! {
         c"authgear_bypass_preflight",  MANY, bypass_preflight: Option<bool>,    read |_, words| flag(words), inherit;
         c"authgear_pass_headers",      MANY, pass_headers: Option<bool>,        read |_, words| flag(words), inherit;
         .. {
+            /// The format of the status page.
+            status: Option<status::Status>,
             /// The first requirement of this level, or the next above that has one: its directive,
             /// and where that stands.
             requirement: Option<(&'static CStr, Place)>,
@@ -83,6 +66,20 @@ directives! {
 }
 
 impl LocationConf {
+    /// The directives that a location alone can have, and does not inherit.
+    pub const IN_LOCATION: &'static [Directive<Self>] = &[Directive {
+        name: c"authgear_status",
+        takes: NGX_CONF_ANY,
+        set: |conf, cf, words| match conf.status {
+            Some(_) => Err("is duplicate".into()),
+            None => {
+                conf.status = Some(status::read(cf, words)?);
+                Ok(())
+            }
+        },
+        merge: |_, _| {},
+    }];
+
     /// Reads `authgear_verify`'s parameters.
     pub fn set_verify(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
         if self.verify.is_some() {
@@ -108,7 +105,7 @@ impl LocationConf {
                         \"authgear_verify off;\""
                 .into());
         }
-        if mode.is_none() && Mode::from_name(target).is_some() {
+        if mode.is_none() && mode_of(target).is_some() {
             return Err(format!(
                 "has a mode but no project; write \"authgear_verify myapp {target};\""
             )
@@ -116,7 +113,7 @@ impl LocationConf {
         }
         let mode = match mode {
             None => Mode::Required,
-            Some(name) => Mode::from_name(name).ok_or_else(|| {
+            Some(name) => mode_of(name).ok_or_else(|| {
                 format!(
                     "has an unknown mode \"{name}\"; \
                      it must be \"required\", \"optional\" or \"observe\""
@@ -153,6 +150,9 @@ impl LocationConf {
         }
         self.asks = !self.requires().is_empty() || !self.requirements().is_empty();
         let location = cf.location();
+        if let Some(status) = &self.status {
+            status::note(status, cf, &location)?;
+        }
         self.check_place(cf, &location)?;
         inherit(&mut self.requirement, &prev.requirement);
         self.warn_of_nobody(cf, &location);
@@ -242,6 +242,11 @@ impl LocationConf {
         }
     }
 
+    /// The format of the status page, where there is one.
+    pub fn status(&self) -> Option<Choice> {
+        self.status.as_ref().map(|status| status.choice)
+    }
+
     /// True if the backend gets `X-Authgear-*`.
     pub fn pass_headers(&self) -> bool {
         self.pass_headers.unwrap_or(true)
@@ -297,6 +302,10 @@ impl LocationConf {
     pub fn resource_metadata(&self) -> Option<&str> {
         Some(self.metadata.as_ref()?.as_on()?)
     }
+}
+
+fn mode_of(name: &str) -> Option<Mode> {
+    Mode::ALL.into_iter().find(|mode| mode.as_str() == name)
 }
 
 /// Index of the project that the directive at `place` names.

@@ -20,6 +20,7 @@ use lru::LruCache;
 
 use crate::keys::{KeySource, Keys, Tenant};
 use crate::nginx::{ComplexValue, Request};
+use crate::shm::project_digest;
 
 mod block;
 
@@ -35,6 +36,8 @@ pub struct Project {
     pub name: String,
     /// Its index among the projects.
     pub index: usize,
+    /// Digest of its name, by which its counters are found.
+    pub digest: u64,
     /// Names of the cookies that hold credentials.
     pub cookies: CookieNames,
     /// The algorithms a token may be signed with.
@@ -76,6 +79,17 @@ struct Template {
     timing: Timing,
 }
 
+/// The origin of a project's keys.
+#[derive(Debug)]
+pub enum ProjectKeys<'a> {
+    /// `jwks_file`.
+    File(&'a KeySet),
+    /// One source.
+    Source(&'a KeySource),
+    /// One source for each tenant, fetched at these times.
+    Tenants(&'a Timing),
+}
+
 /// The reason for which a request has no tenant.
 #[derive(Debug, thiserror::Error)]
 pub enum NoTenant {
@@ -93,6 +107,20 @@ impl Project {
         match &self.endpoint {
             Endpoint::Fixed(tenant) => Some(tenant),
             Endpoint::Variable { .. } => None,
+        }
+    }
+
+    /// The origin of its keys.
+    pub fn keys(&self) -> ProjectKeys<'_> {
+        match &self.endpoint {
+            Endpoint::Fixed(tenant) => match &tenant.keys {
+                Keys::File(keys) => ProjectKeys::File(keys),
+                Keys::Remote(source) => ProjectKeys::Source(source),
+            },
+            Endpoint::Variable { template, .. } => match &template.jwks_file {
+                Some(keys) => ProjectKeys::File(keys),
+                None => ProjectKeys::Tenants(&template.timing),
+            },
         }
     }
 
@@ -154,6 +182,7 @@ impl Template {
                 };
                 Keys::Remote(KeySource {
                     id: from.id(),
+                    project: project_digest(&self.project),
                     from,
                     timing: self.timing,
                     state: self.state.clone(),

@@ -85,6 +85,17 @@ impl ZoneConf {
         unsafe { self.setup.add(cf, name, size, tag) }
     }
 
+    /// Makes room for the counters of a project.
+    pub fn count_project(&self, project: u64) {
+        self.setup.count_project(project);
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        let named = self.named.as_ref();
+        named.map_or(DEFAULT_NAME, |(name, _)| name)
+    }
+
     /// The zone, once nginx has mapped it.
     pub fn zone(&self) -> Option<SharedZone> {
         self.setup.zone()

@@ -10,7 +10,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
 use authgear_core::keys::fetch::{self, FetchError, Fetched};
@@ -18,6 +18,7 @@ use authgear_core::keys::freshness::{Advice, Need};
 use authgear_core::keys::saved::{self, LoadError, Saved};
 use authgear_core::keys::slots::{Slots, Standing};
 use authgear_core::keys::KeySet;
+use authgear_core::status::{self, Count, FetchResult};
 use nginx_sys::{ngx_random, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN};
 use ngx::log::ngx_cycle_log;
 use ngx::ngx_log_error;
@@ -46,8 +47,8 @@ pub enum KeyStatus {
 enum Message {
     /// The set that an earlier process saved, or why it cannot be used.
     Saved(Result<Saved, LoadError>),
-    /// The fetch has ended.
-    Fetched(Result<Fetched, FetchError>),
+    /// The fetch has ended, after that time.
+    Fetched(Result<Fetched, FetchError>, Duration),
     /// The set has been saved, or why not.
     Kept(io::Result<()>),
     /// The thread has nothing more to do, and gives its slot back.
@@ -121,13 +122,9 @@ fn start(
     let has_keys = store.look_up(source, need, now).0.is_some();
     if let Err(error) = spawn(Arc::new(source.clone()), lease, standing, has_keys) {
         slots.give_back(standing);
-        failed(
-            store,
-            source,
-            lease,
-            &format_args!("cannot start a thread: {error}"),
-            now,
-        );
+        count(store, source, FetchResult::Internal, Duration::ZERO);
+        let why = format_args!("cannot start a thread: {error}");
+        failed(store, source, lease, FetchResult::Internal, &why, now);
         return Start::No;
     }
     Start::Started
@@ -147,7 +144,7 @@ fn spawn(
         };
         let ran = catch_unwind(AssertUnwindSafe(|| run(&source, has_keys, &tell)));
         if ran.is_err() {
-            tell(Message::Fetched(Err(FetchError::Panicked)));
+            tell(Message::Fetched(Err(FetchError::Panicked), Duration::ZERO));
         }
         tell(Message::Over(standing));
     };
@@ -171,12 +168,14 @@ fn run(source: &KeySource, has_keys: bool, tell: &dyn Fn(Message)) {
             tell(Message::Saved(saved));
         }
     }
+    let began = Instant::now();
     let fetched = fetch::fetch(&source.from);
+    let took = began.elapsed();
     let document = match (&fetched, source.state.as_deref()) {
         (Ok(fetched), Some(folder)) => Some((folder, fetched.document.clone())),
         _ => None,
     };
-    tell(Message::Fetched(fetched));
+    tell(Message::Fetched(fetched, took));
     if let Some((folder, document)) = document {
         tell(Message::Kept(saved::save(folder, &source.id, &document)));
     }
@@ -190,16 +189,21 @@ pub fn collect(store: &mut KeyStore, slots: &mut Slots, now: u64) {
         let name = &source.from;
         match message {
             Message::Saved(Ok(saved)) => {
-                let age = saved.age.as_millis() as u64;
-                store.offer(&source.id, lease, &saved.document, age, now);
+                store.offer(&source.id, lease, &saved, now);
             }
             Message::Saved(Err(error)) => {
                 if store.complain(&source.id, digest(&error)) {
                     ngx_log_error!(NGX_LOG_ERR, log, "authgear: saved keys of {name}: {error}");
                 }
             }
-            Message::Fetched(Ok(fetched)) => succeeded(store, &source, lease, fetched, now),
-            Message::Fetched(Err(error)) => failed(store, &source, lease, &error, now),
+            Message::Fetched(Ok(fetched), took) => {
+                count(store, &source, FetchResult::Ok, took);
+                succeeded(store, &source, lease, fetched, now);
+            }
+            Message::Fetched(Err(error), took) => {
+                count(store, &source, error.stage(), took);
+                failed(store, &source, lease, error.stage(), &error, now);
+            }
             Message::Kept(Ok(())) => {
                 store.complain(&source.id, 0);
             }
@@ -217,6 +221,14 @@ pub fn collect(store: &mut KeyStore, slots: &mut Slots, now: u64) {
     }
 }
 
+/// Counts a fetch.
+fn count(store: &KeyStore, source: &KeySource, result: FetchResult, took: Duration) {
+    if let Some(counters) = store.zone().counters(source.project) {
+        counters.count(Count::Fetch(result));
+        counters.measure(status::Duration::Fetch, took);
+    }
+}
+
 fn succeeded(
     store: &mut KeyStore,
     source: &KeySource,
@@ -229,7 +241,7 @@ fn succeeded(
     for key in &fetched.skipped {
         ngx_log_error!(NGX_LOG_WARN, log, "authgear: keys of {name}: {key}");
     }
-    let published = store.publish(&source.id, lease, &fetched.document, fetched.keys, now);
+    let published = store.publish(source, lease, &fetched.document, fetched.keys, now);
     let change = match published {
         Published::Stored(change) | Published::NoRoom(change) => change,
         Published::TooLate => return,
@@ -255,11 +267,12 @@ fn failed(
     store: &mut KeyStore,
     source: &KeySource,
     lease: FetchLease,
+    stage: FetchResult,
     error: &dyn core::fmt::Display,
     now: u64,
 ) {
     let jitter = ngx_random() as f64 / f64::from(i32::MAX);
-    let change = store.fail(source, lease, digest(error), now, jitter);
+    let change = store.fail(source, lease, (stage, digest(error)), now, jitter);
     if change == Change::Failing {
         let name = &source.from;
         let log = ngx_cycle_log().as_ptr();

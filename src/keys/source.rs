@@ -48,6 +48,8 @@ pub struct KeySource {
     pub from: Source,
     /// When to fetch it.
     pub timing: Timing,
+    /// Digest of the name of the project whose fetches they are: of several the first.
+    pub project: u64,
     /// The folder that keeps the last good set for the next start.
     pub state: Option<Arc<Path>>,
 }

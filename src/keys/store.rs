@@ -11,8 +11,10 @@ use std::hash::Hasher;
 use std::rc::Rc;
 
 use authgear_core::keys::freshness::{advise, back_off, Advice, Need, Record};
+use authgear_core::keys::saved::Saved;
 use authgear_core::keys::slots::Standing;
 use authgear_core::keys::KeySet;
+use authgear_core::status::{FetchResult, KeyOrigin};
 use lru::LruCache;
 
 use crate::shm::{Id, SharedZone, SourceEntry};
@@ -66,6 +68,11 @@ impl KeyStore {
             copies: LruCache::unbounded_with_hasher(RandomState::new()),
             bytes: 0,
         }
+    }
+
+    /// The zone that it is a copy of.
+    pub fn zone(&self) -> SharedZone {
+        self.zone
     }
 
     /// The keys of a source, fresh or not, and the next step of a request with that need.
@@ -139,6 +146,7 @@ impl KeyStore {
         copy.record.lease_until = deadline;
         if let Some(entry) = entry {
             entry.set_lease(number, deadline);
+            entry.project.set(source.project);
         }
         Some(FetchLease(number))
     }
@@ -147,12 +155,13 @@ impl KeyStore {
     /// passed to somebody else publishes nothing.
     pub fn publish(
         &mut self,
-        id: &Id,
+        source: &KeySource,
         lease: FetchLease,
         document: &[u8],
         keys: KeySet,
         now: u64,
     ) -> Published {
+        let id = &source.id;
         let mut locked = self.zone.lock();
         let generation = locked.next_generation();
         let record = Record {
@@ -178,6 +187,8 @@ impl KeyStore {
         if let Some(entry) = entry {
             entry.published.set(digest(document));
             entry.generation.set(generation);
+            entry.project.set(source.project);
+            entry.note_document(keys.len(), KeyOrigin::Network);
             entry.set_record(&record);
             if entry.failure.get() != 0 {
                 entry.failure.set(0);
@@ -209,9 +220,10 @@ impl KeyStore {
         }
     }
 
-    /// Publishes a document that was saved `age` milliseconds ago to a source without keys, whose
+    /// Publishes a document that was saved by an earlier process to a source without keys, whose
     /// fetch under `lease` is still under way.
-    pub fn offer(&mut self, id: &Id, lease: FetchLease, document: &[u8], age: u64, now: u64) {
+    pub fn offer(&mut self, id: &Id, lease: FetchLease, saved: &Saved, now: u64) {
+        let (document, age) = (saved.document.as_slice(), saved.age.as_millis() as u64);
         let mut locked = self.zone.lock();
         let generation = locked.next_generation();
         let wanted =
@@ -225,18 +237,19 @@ impl KeyStore {
         if let Some(entry) = locked.find(id) {
             entry.published.set(digest(document));
             entry.generation.set(generation);
+            entry.note_document(saved.keys.len(), KeyOrigin::Saved);
             entry.set_fetched_at(now.saturating_sub(age));
         }
         locked.attach(id, block);
     }
 
-    /// Records that the fetch under `lease` failed. `failure` is a digest of the error, not 0; `jitter`
-    /// is from 0 to 1.
+    /// Records that the fetch under `lease` failed at that stage. `failure` is a digest of the error, not
+    /// 0; `jitter` is from 0 to 1.
     pub fn fail(
         &mut self,
         source: &KeySource,
         lease: FetchLease,
-        failure: u64,
+        (stage, failure): (FetchResult, u64),
         now: u64,
         jitter: f64,
     ) -> Change {
@@ -268,6 +281,7 @@ impl KeyStore {
                     false => Change::Failing,
                 };
                 entry.failure.set(failure);
+                entry.note_failure(stage, now);
                 entry.generation.set(generation);
                 entry.set_record(&Record {
                     fetched_at: entry.record().fetched_at,

@@ -7,6 +7,11 @@ pub fn now() -> u64 {
     START + since_start()
 }
 
+/// Unix time in whole seconds, as the event loop last read it.
+pub fn unix_time() -> u64 {
+    u64::try_from(nginx_sys::ngx_timeofday().sec).unwrap_or_default()
+}
+
 #[cfg(target_pointer_width = "64")]
 fn since_start() -> u64 {
     // SAFETY: the event loop writes it between callbacks only.

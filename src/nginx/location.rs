@@ -7,6 +7,8 @@ use nginx_sys::{ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t};
 
 use super::conf::Conf;
 use super::fields::location;
+use super::listeners::ServerAt;
+use super::phases::PhaseHandler;
 use super::text::bytes;
 
 /// The structures that all modules have for one location.
@@ -17,7 +19,7 @@ use super::text::bytes;
 pub struct LocationConfs(*mut *mut c_void);
 
 /// A location, as far as the module looks at what other modules do there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LocationAt {
     /// As the configuration names it; `None` for a server, an `if` and a `limit_except`.
     pub name: Option<String>,
@@ -27,6 +29,10 @@ pub struct LocationAt {
     pub is_internal: bool,
     /// The structures of all modules.
     pub confs: LocationConfs,
+    /// The handler that answers its requests, if one was set.
+    pub handler: Option<PhaseHandler>,
+    /// The server that it is in.
+    pub server: ServerAt,
 }
 
 impl LocationAt {
@@ -44,8 +50,8 @@ impl Conf {
         // holds a structure for each module.
         unsafe {
             let levels = self.get().ctx.cast::<ngx_http_conf_ctx_t>();
-            let core = ptr::addr_of!(nginx_sys::ngx_http_core_module);
-            let conf = (*levels).loc_conf.add((*core).ctx_index);
+            let core_module = &*ptr::addr_of!(nginx_sys::ngx_http_core_module);
+            let conf = (*levels).loc_conf.add(core_module.ctx_index);
             let core = &*(*conf).cast::<ngx_http_core_loc_conf_t>();
             let is_named_place = core.name.len > 0 && !location::noname(core);
             LocationAt {
@@ -54,6 +60,8 @@ impl Conf {
                 is_leaf: (is_named_place || location::noname(core)) && core.locations.is_null(),
                 is_internal: core.internal == 1,
                 confs: LocationConfs((*levels).loc_conf),
+                handler: core.handler,
+                server: ServerAt(*(*levels).srv_conf.add(core_module.ctx_index)),
             }
         }
     }
@@ -79,8 +87,17 @@ impl Conf {
         false
     }
 
+    /// True when `allow` or `deny` is in force in a location, after all levels were merged.
+    pub fn has_access_rules(&self, confs: LocationConfs) -> bool {
+        self.http_module(c"ngx_http_access_module")
+            .is_some_and(|module| {
+                // SAFETY: the structures live as long as the configuration. The access module's, which no
+                // header declares, begins with the pointer to its rules, null without any.
+                unsafe { !(*(*confs.0.add(module.ctx_index)).cast::<*const c_void>()).is_null() }
+            })
+    }
+
     /// The http module of that name, if nginx has it.
-    #[cfg(ngx_feature = "http_cache")]
     fn http_module(&self, name: &core::ffi::CStr) -> Option<&nginx_sys::ngx_module_t> {
         // SAFETY: the cycle's list of modules ends with a null pointer, and each has a name that
         // ends with a zero.

@@ -4,6 +4,7 @@ use core::fmt::Write;
 use core::ptr::NonNull;
 
 use authgear_core::reason::{Level, Reason};
+use authgear_core::status::Mode;
 use nginx_sys::{
     ngx_int_t, NGX_AGAIN, NGX_DECLINED, NGX_DONE, NGX_ERROR, NGX_HTTP_BAD_REQUEST,
     NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_SPECIAL_RESPONSE,
@@ -11,7 +12,7 @@ use nginx_sys::{
 };
 use ngx::ngx_log_error;
 
-use crate::conf::{Mode, Project};
+use crate::conf::Project;
 use crate::log::log_limited;
 use crate::nginx::{now, Failed, Request};
 use crate::request::attempt::{project, Attempt, Reach};
@@ -21,7 +22,7 @@ use crate::request::outcome::{Outcome, Unmet};
 use crate::request::requirements;
 use crate::request::step::Step;
 use crate::request::waiting::{self, WaiterId};
-use crate::request::{headers, resolver};
+use crate::request::{counting, headers, resolver};
 use crate::worker;
 
 const DECLINED: ngx_int_t = NGX_DECLINED as ngx_int_t;
@@ -174,6 +175,7 @@ fn advance(
             let outcome = context.outcome.borrow();
             let unmet = requirements::unmet(r, &outcome)?;
             context.unmet.set(unmet);
+            counting::count_verdict(context, project, mode);
             report(r, project, mode, &outcome, unmet);
             answer(r, context, &outcome, unmet, project, mode)
         }
@@ -254,7 +256,8 @@ fn report(r: &Request, project: &Project, mode: Mode, outcome: &Outcome, unmet: 
     }
     if mode == Mode::Observe {
         let _ = write!(line, ", would be {status}");
-        if let Some(count) = worker::count(&project.name, reason) {
+        if let Some(counters) = worker::counters(project) {
+            let count = counters.count_observed(reason);
             let _ = write!(line, ", {count} of these so far");
         }
     }

@@ -10,6 +10,7 @@ use core::ptr::NonNull;
 use std::rc::Rc;
 
 use authgear_core::reason::Reason;
+use authgear_core::status::{Mode, Source};
 use nginx_sys::{ngx_http_request_t, ngx_str_t, ngx_table_elt_t};
 use ngx::http::HttpModule;
 use smallvec::SmallVec;
@@ -64,6 +65,9 @@ impl PartialEq for Subject {
     }
 }
 
+/// A verdict as it is counted: the project's number, and the labels.
+pub type Counted = (usize, Mode, Source, Reason);
+
 /// The state of one request: the client's own, or a subrequest.
 #[derive(Debug)]
 pub struct Context {
@@ -88,6 +92,8 @@ pub struct Context {
     pub is_asking: Cell<bool>,
     /// Texts of claims, in the request's pool.
     pub claim_texts: RefCell<Vec<(ClaimName, ngx_str_t)>>,
+    /// The verdict that was counted last.
+    pub counted: Cell<Option<Counted>>,
     /// This module's own `WWW-Authenticate` in the response.
     pub challenge: Cell<Option<NonNull<ngx_table_elt_t>>>,
     /// This module's own `Retry-After` in the response.
@@ -293,6 +299,7 @@ impl Context {
             subject: Cell::new(None),
             is_asking: Cell::new(false),
             claim_texts: RefCell::default(),
+            counted: Cell::new(None),
             challenge: Cell::new(None),
             retry_after: Cell::new(None),
         }

@@ -4,6 +4,8 @@ use std::rc::Rc;
 
 use authgear_core::digest::Digest;
 use authgear_core::keys::freshness::Need;
+use authgear_core::keys::KeySet;
+use authgear_core::status::Count;
 use authgear_core::token::{
     read_again, verify, SignedBy, TokenCache, UnprovenToken, UnverifiedToken, VerifiedToken,
 };
@@ -187,9 +189,13 @@ fn verify_now(
     if !allowed.contains(token.algorithm()) {
         return Ok(Err(Reason::UnsupportedAlgorithm));
     }
-    let verify = |token, keys| {
+    let verify = |token, keys: &KeySet| {
         judge.r.debug("authgear: signature check");
-        verify(token, keys, allowed)
+        let verified = verify(token, keys, allowed);
+        if !matches!(verified, Err(Reason::UnknownKey)) {
+            worker::count(judge.project, Count::SignatureCheck);
+        }
+        verified
     };
     let remote = match &judge.tenant.keys {
         Keys::File(keys) => return Ok(verify(token, keys)),

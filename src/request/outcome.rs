@@ -5,6 +5,7 @@ use std::rc::Rc;
 use authgear_core::policy::Requirement;
 use authgear_core::reason::Reason;
 use authgear_core::session::{Fields, Session};
+use authgear_core::status::Source;
 use authgear_core::token::VerifiedToken;
 use authgear_tables::judgements::Key;
 use nginx_sys::ngx_str_t;
@@ -109,15 +110,15 @@ impl Outcome {
         }
     }
 
-    /// The word for `$authgear_source`.
-    pub fn source(&self) -> Option<&'static str> {
+    /// The source of the judgement; `None` while there is none.
+    pub fn source(&self) -> Option<Source> {
         match self {
             Self::Unknown | Self::Unavailable(..) => None,
-            Self::Verified(_, Provenance::Request) => Some("jwt"),
-            Self::Verified(_, Provenance::Cache) => Some("jwt_cache"),
-            Self::Resolved(_, Provenance::Request) => Some("resolver"),
-            Self::Resolved(_, Provenance::Cache) => Some("resolver_cache"),
-            Self::Anonymous | Self::Refused(_) | Self::BadRequest => Some("none"),
+            Self::Verified(_, Provenance::Request) => Some(Source::Jwt),
+            Self::Verified(_, Provenance::Cache) => Some(Source::JwtCache),
+            Self::Resolved(_, Provenance::Request) => Some(Source::Resolver),
+            Self::Resolved(_, Provenance::Cache) => Some(Source::ResolverCache),
+            Self::Anonymous | Self::Refused(_) | Self::BadRequest => Some(Source::None),
         }
     }
 }

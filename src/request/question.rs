@@ -4,6 +4,7 @@
 use core::cell::{Cell, RefCell};
 use core::ptr::NonNull;
 use std::rc::Rc;
+use std::time::Instant;
 
 use authgear_core::credential::Line;
 use authgear_core::token::VerifiedToken;
@@ -205,6 +206,8 @@ pub struct Asked {
     pub purpose: RefCell<Option<Purpose>>,
     /// The delivery of the answer.
     pub delivery: Delivery,
+    /// When it was asked.
+    pub began: Instant,
     /// Set when the subrequest has ended.
     pub is_done: Cell<bool>,
     /// True until the subrequest is set up, and after it left its location.

@@ -1,6 +1,7 @@
 //! `$authgear_*`.
 
 use authgear_core::session::{Field, Session};
+use authgear_core::status::Source;
 use nginx_sys::{
     ngx_http_request_t, ngx_int_t, ngx_str_t, ngx_variable_value_t, NGX_ERROR, NGX_HTTP_VAR_PREFIX,
     NGX_OK,
@@ -38,7 +39,9 @@ const VARIABLES: &[(&str, Text)] = &[
     ("authgear_token_type", |r| of_session(r, |s| s.token_type())),
     ("authgear_kid", |r| of_session(r, |s| s.kid())),
     ("authgear_claims", |r| of_outcome(r, claims)),
-    ("authgear_source", |r| of_outcome(r, |o| o.source())),
+    ("authgear_source", |r| {
+        of_outcome(r, |o| o.source().map(Source::as_str))
+    }),
     ("authgear_reason", reason),
     ("authgear_resolver_authorization", |r| {
         Some(own_question(r)?.authorization)

@@ -90,6 +90,7 @@ fn wait(r: &Request, awaited: Awaited) -> Result<WaiterId, Failed> {
         queue.waiters.borrow_mut().insert(id, waiter);
         id
     });
+    count();
     worker::poll_soon();
     Ok(id)
 }
@@ -101,7 +102,17 @@ pub fn is_waiting(id: WaiterId) -> bool {
 
 /// Removes a request that waits no more: its client has left, or it is answered.
 pub fn forget(id: WaiterId) {
-    QUEUE.with(|queue| queue.waiters.borrow_mut().remove(&id));
+    if QUEUE
+        .with(|queue| queue.waiters.borrow_mut().remove(&id))
+        .is_some()
+    {
+        count();
+    }
+}
+
+/// Says how many requests wait.
+fn count() {
+    worker::set_waiting(QUEUE.with(|queue| queue.waiters.borrow().len()));
 }
 
 fn is_empty() -> bool {
@@ -136,6 +147,7 @@ pub fn poll() {
     for id in woken {
         let waiter = QUEUE.with(|queue| queue.waiters.borrow_mut().remove(&id));
         if let Some(waiter) = waiter {
+            count();
             // SAFETY: a request that goes away leaves the queue, so this one is live, and `wait`
             // suspended it.
             guard((), || unsafe { resume(waiter.request) });

@@ -5,6 +5,7 @@ use core::ptr::NonNull;
 use core::slice;
 
 use authgear_core::keys::freshness::Record;
+use authgear_core::status::{FetchResult, KeyFacts, KeyOrigin};
 use authgear_tables::layout_number;
 use authgear_tables::word::{Link, Word};
 
@@ -34,6 +35,13 @@ pub struct SourceEntry {
     pub failure: Word,
     /// Digest of what was last logged of the saved document; 0 when nothing is wrong with it.
     pub complaint: Word,
+    /// Digest of the name of the project that asked for it last.
+    pub project: Word,
+    /// For the status page: keys in the last good document, its origin, and the last failure.
+    number: Word,
+    origin: Word,
+    error: Word,
+    error_at: Word,
 }
 
 /// A [`Record`] in shared memory. All its times are far from 0, which stands for none.
@@ -66,6 +74,11 @@ pub const LAYOUT: u64 = layout_number(&[
     offset_of!(SourceEntry, used),
     offset_of!(SourceEntry, failure),
     offset_of!(SourceEntry, complaint),
+    offset_of!(SourceEntry, project),
+    offset_of!(SourceEntry, number),
+    offset_of!(SourceEntry, origin),
+    offset_of!(SourceEntry, error),
+    offset_of!(SourceEntry, error_at),
     mem::size_of::<SharedRecord>(),
     offset_of!(SharedRecord, fetched_at),
     offset_of!(SharedRecord, attempted_at),
@@ -90,6 +103,11 @@ impl SourceEntry {
             used: Word::default(),
             failure: Word::default(),
             complaint: Word::default(),
+            project: Word::default(),
+            number: Word::default(),
+            origin: Word::default(),
+            error: Word::default(),
+            error_at: Word::default(),
         };
         entry.next.set(next);
         entry.used.set(now);
@@ -122,6 +140,32 @@ impl SourceEntry {
     /// Notes when the keys were fetched.
     pub fn set_fetched_at(&self, time: u64) {
         self.record.fetched_at.set(time);
+    }
+
+    /// Notes the number of keys of a good document, and its origin.
+    pub fn note_document(&self, number: usize, origin: KeyOrigin) {
+        self.number.set(number as u64);
+        self.origin.set(origin as u64);
+    }
+
+    /// Notes the stage and the time of a failure.
+    pub fn note_failure(&self, stage: FetchResult, now: u64) {
+        self.error.set(stage as u64);
+        self.error_at.set(now);
+    }
+
+    /// What is known of the source, for the status page.
+    pub fn facts(&self) -> KeyFacts {
+        let at = |all: u64| usize::try_from(all).unwrap_or(usize::MAX);
+        let error = FetchResult::ALL.get(at(self.error.get()));
+        let failed_at = Some(self.error_at.get()).filter(|time| *time != 0);
+        let origin = KeyOrigin::ALL.get(at(self.origin.get()));
+        KeyFacts {
+            record: self.record(),
+            number: self.number.get(),
+            origin: origin.copied().filter(|_| self.published.get() != 0),
+            last_error: error.copied().zip(failed_at),
+        }
     }
 
     /// Gives the right to fetch to a lease. Its number comes first, so that a time that counts never has

@@ -7,6 +7,7 @@
 //! between it and the header, leaves a block that nobody frees.
 
 use core::mem;
+use core::ops::Range;
 use core::ptr::{self, NonNull};
 
 use authgear_core::digest::{Digester, Kind};
@@ -92,6 +93,12 @@ impl Locked {
             link = &entry.next;
             Some(entry)
         })
+    }
+
+    /// All entries of some buckets. Their number is `BUCKETS`.
+    pub fn entries(&self, buckets: Range<usize>) -> impl Iterator<Item = &SourceEntry> {
+        let buckets = &self.zone().buckets[buckets];
+        buckets.iter().flat_map(|bucket| self.chain(bucket))
     }
 
     /// The entry of a source.

@@ -1,6 +1,6 @@
 //! Asks nginx for the zone, and prepares its memory before the workers start.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
 use core::fmt::Display;
 use core::mem;
@@ -9,7 +9,7 @@ use core::ptr::{self, NonNull};
 use authgear_core::digest::random_key;
 use authgear_tables::judgements::{Dimensions, Table};
 use nginx_sys::{
-    ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_calloc,
+    ngx_cycle_t, ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_calloc,
     ngx_slab_pool_t, NGX_ERROR, NGX_LOG_EMERG, NGX_OK,
 };
 
@@ -20,14 +20,22 @@ use crate::nginx::{guard, Conf, Failed};
 /// The zone of one configuration: what it shall hold, and the memory once nginx has mapped it.
 #[derive(Debug, Default)]
 pub struct ZoneSetup {
-    is_added: Cell<bool>,
+    /// Digests of the projects that are counted.
+    projects: RefCell<Vec<u64>>,
+    /// The configuration's cycle, once the zone was asked for.
+    cycle: Cell<Option<NonNull<ngx_cycle_t>>>,
     mapped: Cell<Option<SharedZone>>,
 }
 
 impl ZoneSetup {
+    /// Makes room for the counters of a project, by the digest of its name.
+    pub fn count_project(&self, project: u64) {
+        self.projects.borrow_mut().push(project);
+    }
+
     /// True when nginx has been asked for the zone.
     pub fn is_added(&self) -> bool {
-        self.is_added.get()
+        self.cycle.get().is_some()
     }
 
     /// The zone, once nginx has mapped it.
@@ -55,8 +63,8 @@ impl ZoneSetup {
             let shm = shm.as_mut().ok_or(Failed)?;
             shm.init = Some(init_zone);
             shm.data = ptr::from_ref(self).cast_mut().cast();
+            self.cycle.set(NonNull::new((*cf.raw()).cycle));
         }
-        self.is_added.set(true);
         Ok(())
     }
 }
@@ -69,7 +77,7 @@ unsafe extern "C" fn init_zone(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ng
         // `data` of the configuration before for the same memory, so a header.
         let prepared = unsafe {
             let setup = &*(*shm).data.cast::<ZoneSetup>();
-            prepare(&mut *shm, old.cast()).inspect(|zone| setup.mapped.set(Some(*zone)))
+            prepare(&mut *shm, old.cast(), setup).inspect(|zone| setup.mapped.set(Some(*zone)))
         };
         prepared.map_or(NGX_ERROR as ngx_int_t, |_| NGX_OK as ngx_int_t)
     })
@@ -80,7 +88,11 @@ unsafe extern "C" fn init_zone(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ng
 /// # Safety
 ///
 /// `shm` must be mapped and begin with a slab pool; `old` must be null or the header in the same memory.
-unsafe fn prepare(shm: &mut ngx_shm_zone_t, old: *mut Zone) -> Result<SharedZone, Failed> {
+unsafe fn prepare(
+    shm: &mut ngx_shm_zone_t,
+    old: *mut Zone,
+    setup: &ZoneSetup,
+) -> Result<SharedZone, Failed> {
     let pool = NonNull::new(shm.shm.addr.cast::<ngx_slab_pool_t>()).ok_or(Failed)?;
     // SAFETY: the caller vouches for the memory. No worker knows new memory yet.
     let zone = unsafe {
@@ -106,7 +118,21 @@ unsafe fn prepare(shm: &mut ngx_shm_zone_t, old: *mut Zone) -> Result<SharedZone
     if zone.header().judgements.get().is_null() {
         place_judgements(shm, zone)?;
     }
+    let workers = setup.cycle.get().map_or(1, worker_processes);
+    zone.place_counters(&setup.projects.borrow(), workers, shm.shm.size);
     Ok(zone)
+}
+
+/// The number of workers of a configuration that has been read.
+fn worker_processes(cycle: NonNull<ngx_cycle_t>) -> usize {
+    // SAFETY: nginx calls `init_zone` after it has read the configuration of this cycle, so the core
+    // module's part of it is complete.
+    let configured = unsafe {
+        let core = ptr::addr_of!(nginx_sys::ngx_core_module);
+        let conf = *(*cycle.as_ptr()).conf_ctx.add((*core).index);
+        (*conf.cast::<nginx_sys::ngx_core_conf_t>()).worker_processes
+    };
+    usize::try_from(configured).unwrap_or(1)
 }
 
 /// Makes the zone's header.

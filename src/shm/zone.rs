@@ -4,12 +4,12 @@ use core::mem::{self, offset_of};
 use core::ptr::NonNull;
 
 use authgear_core::digest::DigestKey;
+use authgear_tables::counters::{self, Waiting};
 use authgear_tables::judgements::{self, Head, Key, Known, Table, Text};
 use authgear_tables::layout_number;
 use authgear_tables::word::{Link, Word};
 use nginx_sys::ngx_slab_pool_t;
 
-use super::counters::{self, Counters};
 use super::entry::{self, SourceEntry};
 
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"authgear");
@@ -25,6 +25,7 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     offset_of!(Zone, eviction_hand),
     offset_of!(Zone, judgements),
     offset_of!(Zone, counters),
+    offset_of!(Zone, waiting),
     offset_of!(Zone, buckets),
     entry::LAYOUT as usize,
     counters::LAYOUT as usize,
@@ -53,7 +54,10 @@ pub struct Zone {
     pub(super) eviction_hand: Word,
     /// All that was judged. Placed with the header.
     pub(super) judgements: Link<Head>,
-    counters: Counters,
+    /// The counters of the projects.
+    pub(super) counters: Link<counters::Head>,
+    /// The waiting requests of each worker.
+    pub(super) waiting: Waiting,
     pub(super) buckets: [Link<SourceEntry>; BUCKETS],
 }
 
@@ -75,11 +79,6 @@ impl SharedZone {
     /// Number of the newest change of any entry.
     pub fn generation(self) -> u64 {
         self.header().generation.get()
-    }
-
-    /// The counters of `observe`.
-    pub fn counters(&self) -> &Counters {
-        &self.header().counters
     }
 
     /// The table of judgements, for reading.

@@ -1,12 +1,13 @@
 //! Tables in shared memory, as plain memory: how they are laid out, read and written.
 //!
 //! Nothing here knows nginx. The caller maps the memory, holds a lock that all processes share while it
-//! changes a table, and passes the time in. Readers need no lock.
+//! changes a table, and passes the time in. Readers and counters need no lock.
 //!
 //! A process can be killed at any instruction while it holds the lock. So every store goes through
 //! [`word`], whose stores keep the order of the program, and the tests kill a writer before each of
 //! them.
 
+pub mod counters;
 pub mod judgements;
 pub mod word;
 

@@ -12,6 +12,12 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 pub struct Word(AtomicU64);
 
 impl Word {
+    /// 0.
+    #[must_use]
+    pub const fn new() -> Word {
+        Word(AtomicU64::new(0))
+    }
+
     /// The value.
     #[inline]
     pub fn get(&self) -> u64 {

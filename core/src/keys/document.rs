@@ -113,6 +113,11 @@ impl KeySet {
         size_of::<KeySet>() + self.keys.iter().map(Jwk::size).sum::<usize>()
     }
 
+    /// The `kid` of each key, and the algorithms that it may be used for.
+    pub fn describe(&self) -> impl Iterator<Item = (Option<&str>, Vec<Algorithm>)> {
+        self.keys.iter().map(|key| (key.kid(), key.algorithms()))
+    }
+
     /// Tells whether that very key is in the set, with the same `kid`, material and algorithms.
     pub fn contains(&self, id: &KeyId) -> bool {
         self.keys.iter().any(|key| key.id() == id)

@@ -109,6 +109,11 @@ impl Jwk {
         self.kid.as_deref()
     }
 
+    /// The algorithms that it may be used for.
+    pub(super) fn algorithms(&self) -> Vec<Algorithm> {
+        self.verifiers.iter().map(|one| one.algorithm).collect()
+    }
+
     /// Tells whether it may be used for that algorithm.
     pub(super) fn fits(&self, algorithm: Algorithm) -> bool {
         self.prepared(algorithm).is_some()

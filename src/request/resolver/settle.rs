@@ -2,6 +2,7 @@
 
 use authgear_core::recheck::FAILED_PAUSE;
 use authgear_core::session::Field;
+use authgear_core::status::{self, Count};
 use authgear_tables::judgements::{self, Answer, Key, Writer};
 use nginx_sys::{NGX_LOG_ERR, NGX_LOG_NOTICE};
 use ngx::ngx_log_error;
@@ -76,6 +77,15 @@ impl Confirmation {
             Ok(_) => Ok(false),
             Err(failure) => Err(failure),
         };
+        let project = &r.main_conf().projects[self.project];
+        worker::count(
+            project,
+            Count::Recheck(match verdict {
+                Ok(true) => status::Answer::Yes,
+                Ok(false) => status::Answer::No,
+                Err(_) => status::Answer::Error,
+            }),
+        );
         let (key, lease) = match self.entry.take() {
             Some((key, lease)) => (Some(key), lease),
             None => (None, None),

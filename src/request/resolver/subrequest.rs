@@ -3,6 +3,7 @@
 use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
+use std::time::Instant;
 
 use authgear_core::session::Fields;
 use nginx_sys::{
@@ -15,6 +16,7 @@ use nginx_sys::{
 use crate::conf::Project;
 use crate::nginx::{borrowed_str, bytes, guard, Failed, Request};
 use crate::request::context::{ClientRequest, Context, Stage};
+use crate::request::counting::count_reply;
 use crate::request::outcome::Resolved;
 use crate::request::question::{Ask, Asked, Delivery, Failure, Reply};
 
@@ -69,6 +71,7 @@ fn send(
         lifetime: question.lifetime(r),
         purpose: RefCell::new(Some(ask.purpose)),
         delivery,
+        began: Instant::now(),
         is_done: Cell::new(false),
         // Until the subrequest has headers and variables of its own.
         is_misplaced: Cell::new(true),
@@ -191,6 +194,7 @@ unsafe extern "C" fn on_end(
                 if is_over && !asked.is_done.replace(true) {
                     let reply = read(&subrequest, asked, |_| {});
                     if let Some(purpose) = asked.purpose.take() {
+                        count_reply(&subrequest, asked, &reply);
                         purpose.settle(
                             &subrequest,
                             asked.project(&subrequest),
@@ -226,6 +230,7 @@ pub fn take_answer(r: &Request, client: &ClientRequest, question: NonNull<Asked>
         reply => reply,
     };
     if let Some(purpose) = asked.purpose.take() {
+        count_reply(r, asked, &reply);
         let verdict = purpose.settle(r, asked.project(r), &reply, asked.lifetime);
         client.add_answer(asked.tenant, asked.token, asked.cookie, verdict);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::ca::CaError;
 use crate::keys::document::DocumentError;
 use crate::keys::origin::Url;
+use crate::status::FetchResult;
 
 /// The reason for which a fetch failed. The text begins with the stage, and names the URL without its query.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,4 +62,23 @@ pub enum FetchError {
     /// The key set cannot be used; with the mistake in it.
     #[error("parse: {0}: {1}")]
     Parse(Url, DocumentError),
+}
+
+impl FetchError {
+    /// The stage that failed, for counters.
+    pub fn stage(&self) -> FetchResult {
+        match self {
+            Self::NameLookup(..) => FetchResult::NameLookup,
+            Self::Connect(..) => FetchResult::Connect,
+            Self::Tls(..) | Self::Ca(_) => FetchResult::Tls,
+            Self::TimedOut(..) => FetchResult::Timeout,
+            Self::Response(..) => FetchResult::Response,
+            Self::Redirect { .. } => FetchResult::Redirect,
+            Self::Status(..) => FetchResult::Status,
+            Self::Size { .. } => FetchResult::Size,
+            Self::Discovery(..) => FetchResult::Discovery,
+            Self::Panicked => FetchResult::Internal,
+            Self::Parse(..) => FetchResult::Parse,
+        }
+    }
 }

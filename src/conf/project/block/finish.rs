@@ -15,6 +15,7 @@ use super::Block;
 use crate::conf::mistake::Mistake;
 use crate::conf::project::{Endpoint, Project, Template};
 use crate::conf::value::OrOff;
+use crate::shm::project_digest;
 
 impl Block {
     /// Checks the block, and makes its project, which is the one of that index.
@@ -51,6 +52,7 @@ impl Block {
         Ok(Project {
             name: name.to_string(),
             index,
+            digest: project_digest(name),
             cookies: match self.cookie_prefix {
                 Some(names) => names,
                 None => CookieNames::new("").map_err(|error| error.to_string())?,

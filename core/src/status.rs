@@ -1,0 +1,23 @@
+//! The status page: numbers as data, and as text.
+//!
+//! [`Snapshot`] is all that the page shows, gathered by the caller. It becomes a page, JSON, or a text
+//! of metrics by [`Snapshot::render`]; [`Format`] is chosen by configuration and `Accept`.
+
+mod accept;
+mod count;
+mod json;
+mod keys;
+mod metrics;
+mod page;
+mod problems;
+mod render;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+pub use accept::{Choice, Format};
+pub use count::{
+    Answer, Count, Duration, FetchResult, Mode, Source, Totals, UnmetKind, BUCKETS, COUNTS,
+};
+pub use keys::Source as KeyFacts;
+pub use snapshot::{Build, Key, KeyOrigin, KeyState, Keys, LastError, Project, Snapshot, Zone};

@@ -1,0 +1,248 @@
+//! The counters of one project: their labels, and their places in a dense array.
+
+use std::time;
+
+use crate::reason::Reason;
+
+/// Makes an enum of label values.
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$meaning:meta])* $variant:ident = $word:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$meaning])* $variant,)*
+        }
+
+        impl $name {
+            /// Every value, in the order of the variants.
+            pub const ALL: [$name; [$($word),*].len()] = [$($name::$variant),*];
+
+            /// The word of the label.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $($name::$variant => $word,)*
+                }
+            }
+        }
+    )*};
+}
+
+words! {
+    /// The mode of a request that `authgear_verify` covers.
+    Mode {
+        /// No valid credential, no entry.
+        Required = "required",
+        /// No credential passes as anonymous, a bad one is refused.
+        Optional = "optional",
+        /// Nothing is refused.
+        Observe = "observe",
+    }
+
+    /// The source of a judgement: the words of `$authgear_source`.
+    Source {
+        /// A JWT whose signature was checked for this request.
+        Jwt = "jwt",
+        /// A JWT whose signature was checked before.
+        JwtCache = "jwt_cache",
+        /// The resolver, asked for this request.
+        Resolver = "resolver",
+        /// The resolver, asked before.
+        ResolverCache = "resolver_cache",
+        /// Nobody vouches for the caller.
+        None = "none",
+    }
+
+    /// The kind of a requirement that a known caller does not meet.
+    UnmetKind {
+        /// `authgear_require_role`.
+        Role = "role",
+        /// `authgear_require_scope`.
+        Scope = "scope",
+        /// `authgear_require_auth_age`.
+        AuthAge = "auth_age",
+        /// `authgear_require`.
+        Require = "require",
+    }
+
+    /// The resolver's answer to a question.
+    Answer {
+        /// The session is valid.
+        Yes = "yes",
+        /// It is not.
+        No = "no",
+        /// There is no verdict.
+        Error = "error",
+    }
+
+    /// The result of a fetch: `ok`, or the stage that failed.
+    FetchResult {
+        /// A key set that can be used.
+        Ok = "ok",
+        /// The host's name has no address.
+        NameLookup = "name_lookup",
+        /// No connection.
+        Connect = "connect",
+        /// The TLS handshake, or the certificate.
+        Tls = "tls",
+        /// The time ran out.
+        Timeout = "timeout",
+        /// The connection broke, or the answer is not HTTP/1.1.
+        Response = "response",
+        /// A redirect, which is not followed.
+        Redirect = "redirect",
+        /// Any other status than 200.
+        Status = "status",
+        /// The answer is too long.
+        Size = "size",
+        /// The discovery document cannot be used.
+        Discovery = "discovery",
+        /// The key set cannot be used.
+        Parse = "parse",
+        /// No thread could be started, or the fetch panicked.
+        Internal = "internal",
+    }
+}
+
+/// Upper bounds of the buckets of a duration, in seconds; a further bucket is without a bound.
+pub const BUCKETS: [f64; 13] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// A counter of a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// A request that was judged.
+    Request(Mode, Source, Reason),
+    /// A known caller who does not meet a requirement.
+    Unmet(UnmetKind),
+    /// A signature that was checked.
+    SignatureCheck,
+    /// A question to the resolver.
+    Question(Answer),
+    /// A question to the resolver that confirms a JWT.
+    Recheck(Answer),
+    /// A fetch of keys.
+    Fetch(FetchResult),
+}
+
+/// A duration that is measured: a histogram of a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duration {
+    /// From a question to the resolver's answer.
+    Question,
+    /// One fetch, discovery and key set together.
+    Fetch,
+}
+
+const REASONS: usize = Reason::ALL.len();
+const UNMET: usize = Mode::ALL.len() * Source::ALL.len() * REASONS;
+const SIGNATURE_CHECK: usize = UNMET + UnmetKind::ALL.len();
+const QUESTION: usize = SIGNATURE_CHECK + 1;
+const RECHECK: usize = QUESTION + Answer::ALL.len();
+const FETCH: usize = RECHECK + Answer::ALL.len();
+const HISTOGRAMS: usize = FETCH + FetchResult::ALL.len();
+/// Cells of a histogram: the buckets, the one without a bound, and the sum in microseconds.
+const HISTOGRAM: usize = BUCKETS.len() + 2;
+
+/// Number of cells of one project.
+pub const COUNTS: usize = HISTOGRAMS + 2 * HISTOGRAM;
+
+impl Count {
+    /// Its cell, below [`COUNTS`].
+    #[inline]
+    pub const fn cell(self) -> usize {
+        match self {
+            Count::Request(mode, source, reason) => {
+                (mode as usize * Source::ALL.len() + source as usize) * REASONS + reason as usize
+            }
+            Count::Unmet(kind) => UNMET + kind as usize,
+            Count::SignatureCheck => SIGNATURE_CHECK,
+            Count::Question(answer) => QUESTION + answer as usize,
+            Count::Recheck(answer) => RECHECK + answer as usize,
+            Count::Fetch(result) => FETCH + result as usize,
+        }
+    }
+}
+
+impl Duration {
+    const fn first(self) -> usize {
+        HISTOGRAMS + self as usize * HISTOGRAM
+    }
+
+    /// The cells of one measurement, below [`COUNTS`]: that of its bucket, to which 1 is added, and that of
+    /// the sum, to which the microseconds are added.
+    pub fn cells(self, measured: time::Duration) -> (usize, usize) {
+        let seconds = measured.as_secs_f64();
+        let bucket = BUCKETS.iter().position(|bound| seconds <= *bound);
+        let bucket = bucket.unwrap_or(BUCKETS.len());
+        (self.first() + bucket, self.first() + HISTOGRAM - 1)
+    }
+}
+
+/// The counts of one project, of all workers.
+#[derive(Clone, Debug)]
+pub struct Totals(Box<[u64; COUNTS]>);
+
+impl Default for Totals {
+    fn default() -> Self {
+        Totals(Box::new([0; COUNTS]))
+    }
+}
+
+/// One duration's measurements.
+#[derive(Clone, Debug)]
+pub(super) struct Histogram {
+    /// How many took at most so long as each of [`BUCKETS`], and how many there were.
+    pub(super) cumulative: [u64; BUCKETS.len() + 1],
+    /// Their sum, in seconds.
+    pub(super) sum: f64,
+}
+
+impl Totals {
+    /// Adds to a cell.
+    pub fn add(&mut self, cell: usize, count: u64) {
+        self.0[cell] = self.0[cell].wrapping_add(count);
+    }
+
+    /// One counter.
+    pub fn get(&self, count: Count) -> u64 {
+        self.0[count.cell()]
+    }
+
+    /// The counters of requests that are not 0.
+    pub fn requests(&self) -> impl Iterator<Item = (Mode, Source, Reason, u64)> + '_ {
+        let labels = Mode::ALL.into_iter().flat_map(|mode| {
+            Source::ALL.into_iter().flat_map(move |source| {
+                Reason::ALL
+                    .into_iter()
+                    .map(move |reason| (mode, source, reason))
+            })
+        });
+        labels
+            .map(|(mode, source, reason)| {
+                let count = self.get(Count::Request(mode, source, reason));
+                (mode, source, reason, count)
+            })
+            .filter(|(.., count)| *count > 0)
+    }
+
+    /// One duration's measurements.
+    pub(super) fn histogram(&self, duration: Duration) -> Histogram {
+        let cells = &self.0[duration.first()..][..HISTOGRAM];
+        let mut cumulative = [0; BUCKETS.len() + 1];
+        let mut count = 0;
+        for (cumulative, cell) in cumulative.iter_mut().zip(cells) {
+            count += cell;
+            *cumulative = count;
+        }
+        let sum = cells[HISTOGRAM - 1] as f64 / 1e6;
+        Histogram { cumulative, sum }
+    }
+}
+
+impl Histogram {
+    /// Number of measurements.
+    pub(super) fn count(&self) -> u64 {
+        self.cumulative[BUCKETS.len()]
+    }
+}

@@ -1,0 +1,253 @@
+//! Prometheus' text format 0.0.4 and OpenMetrics 1.0.0, which differ in a few lines.
+//!
+//! The crate `prometheus-client` writes OpenMetrics alone, and `prometheus` the older format alone. One
+//! table and this writer serve both.
+
+use std::fmt::{Display, Write};
+
+use super::count::{Answer, Count, Duration, FetchResult, Histogram, UnmetKind, BUCKETS};
+use super::snapshot::{Project, Snapshot};
+
+/// The metrics of a snapshot.
+pub fn render(snapshot: &Snapshot, is_openmetrics: bool) -> String {
+    let mut text = Text {
+        text: String::new(),
+        is_openmetrics,
+    };
+    requests(&mut text, snapshot);
+    resolver(&mut text, snapshot);
+    keys(&mut text, snapshot);
+    module(&mut text, snapshot);
+    if is_openmetrics {
+        text.text.push_str("# EOF\n");
+    }
+    text.text
+}
+
+fn requests(text: &mut Text, snapshot: &Snapshot) {
+    let name = "authgear_requests";
+    text.counter(
+        name,
+        "Requests that were judged, by the verdict and its source.",
+    );
+    for project in &snapshot.projects {
+        for (mode, source, reason, count) in project.counts.requests() {
+            let labels = [
+                ("project", project.name.as_str()),
+                ("mode", mode.as_str()),
+                ("source", source.as_str()),
+                ("reason", reason.as_str()),
+            ];
+            text.sample(name, "_total", &labels, count);
+        }
+    }
+    let kinds = UnmetKind::ALL.map(|kind| (kind.as_str(), Count::Unmet(kind)));
+    text.counters(
+        snapshot,
+        "authgear_unmet_requirements",
+        "Known callers who did not meet a requirement of the location.",
+        "kind",
+        &kinds,
+    );
+    let name = "authgear_signature_checks";
+    text.counter(name, "Signatures of JWTs that were checked.");
+    for project in &snapshot.projects {
+        let count = project.counts.get(Count::SignatureCheck);
+        text.sample(name, "_total", &of(project), count);
+    }
+}
+
+fn resolver(text: &mut Text, snapshot: &Snapshot) {
+    let answers = Answer::ALL.map(|answer| (answer.as_str(), Count::Question(answer)));
+    text.counters(
+        snapshot,
+        "authgear_resolver_questions",
+        "Questions to the resolver, rechecks included.",
+        "result",
+        &answers,
+    );
+    text.histograms(
+        snapshot,
+        "authgear_resolver_duration_seconds",
+        "Time from a question to the resolver's answer.",
+        Duration::Question,
+    );
+    let answers = Answer::ALL.map(|answer| (answer.as_str(), Count::Recheck(answer)));
+    text.counters(
+        snapshot,
+        "authgear_rechecks",
+        "Valid JWTs that the resolver was asked to confirm.",
+        "result",
+        &answers,
+    );
+}
+
+fn keys(text: &mut Text, snapshot: &Snapshot) {
+    let results = FetchResult::ALL.map(|result| (result.as_str(), Count::Fetch(result)));
+    text.counters(
+        snapshot,
+        "authgear_fetches",
+        "Fetches of keys: ok, or the stage that failed.",
+        "result",
+        &results,
+    );
+    text.histograms(
+        snapshot,
+        "authgear_fetch_duration_seconds",
+        "Duration of a fetch, discovery and key set together.",
+        Duration::Fetch,
+    );
+    let projects = &snapshot.projects;
+    let name = "authgear_keys";
+    text.gauge(name, "", "Usable keys; of many tenants the fewest.");
+    for project in projects {
+        text.sample(name, "", &of(project), project.keys.number);
+    }
+    let name = "authgear_keys_age_seconds";
+    text.gauge(
+        name,
+        "seconds",
+        "Time since the keys were fetched; of many tenants the oldest.",
+    );
+    for project in projects {
+        if let Some(age) = project.keys.age {
+            text.sample(name, "", &of(project), age);
+        }
+    }
+    let name = "authgear_keys_stale";
+    let help = "1 while the keys should have been replaced and fetches fail.";
+    text.gauge(name, "", help);
+    for project in projects {
+        text.sample(name, "", &of(project), u8::from(project.keys.is_bad()));
+    }
+    if projects
+        .iter()
+        .any(|project| project.keys.tenants.is_some())
+    {
+        let name = "authgear_tenants";
+        text.gauge(
+            name,
+            "",
+            "Tenants of a variable endpoint that have had keys.",
+        );
+        for project in projects {
+            if let Some(tenants) = project.keys.tenants {
+                text.sample(name, "", &of(project), tenants);
+            }
+        }
+    }
+}
+
+fn module(text: &mut Text, snapshot: &Snapshot) {
+    let name = "authgear_waiting_requests";
+    let help = "Requests that wait for keys, or for the answer to another request's question.";
+    text.gauge(name, "", help);
+    text.sample(name, "", &[], snapshot.waiting_requests);
+    if let Some(zone) = &snapshot.zone {
+        let name = "authgear_zone_bytes";
+        text.gauge(name, "bytes", "The shared zone.");
+        let free = zone.size.saturating_sub(zone.used);
+        for (state, bytes) in [("used", zone.used), ("free", free)] {
+            text.sample(name, "", &[("state", state)], bytes);
+        }
+    }
+    let build = &snapshot.build;
+    let name = "authgear_build_info";
+    text.gauge(name, "", "1, with the build in its labels.");
+    let labels = [
+        ("version", build.version),
+        ("commit", build.commit),
+        ("nginx", &build.nginx),
+    ];
+    text.sample(name, "", &labels, 1);
+}
+
+fn of(project: &Project) -> [(&'static str, &str); 1] {
+    [("project", &project.name)]
+}
+
+/// The text under construction.
+struct Text {
+    text: String,
+    is_openmetrics: bool,
+}
+
+impl Text {
+    /// The head of a family of counters, whose samples end in `_total`. The older format gives that name to
+    /// the family too.
+    fn counter(&mut self, name: &str, help: &str) {
+        let total = if self.is_openmetrics { "" } else { "_total" };
+        self.head(&format!("{name}{total}"), "counter", "", help);
+    }
+
+    fn gauge(&mut self, name: &str, unit: &str, help: &str) {
+        self.head(name, "gauge", unit, help);
+    }
+
+    fn head(&mut self, name: &str, kind: &str, unit: &str, help: &str) {
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        if self.is_openmetrics && !unit.is_empty() {
+            let _ = writeln!(self.text, "# UNIT {name} {unit}");
+        }
+    }
+
+    /// A sample of the family, whose name has that suffix. Both formats escape labels alike.
+    fn sample(&mut self, family: &str, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.text.push_str(family);
+        self.text.push_str(suffix);
+        for (index, (name, label)) in labels.iter().enumerate() {
+            let before = if index == 0 { '{' } else { ',' };
+            let _ = write!(self.text, "{before}{name}=\"");
+            for character in label.chars() {
+                match character {
+                    '\\' => self.text.push_str("\\\\"),
+                    '"' => self.text.push_str("\\\""),
+                    '\n' => self.text.push_str("\\n"),
+                    other => self.text.push(other),
+                }
+            }
+            self.text.push('"');
+        }
+        let after = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.text, "{after} {value}");
+    }
+
+    /// Counters of each project that differ in one label.
+    fn counters(
+        &mut self,
+        snapshot: &Snapshot,
+        name: &str,
+        help: &str,
+        label: &str,
+        counts: &[(&str, Count)],
+    ) {
+        self.counter(name, help);
+        for project in &snapshot.projects {
+            for (value, count) in counts {
+                let labels = [("project", project.name.as_str()), (label, value)];
+                self.sample(name, "_total", &labels, project.counts.get(*count));
+            }
+        }
+    }
+
+    /// A histogram of each project.
+    fn histograms(&mut self, snapshot: &Snapshot, name: &str, help: &str, duration: Duration) {
+        self.head(name, "histogram", "seconds", help);
+        for project in &snapshot.projects {
+            let histogram = project.counts.histogram(duration);
+            self.histogram(name, &project.name, &histogram);
+        }
+    }
+
+    fn histogram(&mut self, name: &str, project: &str, histogram: &Histogram) {
+        for (index, count) in histogram.cumulative.iter().enumerate() {
+            let bound = BUCKETS.get(index).map(|bound| format!("{bound:?}"));
+            let bound = bound.as_deref().unwrap_or("+Inf");
+            let labels = [("project", project), ("le", bound)];
+            self.sample(name, "_bucket", &labels, count);
+        }
+        let labels = [("project", project)];
+        self.sample(name, "_sum", &labels, histogram.sum);
+        self.sample(name, "_count", &labels, histogram.count());
+    }
+}

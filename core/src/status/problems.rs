@@ -1,0 +1,94 @@
+//! What an operator should look at, in words.
+
+use super::snapshot::{KeyState, Keys, Project, Snapshot, Zone};
+
+impl Snapshot {
+    /// What an operator should look at, the most urgent first; empty when all is well.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<_> = self.projects.iter().flat_map(Project::problems).collect();
+        // What is refused comes before what is merely old.
+        problems.sort_by_key(|(is_urgent, _)| !is_urgent);
+        let zone = self.zone.iter().filter_map(Zone::problem);
+        problems
+            .into_iter()
+            .map(|(_, text)| text)
+            .chain(zone)
+            .collect()
+    }
+}
+
+impl Project {
+    fn problems(&self) -> Vec<(bool, String)> {
+        let name = &self.name;
+        let mut problems = Vec::new();
+        let why = self.keys.last_error.map_or(String::new(), |error| {
+            format!("; the last fetch failed: {}", error.stage.as_str())
+        });
+        let whose = match self.keys.tenants {
+            Some(_) => "a tenant's keys",
+            None => "its keys",
+        };
+        match self.keys.state {
+            KeyState::Missing => problems.push((
+                true,
+                format!("Project {name}: no keys, so JWTs are answered 503{why}."),
+            )),
+            KeyState::Stale => {
+                let age = span(self.keys.stale_for.unwrap_or_default());
+                problems.push((
+                    false,
+                    format!("Project {name}: {whose} are stale since {age}{why}."),
+                ));
+            }
+            KeyState::Fresh | KeyState::Idle => {}
+        }
+        if let Some(age) = self.resolver_failing_for {
+            let age = span(age);
+            problems.push((
+                true,
+                format!("Project {name}: the resolver does not answer since {age}."),
+            ));
+        }
+        problems
+    }
+}
+
+impl Zone {
+    /// More than nineteen twentieths are taken.
+    fn problem(&self) -> Option<String> {
+        let is_full = self.used.saturating_mul(20) > self.size.saturating_mul(19);
+        is_full.then(|| {
+            format!(
+                "The shared zone is full: {} of {}. Enlarge \"authgear_shared_zone\".",
+                bytes(self.used),
+                bytes(self.size)
+            )
+        })
+    }
+}
+
+impl Keys {
+    /// True while the keys at hand should have been replaced, or there are none.
+    pub(super) fn is_bad(&self) -> bool {
+        matches!(self.state, KeyState::Stale | KeyState::Missing)
+    }
+}
+
+/// A time span, rounded down to its largest unit.
+pub(super) fn span(seconds: f64) -> String {
+    let seconds = seconds.max(0.0) as u64;
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// A size in KiB or MiB.
+pub(super) fn bytes(size: u64) -> String {
+    match size {
+        0..10_485_760 => format!("{} KiB", size / 1024),
+        _ => format!("{} MiB", size / 1_048_576),
+    }
+}
