@@ -37,7 +37,7 @@ impl Project {
                 let age = span(self.keys.stale_for.unwrap_or_default());
                 problems.push((
                     false,
-                    format!("Project {name}: {whose} are stale since {age}{why}."),
+                    format!("Project {name}: {whose} have been stale for {age}{why}."),
                 ));
             }
             KeyState::Fresh | KeyState::Idle => {}
@@ -46,7 +46,7 @@ impl Project {
             let age = span(age);
             problems.push((
                 true,
-                format!("Project {name}: the resolver does not answer since {age}."),
+                format!("Project {name}: the resolver has not answered for {age}."),
             ));
         }
         problems

@@ -245,8 +245,8 @@ fn what_is_refused_comes_before_what_is_old() {
         snapshot.problems(),
         [
             "Project none: no keys, so JWTs are answered 503.",
-            "Project none: the resolver does not answer since 45 s.",
-            "Project old: its keys are stale since 2 h; the last fetch failed: connect.",
+            "Project none: the resolver has not answered for 45 s.",
+            "Project old: its keys have been stale for 2 h; the last fetch failed: connect.",
             "The shared zone is full: 1024 KiB of 1024 KiB. Enlarge \"authgear_shared_zone\".",
         ]
     );

@@ -1,0 +1,106 @@
+package Test::Nginx::Authgear::Browser;
+
+# Chromium, driven through chromedriver (W3C WebDriver).
+#
+#   my $browser = Test::Nginx::Authgear::Browser->start(width => 360, height => 740);
+#   $browser->open('http://127.0.0.1:1984/');
+#   $browser->run('return document.body.innerText');
+
+use strict;
+use warnings;
+
+use File::Temp qw(tempdir);
+use HTTP::Tiny;
+use IO::Socket::INET;
+use JSON::PP;
+use MIME::Base64 qw(decode_base64);
+use POSIX ();
+use Test::Nginx::Authgear standin => 0;
+
+my $json = JSON::PP->new->utf8->allow_nonref;
+
+# width, height: those of the screen of a telephone, in CSS pixels; dark => 1 for a
+# dark colour scheme.
+sub start {
+    my ($class, %option) = @_;
+    my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die "no port: $@\n";
+    my $port = $socket->sockport;
+    close $socket;
+    my $directory = tempdir(CLEANUP => 1);
+    my $pid = fork // die "cannot fork: $!\n";
+    if (!$pid) {
+        open STDOUT, '>', "$directory/log";
+        open STDERR, '>&', \*STDOUT;
+        exec 'chromedriver', "--port=$port" or POSIX::_exit(1);
+    }
+    my $self = bless {
+        pid => $pid, owner => $$, http => HTTP::Tiny->new(timeout => 60, keep_alive => 0), url => "http://127.0.0.1:$port",
+    }, $class;
+    wait_for { $self->{http}->get("$self->{url}/status")->{success} } 30 or die "chromedriver does not start\n";
+    my @dark = $option{dark} ? '--force-dark-mode' : ();
+    my %chrome = (
+        args => ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-background-networking',
+            '--disable-dev-shm-usage', "--user-data-dir=$directory/profile", @dark],
+        mobileEmulation => {
+            deviceMetrics => { width => $option{width}, height => $option{height}, pixelRatio => 1, mobile => $option{width} < 600 ? \1 : \0, touch => \0 },
+        },
+    );
+    my $session = $self->ask(POST => '/session',
+        { capabilities => { alwaysMatch => { browserName => 'chrome', 'goog:chromeOptions' => \%chrome } } });
+    $self->{url} .= "/session/$session->{sessionId}";
+    return $self;
+}
+
+sub ask {
+    my ($self, $method, $path, $body) = @_;
+    my %content = $body ? (content => $json->encode($body), headers => { 'Content-Type' => 'application/json' }) : ();
+    my $answer = $self->{http}->request($method, "$self->{url}$path", \%content);
+    $answer->{success} or die "chromedriver: $method $path: $answer->{status} $answer->{content}\n";
+    return $json->decode($answer->{content})->{value};
+}
+
+sub open {
+    my ($self, $url) = @_;
+    return $self->ask(POST => '/url', { url => $url });
+}
+
+# Runs a script in the page, and returns what that returns.
+sub run {
+    my ($self, $script) = @_;
+    return $self->ask(POST => '/execute/sync', { script => $script, args => [] });
+}
+
+# The text that somebody sees.
+sub text {
+    my ($self) = @_;
+    return $self->run('return document.body.innerText');
+}
+
+# Saves what the screen shows, the whole page, as PNG.
+sub screenshot {
+    my ($self, $file) = @_;
+    my $shot = $self->ask(POST => '/goog/cdp/execute',
+        { cmd => 'Page.captureScreenshot', params => { captureBeyondViewport => \1 } });
+    CORE::open my $out, '>:raw', $file or die "cannot write $file: $!\n";
+    print {$out} decode_base64($shot->{data});
+    close $out;
+    return;
+}
+
+sub stop {
+    my ($self) = @_;
+    my $pid = delete $self->{pid} or return;
+    eval { $self->ask(DELETE => '') };
+    kill TERM => $pid;
+    waitpid $pid, 0;
+    return;
+}
+
+sub DESTROY {
+    my ($self) = @_;
+    local ($?, $@);
+    $self->stop if ($self->{owner} // 0) == $$;
+    return;
+}
+
+1;
