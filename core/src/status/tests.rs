@@ -1,6 +1,7 @@
 use std::time::Duration as Time;
 
 use super::*;
+use crate::keys::freshness::{Record, Timing};
 use crate::reason::Reason;
 
 fn choose(choice: Choice, accept: &[&str]) -> Format {
@@ -265,4 +266,78 @@ fn the_page_loads_nothing_and_says_when_it_was_made() {
     assert!(page.contains("No problems."));
     let empty = Snapshot::default().render(Format::Html);
     assert!(empty.contains("No project is configured."));
+}
+
+const TIMING: Timing = Timing {
+    refresh: 600_000,
+    stale: 3_600_000,
+    min_interval: 30_000,
+};
+
+/// A source that was fetched at that time, and whose last attempts failed.
+fn facts(fetched_at: Option<u64>, failures: u32) -> KeyFacts {
+    KeyFacts {
+        record: Record {
+            fetched_at,
+            failures,
+            next_try: if failures > 0 { 9_000_000 } else { 0 },
+            ..Record::default()
+        },
+        number: 2,
+        origin: fetched_at.map(|_| KeyOrigin::Network),
+        last_error: (failures > 0).then_some((FetchResult::Connect, 4_000_000)),
+    }
+}
+
+#[test]
+fn keys_are_stale_only_while_fetches_fail() {
+    const AT: Option<u64> = Some(1_000_000);
+    // When it was fetched, failures, the time: the state, and the keys that may be used.
+    let cases = [
+        (None, 0, 1_000, KeyState::Idle, 0),
+        (None, 3, 1_000, KeyState::Missing, 0),
+        (AT, 0, 1_000_000, KeyState::Fresh, 2),
+        (AT, 1, 1_599_999, KeyState::Fresh, 2),
+        // Nobody asks, so nothing is fetched.
+        (AT, 0, 1_600_000, KeyState::Fresh, 2),
+        (AT, 1, 1_600_000, KeyState::Stale, 2),
+        (AT, 1, 5_199_999, KeyState::Stale, 2),
+        (AT, 1, 5_200_000, KeyState::Missing, 0),
+        (AT, 0, 5_200_000, KeyState::Idle, 0),
+    ];
+    for (fetched_at, failures, now, state, number) in cases {
+        let keys = Keys::of_source(&facts(fetched_at, failures), &TIMING, now);
+        assert_eq!(
+            (keys.state, keys.number),
+            (state, number),
+            "{fetched_at:?} {failures} {now}"
+        );
+    }
+    let fresh = Keys::of_source(&facts(AT, 0), &TIMING, 1_100_000);
+    assert_eq!((fresh.age, fresh.next_refresh), (Some(100.0), Some(500.0)));
+    assert_eq!(
+        (fresh.stale_for, fresh.last_error.map(|_| ())),
+        (None, None)
+    );
+    let stale = Keys::of_source(&facts(AT, 1), &TIMING, 4_600_000);
+    assert_eq!(
+        (stale.stale_for, stale.next_refresh),
+        (Some(3_000.0), Some(4_400.0))
+    );
+    assert_eq!(stale.last_error.map(|error| error.age), Some(600.0));
+}
+
+#[test]
+fn of_many_tenants_each_number_is_the_worst() {
+    let at = |fetched_at, failures| {
+        Keys::of_source(&facts(Some(fetched_at), failures), &TIMING, 4_600_000)
+    };
+    let (old, young) = (at(1_000_000, 1), at(4_500_000, 0));
+    for worst in [old.clone().worst(young.clone()), young.worst(old)] {
+        assert_eq!((worst.state, worst.number), (KeyState::Stale, 2));
+        assert_eq!((worst.age, worst.stale_for), (Some(3_600.0), Some(3_000.0)));
+        assert_eq!(worst.next_refresh, Some(500.0));
+        assert_eq!(worst.last_error.map(|error| error.age), Some(600.0));
+        assert_eq!(worst.origin, Some(KeyOrigin::Network));
+    }
 }
