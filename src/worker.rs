@@ -170,7 +170,12 @@ pub fn is_backed(source: &KeySource, by: &SignedBy, allowed: AlgorithmSet) -> Op
 
 /// What the table of judgements knows of a key; its text is copied if `text` is there to take it.
 pub fn judgement(key: &Key, text: Option<&mut Text>) -> Known {
-    zone().map_or_else(Known::default, |zone| zone.read(key, now(), text))
+    let Some(zone) = zone() else {
+        return Known::default();
+    };
+    let known = zone.read(key, now(), text);
+    counting::count_lookup(&known, zone);
+    known
 }
 
 /// Changes the table of judgements at the current time; `None` when there is none.

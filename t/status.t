@@ -6,7 +6,7 @@ use warnings;
 
 use JSON::PP;
 use Test::More;
-use Test::Nginx::Authgear;
+use Test::Nginx::Authgear args => ['--tenants'];
 use Test::Nginx::Authgear::Resolver;
 use Test::Nginx::Authgear::Server;
 
@@ -51,23 +51,26 @@ sub metrics {
 # What differs between two readings, but for durations, what the clock moves, and the
 # fetches of a project that tries again and again.
 sub difference {
-    my ($before, $after) = @_;
+    my ($before, $after, $with_tables) = @_;
     my %difference;
     for my $series (keys %$after) {
         next if $series =~ /_(?:sum|bucket|count|age_seconds)\b|^authgear_zone_bytes|fetches_total\{project="down"/;
+        next if !$with_tables && $series =~ /^authgear_table_/;
         my $by = $after->{$series} - ($before->{$series} // 0);
         $difference{ $series =~ s/^authgear_//r =~ s/"//gr } = $by if $by;
     }
     return \%difference;
 }
 
-# One assertion: what a piece of code moves.
+# One assertion: what a piece of code moves. Tables are looked at where they are expected
+# to move.
 sub moves {
     my ($name, $expected, $code) = @_;
+    my $with_tables = grep {/^table_/} keys %$expected;
     my $before = metrics();
     $code->();
     my $difference;
-    wait_for { $difference = difference($before, metrics()); keys %$difference == keys %$expected } 5;
+    wait_for { $difference = difference($before, metrics(), $with_tables); keys %$difference == keys %$expected } 5;
     is_deeply($difference, $expected, $name);
     return;
 }
@@ -124,6 +127,15 @@ moves('an internal redirect is one request', { requests(qw(required jwt_cache ok
 moves('no keys', { requests(qw(required none keys_unavailable), 'down') => 1 },
     sub { $nginx->ask(path => '/down', token => $ann, on => $one) });
 
+my $lookups = sub {"table_lookups_total{table=judgements,result=$_[0]}"};
+my $entries = 'table_entries{table=judgements}';
+my $eve = token(user => 'eve');
+moves('a token that nobody knows is not in the table, and is put there',
+    { requests(qw(required jwt ok)) => 1, $checks => 1, $lookups->('miss') => 1, $entries => 1 },
+    sub { $nginx->ask(token => $eve, on => $one) });
+moves('the other worker finds it there', { requests(qw(required jwt_cache ok)) => 1, $lookups->('hit') => 1 },
+    sub { $nginx->ask(token => $eve, on => $two) });
+
 # --- the resolver
 
 my $questions = sub {"resolver_questions_total{project=$_[1],result=$_[0]}"};
@@ -144,6 +156,19 @@ moves('a recheck', {
         $questions->('yes', 'checked') => 1, $rechecks->('yes') => 1,
     },
     sub { $nginx->ask(path => '/checked', token => $bob, on => $one) });
+
+fault(resolver => 'status', status => 500);
+moves('a recheck without a verdict', {
+        requests(qw(required jwt ok), 'checked') => 1, 'signature_checks_total{project=checked}' => 1,
+        $questions->('error', 'checked') => 1, $rechecks->('error') => 1,
+    },
+    sub { $nginx->ask(path => '/checked', token => token(user => 'cid'), on => $one) });
+heal();
+{
+    my $count = 'authgear_resolver_duration_seconds_count{project="checked"}';
+    is(metrics()->{$count}, 2, 'the durations of both');
+    cmp_ok(metrics()->{'authgear_zone_lock_seconds_count'}, '>', 5, 'and each time that the mutex was taken');
+}
 
 # --- workers, reloads
 
@@ -182,5 +207,48 @@ moves('a recheck', {
 }
 
 $nginx->stop_soundly(killed => 1);
+
+# --- a zone that is too small
+
+$nginx = Test::Nginx::Authgear::Server->start(
+    workers => 1,
+    http => 'authgear_shared_zone zone=authgear:512k;'
+        . ' authgear_project tenants { endpoint https://$arg_t.example.com; internal_endpoint $TEST_NGINX_AUTHGEAR; }',
+    server => 'location = /metrics { authgear_status prometheus; } location /tenant { authgear_verify tenants; empty_gif; }',
+);
+my $evictions = sub {"table_live_evictions_total{table=$_[0]}"};
+my $value = sub { metrics()->{ 'authgear_' . $_[0] =~ s/=(\w+)/="$1"/r } };
+{
+    my $known = 0;
+    until ($value->($evictions->('judgements')) || $known > 1000) {
+        $nginx->ask(token => $_) for map { token(user => "many-$_") } $known + 1 .. $known + 20;
+        $known += 20;
+    }
+    cmp_ok($known, '>', 100, "$known tokens do not fit");
+    moves('a token that is still valid gives way to a new one', {
+            requests(qw(required jwt ok)) => 3, $checks => 3, $lookups->('miss') => 3, $evictions->('judgements') => 3,
+        },
+        sub { $nginx->ask(token => $_) for map { token(user => "last-$_") } 1 .. 3 });
+}
+{
+    # Each key set takes a hundred KiB of the zone.
+    my $document = key_set() =~ s/\{/'{' . ' ' x 100_000/er;
+    my $tenants = 0;
+    my $tenant = sub {
+        my $host = 'tenant-' . ++$tenants . '.example.com';
+        control('PUT', "/-/keys/raw?project=https://$host", $document);
+        my $token = token(claims => { iss => "https://$host", aud => ["https://$host"] });
+        return $nginx->ask(path => "/tenant?t=tenant-$tenants", token => $token);
+    };
+    $tenant->() until $value->($evictions->('keys')) || $tenants > 10;
+    cmp_ok($tenants, '>', 1, "$tenants key sets do not fit");
+    my $before = metrics();
+    $tenant->();
+    my $difference = difference($before, metrics(), 1);
+    is($difference->{ $evictions->('keys') }, 1, 'a key set that is in use gives way to a new one');
+    is($difference->{'fetches_total{project=tenants,result=ok}'}, 1, 'one fetch');
+    is($difference->{'tenants{project=tenants}'}, undef, 'the number of tenants stays');
+}
+$nginx->stop_soundly;
 
 done_testing();

@@ -17,7 +17,10 @@ mod tests;
 
 pub use accept::{Choice, Format};
 pub use count::{
-    Answer, Count, Duration, FetchResult, Mode, Source, Totals, UnmetKind, BUCKETS, COUNTS,
+    Answer, Count, Duration, FetchResult, Found, Histogram, Mode, Source, Table, Totals, UnmetKind,
+    BUCKETS, COUNTS,
 };
 pub use keys::Source as KeyFacts;
-pub use snapshot::{Build, Key, KeyOrigin, KeyState, Keys, LastError, Project, Snapshot, Zone};
+pub use snapshot::{
+    Build, Key, KeyOrigin, KeyState, Keys, LastError, Project, Snapshot, TableState, Zone,
+};

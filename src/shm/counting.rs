@@ -3,7 +3,8 @@
 use core::ptr::NonNull;
 
 use authgear_core::fingerprint::fingerprint;
-use authgear_tables::counters::Counters;
+use authgear_tables::counters::{Counters, Head};
+use authgear_tables::word::Link;
 use nginx_sys::{ngx_pagesize, ngx_pid, ngx_slab_calloc, ngx_worker, NGX_LOG_WARN};
 use ngx::log::ngx_cycle_log;
 
@@ -14,6 +15,8 @@ use super::zone::{SharedZone, BUCKETS};
 const MOST_LANES: usize = 64;
 /// Counters take at most one part in so many of the zone.
 const PART: usize = 16;
+/// In place of a project's digest, which is never 0.
+const OWN: u64 = 0;
 /// Buckets that are scanned at a time, for the status page.
 const SCANNED: usize = 32;
 
@@ -30,31 +33,37 @@ impl SharedZone {
     /// Makes the counters of projects that have none, for so many workers. A project for which there is no
     /// room is not counted. No worker with these projects runs yet.
     pub(super) fn place_counters(self, projects: &[u64], workers: usize, size: usize) {
-        let room = size / PART / projects.len().max(1);
+        let room = size / PART / (projects.len() + 1);
         let fitting = (1..=workers.clamp(1, MOST_LANES)).rev();
         let lanes = fitting
             .into_iter()
             .find(|lanes| Counters::size(*lanes) <= room);
         let lanes = lanes.unwrap_or(1);
-        let list = &self.header().counters;
+        let header = self.header();
+        if self.own_counters().is_none() {
+            self.place(&header.own_counters, OWN, lanes);
+        }
         for project in projects {
-            if self.counters(*project).is_some() {
-                continue;
+            if self.counters(*project).is_none() {
+                self.place(&header.counters, *project, lanes);
             }
-            // SAFETY: the zone is mapped. The memory is zeroed, and slab blocks of this size are whole
-            // pages. Of all processes the master alone changes the list.
-            unsafe {
-                let memory = ngx_slab_calloc(self.pool.as_ptr(), Counters::size(lanes));
-                match NonNull::new(memory.cast::<u8>()) {
-                    Some(memory) => Counters::place(list, memory, *project, lanes),
-                    None => {
-                        ngx::ngx_log_error!(
-                            NGX_LOG_WARN,
-                            ngx_cycle_log().as_ptr(),
-                            "authgear: the shared zone has no room for the counters of a new project; \
-                             enlarge \"authgear_shared_zone\" and restart"
-                        );
-                    }
+        }
+    }
+
+    fn place(self, list: &Link<Head>, project: u64, lanes: usize) {
+        // SAFETY: the zone is mapped. The memory is zeroed, and slab blocks of this size are whole pages. Of
+        // all processes the master alone changes the list.
+        unsafe {
+            let memory = ngx_slab_calloc(self.pool.as_ptr(), Counters::size(lanes));
+            match NonNull::new(memory.cast::<u8>()) {
+                Some(memory) => Counters::place(list, memory, project, lanes),
+                None => {
+                    ngx::ngx_log_error!(
+                        NGX_LOG_WARN,
+                        ngx_cycle_log().as_ptr(),
+                        "authgear: the shared zone has no room for the counters of a new project; \
+                         enlarge \"authgear_shared_zone\" and restart"
+                    );
                 }
             }
         }
@@ -65,6 +74,17 @@ impl SharedZone {
         // SAFETY: nginx sets the worker's number before the worker runs. The list is this module's own, and
         // stays mapped as long as the zone, which whoever has this handle gives up first.
         unsafe { Counters::find(&self.header().counters, project, ngx_worker) }
+    }
+
+    /// The counters of the zone itself, and in them the lane of this worker.
+    pub fn own_counters(self) -> Option<Counters> {
+        // SAFETY: as in `counters`.
+        unsafe { Counters::find(&self.header().own_counters, OWN, ngx_worker) }
+    }
+
+    /// The number of key sets in use that gave way.
+    pub fn evicted_keys(self) -> u64 {
+        self.header().evicted_keys.get()
     }
 
     /// Gives this worker a place for the number of its waiting requests.

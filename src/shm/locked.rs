@@ -9,12 +9,15 @@
 use core::mem;
 use core::ops::Range;
 use core::ptr::{self, NonNull};
+use std::time::{self, Instant};
 
 use authgear_core::digest::{Digester, Kind};
+use authgear_core::status::Duration;
 use authgear_tables::judgements::Writer;
 use authgear_tables::word::Link;
 use nginx_sys::{
-    ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc_locked, ngx_slab_free_locked, NGX_LOG_WARN,
+    ngx_shmtx_lock, ngx_shmtx_trylock, ngx_shmtx_unlock, ngx_slab_alloc_locked,
+    ngx_slab_free_locked, NGX_LOG_WARN,
 };
 use ngx::log::ngx_cycle_log;
 
@@ -33,14 +36,30 @@ impl SharedZone {
     /// Takes the mutex, and frees the blocks that a killed worker allocated and did not link, or unlinked
     /// and did not free.
     pub fn lock(self) -> Locked {
-        // SAFETY: the zone is mapped, and its slab pool initialised.
-        unsafe { ngx_shmtx_lock(&raw mut (*self.pool.as_ptr()).mutex) };
+        let waited = self.wait_for_mutex();
+        if let Some(counters) = self.own_counters() {
+            counters.measure(Duration::Lock, waited);
+        }
         let mut locked = Locked(self);
         let header = self.header();
         if !header.unlinked_new.get().is_null() || !header.unlinked_old.get().is_null() {
             locked.clean();
         }
         locked
+    }
+
+    /// Takes the mutex; returns how long it took if another had it.
+    fn wait_for_mutex(self) -> time::Duration {
+        // SAFETY: the zone is mapped, and its slab pool initialised.
+        unsafe {
+            let mutex = &raw mut (*self.pool.as_ptr()).mutex;
+            if ngx_shmtx_trylock(mutex) != 0 {
+                return time::Duration::ZERO;
+            }
+            let began = Instant::now();
+            ngx_shmtx_lock(mutex);
+            began.elapsed()
+        }
     }
 
     /// Changes the table of judgements under the zone's mutex; `None` when there is no table.
@@ -146,6 +165,12 @@ impl Locked {
                 return Some(block);
             }
             let oldest = self.oldest(keep, now)?;
+            if self
+                .find(&oldest)
+                .is_some_and(|entry| !entry.document.get().is_null())
+            {
+                self.zone().evicted_keys.increment();
+            }
             self.remove(&oldest);
         }
         None

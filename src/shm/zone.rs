@@ -25,6 +25,8 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     offset_of!(Zone, eviction_hand),
     offset_of!(Zone, judgements),
     offset_of!(Zone, counters),
+    offset_of!(Zone, own_counters),
+    offset_of!(Zone, evicted_keys),
     offset_of!(Zone, waiting),
     offset_of!(Zone, buckets),
     entry::LAYOUT as usize,
@@ -56,6 +58,10 @@ pub struct Zone {
     pub(super) judgements: Link<Head>,
     /// The counters of the projects.
     pub(super) counters: Link<counters::Head>,
+    /// The counters of the zone itself.
+    pub(super) own_counters: Link<counters::Head>,
+    /// Key sets in use that gave way.
+    pub(super) evicted_keys: Word,
     /// The waiting requests of each worker.
     pub(super) waiting: Waiting,
     pub(super) buckets: [Link<SourceEntry>; BUCKETS],

@@ -3,7 +3,8 @@
 use authgear_core::keys::freshness::Timing;
 use authgear_core::keys::KeySet;
 use authgear_core::status::{
-    Build, Key, KeyOrigin, KeyState, Keys, Project as Shown, Snapshot, Zone,
+    Build, Count, Duration, Found, Key, KeyOrigin, KeyState, Keys, Project as Shown, Snapshot,
+    Table, TableState, Totals, Zone,
 };
 
 use crate::conf::{MainConf, Project, ProjectKeys};
@@ -21,10 +22,14 @@ pub fn snapshot(main: &MainConf) -> Snapshot {
         time: unix_time(),
         zone: zone.map(|zone| {
             let (size, used) = zone.size();
+            let counts = zone.own_counters().map(|own| own.totals());
+            let counts = counts.unwrap_or_default();
             Zone {
                 name: main.zone.name().to_string(),
                 size: size as u64,
                 used: used as u64,
+                tables: tables(zone, &counts),
+                lock_wait: counts.histogram(Duration::Lock),
             }
         }),
         waiting_requests: zone.map_or(0, SharedZone::waiting),
@@ -34,6 +39,27 @@ pub fn snapshot(main: &MainConf) -> Snapshot {
             .map(|project| show(project, zone))
             .collect(),
     }
+}
+
+fn tables(zone: SharedZone, counts: &Totals) -> Vec<TableState> {
+    let lookups = Found::ALL.map(|found| counts.get(Count::Lookup(Table::Judgements, found)));
+    let judgements = zone.judgements().map(|table| {
+        let (evicted, without_room) = table.losses();
+        let (entries, capacity) = table.fill();
+        TableState {
+            name: Table::Judgements.as_str(),
+            lookups: Some(lookups),
+            live_evictions: evicted + without_room,
+            fill: Some([entries, capacity]),
+        }
+    });
+    let keys = TableState {
+        name: "keys",
+        lookups: None,
+        live_evictions: zone.evicted_keys(),
+        fill: None,
+    };
+    judgements.into_iter().chain([keys]).collect()
 }
 
 fn build() -> Build {

@@ -3,18 +3,22 @@
 use core::cell::{Cell, RefCell};
 use core::mem::ManuallyDrop;
 
+use authgear_core::status::{Count, Found, Table};
 use authgear_tables::counters::Counters;
+use authgear_tables::judgements::Known;
 
 use crate::conf::Project;
 use crate::shm::SharedZone;
 
 /// The counters of the projects, by their number. The digest tells the projects of a configuration that
 /// was replaced from those of the new one.
-type Known = Vec<(u64, Option<Counters>)>;
+type ByNumber = Vec<(u64, Option<Counters>)>;
 
 thread_local! {
     // Never dropped, as the worker's other state.
-    static KNOWN: ManuallyDrop<RefCell<Known>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
+    static KNOWN: ManuallyDrop<RefCell<ByNumber>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
+    /// The counters of the zone itself.
+    static OWN: Cell<Option<Counters>> = const { Cell::new(None) };
     /// This worker's place among those whose waiting requests are counted, once it has one.
     static PLACE: Cell<Option<usize>> = const { Cell::new(None) };
 }
@@ -22,6 +26,7 @@ thread_local! {
 /// Forgets what is in the zone, which may be replaced.
 pub(super) fn reset() {
     KNOWN.with(|known| known.borrow_mut().clear());
+    OWN.with(|own| own.set(None));
     PLACE.with(|place| place.set(None));
 }
 
@@ -41,6 +46,22 @@ pub fn counters(project: &Project, zone: impl Fn() -> Option<SharedZone>) -> Opt
         known[project.index] = (project.digest, counters);
         counters
     })
+}
+
+/// Counts a look-up in the table of judgements.
+pub fn count_lookup(known: &Known, zone: SharedZone) {
+    let own = OWN.with(|own| {
+        let counters = own.get().or_else(|| zone.own_counters());
+        own.set(counters);
+        counters
+    });
+    let found = match known.verdict.is_some() || known.token.is_some() {
+        true => Found::Hit,
+        false => Found::Miss,
+    };
+    if let Some(own) = own {
+        own.count(Count::Lookup(Table::Judgements, found));
+    }
 }
 
 /// Says how many requests wait in this worker.

@@ -74,6 +74,20 @@ words! {
         Error = "error",
     }
 
+    /// A table of the zone in which requests look something up.
+    Table {
+        /// Verified tokens, and the resolver's answers.
+        Judgements = "judgements",
+    }
+
+    /// The result of a look-up.
+    Found {
+        /// It was there.
+        Hit = "hit",
+        /// It was not.
+        Miss = "miss",
+    }
+
     /// The result of a fetch: `ok`, or the stage that failed.
     FetchResult {
         /// A key set that can be used.
@@ -108,7 +122,7 @@ pub const BUCKETS: [f64; 13] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// A counter of a project.
+/// A counter of a project, or of the whole zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
     /// A request that was judged.
@@ -123,15 +137,19 @@ pub enum Count {
     Recheck(Answer),
     /// A fetch of keys.
     Fetch(FetchResult),
+    /// A look-up in a table, of the whole zone.
+    Lookup(Table, Found),
 }
 
-/// A duration that is measured: a histogram of a project.
+/// A duration that is measured: a histogram of a project, or of the whole zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duration {
     /// From a question to the resolver's answer.
     Question,
     /// One fetch, discovery and key set together.
     Fetch,
+    /// The wait for the zone's mutex, of the whole zone.
+    Lock,
 }
 
 const REASONS: usize = Reason::ALL.len();
@@ -140,12 +158,13 @@ const SIGNATURE_CHECK: usize = UNMET + UnmetKind::ALL.len();
 const QUESTION: usize = SIGNATURE_CHECK + 1;
 const RECHECK: usize = QUESTION + Answer::ALL.len();
 const FETCH: usize = RECHECK + Answer::ALL.len();
-const HISTOGRAMS: usize = FETCH + FetchResult::ALL.len();
+const LOOKUP: usize = FETCH + FetchResult::ALL.len();
+const HISTOGRAMS: usize = LOOKUP + Table::ALL.len() * Found::ALL.len();
 /// Cells of a histogram: the buckets, the one without a bound, and the sum in microseconds.
 const HISTOGRAM: usize = BUCKETS.len() + 2;
 
-/// Number of cells of one project.
-pub const COUNTS: usize = HISTOGRAMS + 2 * HISTOGRAM;
+/// Number of cells of one project, or of the whole zone, which has the same.
+pub const COUNTS: usize = HISTOGRAMS + 3 * HISTOGRAM;
 
 impl Count {
     /// Its cell, below [`COUNTS`].
@@ -160,6 +179,9 @@ impl Count {
             Count::Question(answer) => QUESTION + answer as usize,
             Count::Recheck(answer) => RECHECK + answer as usize,
             Count::Fetch(result) => FETCH + result as usize,
+            Count::Lookup(table, found) => {
+                LOOKUP + table as usize * Found::ALL.len() + found as usize
+            }
         }
     }
 }
@@ -179,7 +201,7 @@ impl Duration {
     }
 }
 
-/// The counts of one project, of all workers.
+/// The counts of one project or of the whole zone, of all workers.
 #[derive(Clone, Debug)]
 pub struct Totals(Box<[u64; COUNTS]>);
 
@@ -191,11 +213,11 @@ impl Default for Totals {
 
 /// One duration's measurements.
 #[derive(Clone, Debug)]
-pub(super) struct Histogram {
+pub struct Histogram {
     /// How many took at most so long as each of [`BUCKETS`], and how many there were.
-    pub(super) cumulative: [u64; BUCKETS.len() + 1],
+    pub cumulative: [u64; BUCKETS.len() + 1],
     /// Their sum, in seconds.
-    pub(super) sum: f64,
+    pub sum: f64,
 }
 
 impl Totals {
@@ -227,7 +249,7 @@ impl Totals {
     }
 
     /// One duration's measurements.
-    pub(super) fn histogram(&self, duration: Duration) -> Histogram {
+    pub fn histogram(&self, duration: Duration) -> Histogram {
         let cells = &self.0[duration.first()..][..HISTOGRAM];
         let mut cumulative = [0; BUCKETS.len() + 1];
         let mut count = 0;
@@ -242,7 +264,7 @@ impl Totals {
 
 impl Histogram {
     /// Number of measurements.
-    pub(super) fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.cumulative[BUCKETS.len()]
     }
 }

@@ -5,8 +5,8 @@
 
 use std::fmt::{Display, Write};
 
-use super::count::{Answer, Count, Duration, FetchResult, Histogram, UnmetKind, BUCKETS};
-use super::snapshot::{Project, Snapshot};
+use super::count::{Answer, Count, Duration, FetchResult, Found, Histogram, UnmetKind, BUCKETS};
+use super::snapshot::{Project, Snapshot, Zone};
 
 /// The metrics of a snapshot.
 pub fn render(snapshot: &Snapshot, is_openmetrics: bool) -> String {
@@ -150,6 +150,15 @@ fn module(text: &mut Text, snapshot: &Snapshot) {
         for (state, bytes) in [("used", zone.used), ("free", free)] {
             text.sample(name, "", &[("state", state)], bytes);
         }
+        tables(text, zone);
+        let name = "authgear_zone_lock_seconds";
+        text.head(
+            name,
+            "histogram",
+            "seconds",
+            "Waits for the mutex of the shared zone.",
+        );
+        text.histogram(name, &[], &zone.lock_wait);
     }
     let build = &snapshot.build;
     let name = "authgear_build_info";
@@ -160,6 +169,41 @@ fn module(text: &mut Text, snapshot: &Snapshot) {
         ("nginx", &build.nginx),
     ];
     text.sample(name, "", &labels, 1);
+}
+
+fn tables(text: &mut Text, zone: &Zone) {
+    let name = "authgear_table_lookups";
+    text.counter(name, "Look-ups in a table of the zone.");
+    for table in &zone.tables {
+        for (found, count) in Found::ALL.iter().zip(table.lookups.into_iter().flatten()) {
+            let labels = [("table", table.name), ("result", found.as_str())];
+            text.sample(name, "_total", &labels, count);
+        }
+    }
+    let name = "authgear_table_live_evictions";
+    text.counter(name, "Valid entries that gave way, or found no room.");
+    for table in &zone.tables {
+        let labels = [("table", table.name)];
+        text.sample(name, "_total", &labels, table.live_evictions);
+    }
+    let fill = [
+        (
+            "authgear_table_entries",
+            "Entries, those that have run out included.",
+        ),
+        (
+            "authgear_table_capacity",
+            "The most entries that there may be.",
+        ),
+    ];
+    for (index, (name, help)) in fill.into_iter().enumerate() {
+        text.gauge(name, "", help);
+        for table in &zone.tables {
+            if let Some(fill) = table.fill {
+                text.sample(name, "", &[("table", table.name)], fill[index]);
+            }
+        }
+    }
 }
 
 fn of(project: &Project) -> [(&'static str, &str); 1] {
@@ -235,19 +279,18 @@ impl Text {
         self.head(name, "histogram", "seconds", help);
         for project in &snapshot.projects {
             let histogram = project.counts.histogram(duration);
-            self.histogram(name, &project.name, &histogram);
+            self.histogram(name, &of(project), &histogram);
         }
     }
 
-    fn histogram(&mut self, name: &str, project: &str, histogram: &Histogram) {
+    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
         for (index, count) in histogram.cumulative.iter().enumerate() {
             let bound = BUCKETS.get(index).map(|bound| format!("{bound:?}"));
             let bound = bound.as_deref().unwrap_or("+Inf");
-            let labels = [("project", project), ("le", bound)];
+            let labels = [labels, &[("le", bound)]].concat();
             self.sample(name, "_bucket", &labels, count);
         }
-        let labels = [("project", project)];
-        self.sample(name, "_sum", &labels, histogram.sum);
-        self.sample(name, "_count", &labels, histogram.count());
+        self.sample(name, "_sum", labels, histogram.sum);
+        self.sample(name, "_count", labels, histogram.count());
     }
 }

@@ -8,7 +8,7 @@ impl Snapshot {
         let mut problems: Vec<_> = self.projects.iter().flat_map(Project::problems).collect();
         // What is refused comes before what is merely old.
         problems.sort_by_key(|(is_urgent, _)| !is_urgent);
-        let zone = self.zone.iter().filter_map(Zone::problem);
+        let zone = self.zone.iter().flat_map(Zone::problems);
         problems
             .into_iter()
             .map(|(_, text)| text)
@@ -54,14 +54,14 @@ impl Project {
 }
 
 impl Zone {
-    /// More than nineteen twentieths are taken.
-    fn problem(&self) -> Option<String> {
-        let is_full = self.used.saturating_mul(20) > self.size.saturating_mul(19);
-        is_full.then(|| {
+    /// Tables that are too small. Pages that are taken say nothing: a table takes what it is given.
+    fn problems(&self) -> impl Iterator<Item = String> + '_ {
+        let too_small = self.tables.iter().filter(|table| table.live_evictions > 0);
+        too_small.map(|table| {
             format!(
-                "The shared zone is full: {} of {}. Enlarge \"authgear_shared_zone\".",
-                bytes(self.used),
-                bytes(self.size)
+                "The shared zone {} is full: {} valid entries of the table {} gave way since the start. \
+                 Enlarge \"authgear_shared_zone\".",
+                self.name, table.live_evictions, table.name
             )
         })
     }

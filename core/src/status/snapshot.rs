@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::count::{FetchResult, Totals};
+use super::count::{FetchResult, Histogram, Totals};
 
 /// The state of the module at one moment. Times are Unix seconds, ages and pauses are seconds.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -41,6 +41,24 @@ pub struct Zone {
     pub size: u64,
     /// The bytes of it that are taken, whole pages.
     pub used: u64,
+    /// Its tables.
+    pub tables: Vec<TableState>,
+    /// The waits for its mutex.
+    pub lock_wait: Histogram,
+}
+
+/// A table of the zone.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableState {
+    /// Its name.
+    pub name: &'static str,
+    /// Look-ups that found something, and those that did not; `None` where they are not counted.
+    pub lookups: Option<[u64; 2]>,
+    /// Entries that gave way although they were valid, and those that found no room.
+    pub live_evictions: u64,
+    /// Entries, those that have run out included, and the most that there may be; `None` where that
+    /// depends on their size.
+    pub fill: Option<[u64; 2]>,
 }
 
 /// One project.

@@ -62,7 +62,10 @@ fn every_count_has_a_cell_of_its_own() {
     all.extend(Answer::ALL.map(|answer| Count::Question(answer).cell()));
     all.extend(Answer::ALL.map(|answer| Count::Recheck(answer).cell()));
     all.extend(FetchResult::ALL.map(|result| Count::Fetch(result).cell()));
-    for duration in [Duration::Question, Duration::Fetch] {
+    for table in Table::ALL {
+        all.extend(Found::ALL.map(|found| Count::Lookup(table, found).cell()));
+    }
+    for duration in [Duration::Question, Duration::Fetch, Duration::Lock] {
         let measured = BUCKETS.iter().map(|bound| Time::from_secs_f64(*bound));
         let cells = measured.map(|measured| duration.cells(measured).0);
         all.extend(cells);
@@ -131,6 +134,21 @@ fn snapshot(projects: Vec<Project>) -> Snapshot {
             name: "authgear".to_string(),
             size: 1 << 20,
             used: 1 << 18,
+            tables: vec![
+                TableState {
+                    name: Table::Judgements.as_str(),
+                    lookups: Some([9, 1]),
+                    live_evictions: 0,
+                    fill: Some([10, 1_000]),
+                },
+                TableState {
+                    name: "keys",
+                    lookups: None,
+                    live_evictions: 0,
+                    fill: None,
+                },
+            ],
+            lock_wait: Totals::default().histogram(Duration::Lock),
         }),
         waiting_requests: 5,
         projects,
@@ -161,6 +179,12 @@ fn the_older_text_format() {
         "authgear_keys_stale{project=\"myapp\"} 0\n",
         "authgear_waiting_requests 5\n",
         "authgear_zone_bytes{state=\"used\"} 262144\n",
+        "authgear_table_lookups_total{table=\"judgements\",result=\"miss\"} 1\n",
+        "authgear_table_live_evictions_total{table=\"keys\"} 0\n",
+        "authgear_table_entries{table=\"judgements\"} 10\n",
+        "authgear_table_capacity{table=\"judgements\"} 1000\n",
+        "authgear_zone_lock_seconds_bucket{le=\"+Inf\"} 0\n\
+         authgear_zone_lock_seconds_sum 0\nauthgear_zone_lock_seconds_count 0\n",
         "authgear_build_info{version=\"0.1.0\",commit=\"0123456789ab\",nginx=\"1.22.1\"} 1\n",
     ] {
         assert!(text.contains(expected), "{expected}\nis not in\n{text}");
@@ -241,14 +265,15 @@ fn what_is_refused_comes_before_what_is_old() {
     none.keys.state = KeyState::Missing;
     none.resolver_failing_for = Some(45.0);
     let mut snapshot = snapshot(vec![old, none]);
-    snapshot.zone.as_mut().unwrap().used = 1 << 20;
+    snapshot.zone.as_mut().unwrap().tables[0].live_evictions = 3;
     assert_eq!(
         snapshot.problems(),
         [
             "Project none: no keys, so JWTs are answered 503.",
             "Project none: the resolver has not answered for 45 s.",
             "Project old: its keys have been stale for 2 h; the last fetch failed: connect.",
-            "The shared zone is full: 1024 KiB of 1024 KiB. Enlarge \"authgear_shared_zone\".",
+            "The shared zone authgear is full: 3 valid entries of the table judgements gave way since the \
+             start. Enlarge \"authgear_shared_zone\".",
         ]
     );
     let page = snapshot.render(Format::Html);
