@@ -26,6 +26,7 @@ pub mod keys;
 pub mod policy;
 pub mod reason;
 pub mod recheck;
+pub mod revocation;
 pub mod session;
 mod text;
 mod texts;
