@@ -8,6 +8,7 @@
 //! them.
 
 pub mod resolver_cache;
+pub mod revocations;
 pub mod word;
 
 /// A number that differs for different lists, for checking that two builds of the module lay out memory
