@@ -4,8 +4,10 @@ use core::cell::{Cell, OnceCell, RefCell};
 
 use nginx_sys::ngx_command_t;
 
-use crate::nginx::{variables_of_headers, Conf, Failed, Getter, LocationConfs, Request};
-use directive::{add_commands, directives, ANY, BLOCK, HTTP, ONE};
+use crate::nginx::{
+    variables_of_headers, Conf, Failed, Getter, LocationConfs, PhaseHandler, Request,
+};
+use directive::{add_commands, directives, ANY, BLOCK, HTTP, LOCATION, ONE};
 use mistake::Mistake;
 
 mod access;
@@ -37,6 +39,7 @@ directives! {
             /// them apart.
             claims: RefCell<Vec<(String, usize)>>,
             claim_getter: Cell<Option<Getter>>,
+            webhook_handler: Cell<Option<PhaseHandler>>,
             of_headers: OnceCell<Box<[usize]>>,
             /// The locations that projects name in `resolve_request`.
             resolvers: RefCell<Vec<ResolverLocation>>,
@@ -82,6 +85,22 @@ impl MainConf {
         self.claim_getter.set(Some(getter));
     }
 
+    /// Sets the function that receives webhooks.
+    pub fn set_webhook_handler(&self, handler: PhaseHandler) {
+        self.webhook_handler.set(Some(handler));
+    }
+
+    /// The function that receives webhooks.
+    fn webhook_handler(&self) -> Option<PhaseHandler> {
+        self.webhook_handler.get()
+    }
+
+    /// How long any project keeps a revocation, in seconds: users are shared.
+    pub fn revocation_keep(&self) -> u64 {
+        let keeps = self.projects.iter().map(|project| project.revocation_keep);
+        keeps.max().unwrap_or(0)
+    }
+
     /// Makes a variable of `authgear_claim_set`, or finds it; returns what its getter is handed.
     /// Refuses a variable that another directive sets.
     fn claim_variable(&self, cf: &Conf, name: &str) -> Result<usize, Mistake> {
@@ -118,7 +137,8 @@ impl MainConf {
 }
 
 const HTTP_DIRECTIVES: usize = MainConf::DIRECTIVES.len();
-const ALL_DIRECTIVES: usize = HTTP_DIRECTIVES + LocationConf::DIRECTIVES.len();
+const IN_LOCATION: usize = HTTP_DIRECTIVES + LocationConf::DIRECTIVES.len();
+const ALL_DIRECTIVES: usize = IN_LOCATION + LocationConf::IN_LOCATION.len();
 
 /// Every directive outside `authgear_project`, for nginx. An empty command is the end.
 pub static mut COMMANDS: [ngx_command_t; ALL_DIRECTIVES + 1] = {
@@ -127,6 +147,7 @@ pub static mut COMMANDS: [ngx_command_t; ALL_DIRECTIVES + 1] = {
     unsafe {
         add_commands(&mut all, 0, HTTP, MainConf::DIRECTIVES);
         add_commands(&mut all, HTTP_DIRECTIVES, ANY, LocationConf::DIRECTIVES);
+        add_commands(&mut all, IN_LOCATION, LOCATION, LocationConf::IN_LOCATION);
     }
     all
 };
@@ -149,8 +170,13 @@ pub fn finish(cf: &Conf) -> Result<(), Failed> {
     if keeps_answers {
         main.zone.keep_answers();
     }
+    let has_webhook = |project: &Project| project.webhook_secrets.is_some();
+    let keeps_revocations = main.projects.iter().any(has_webhook);
+    if keeps_revocations {
+        main.zone.keep_revocations();
+    }
     let is_remote = main.projects.iter().any(Project::is_remote);
-    if keeps_answers || main.zone.keeps_counters() || is_remote {
+    if keeps_answers || keeps_revocations || main.zone.keeps_counters() || is_remote {
         main.zone.create(cf)?;
     }
     Ok(())

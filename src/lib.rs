@@ -2,7 +2,7 @@
 //!
 //! This file holds the module's tables and the functions that nginx calls. The crate
 //! `authgear-core` decides; the modules below connect it to nginx. They depend on one another in one
-//! direction, and none on this file: `request` → `worker` → `conf` → `keys` → `shm` → `nginx`, each
+//! direction, and none on this file: `request`, `revocation` → `worker` → `conf` → `keys` → `shm` → `nginx`, each
 //! on any of those behind it.
 
 use core::ffi::{c_char, c_void};
@@ -21,6 +21,7 @@ use ngx::http::HttpModule;
 use crate::conf::{AuthgearModule, LocationConf};
 use crate::nginx::{guard, Conf, Failed, Request};
 use crate::request::{access, variables, waiting};
+use crate::revocation::webhook;
 
 /// Directives: tables, setters, merging, messages.
 mod conf;
@@ -34,6 +35,8 @@ mod nginx;
 mod prefetch;
 /// One client request: judgement, headers, variables, challenges.
 mod request;
+/// Webhooks.
+mod revocation;
 /// The shared zone: key sets, counters, and the resolver's answers.
 mod shm;
 /// The state of a worker that depends on the configuration.
@@ -147,9 +150,10 @@ configuration_handlers! {
     postconfiguration_of_first => register_first,
 }
 
-/// Registers the variables.
+/// Registers the variables, and hands functions to directives that need them.
 fn prepare(cf: &Conf) -> Result<(), Failed> {
     cf.main_conf().set_claim_getter(variables::get_claim_at);
+    cf.main_conf().set_webhook_handler(webhook_handler);
     variables::register(cf)
 }
 
@@ -210,6 +214,7 @@ phase_handlers! {
     preaccess_handler => access::preaccess,
     access_handler => access::access,
     log_handler => access::log,
+    webhook_handler => webhook::handle,
 }
 
 extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {

@@ -9,6 +9,8 @@ mod clock;
 mod complex_value;
 /// The configuration while it is read: words, files, zones.
 mod conf;
+/// Content handlers, and the bodies of requests.
+mod content;
 /// Bit fields, timers, and the checked layout of nginx's structures.
 pub mod fields;
 /// A function before all header filters.
@@ -40,11 +42,13 @@ pub use add_variable::Getter;
 pub use clock::now;
 pub use complex_value::ComplexValue;
 pub use conf::Conf;
+pub use content::update_time;
 pub use filter::set_first_header_filter;
 pub use guard::{guard, Failed};
 pub use headers::RequestHeader;
 pub use location::{LocationAt, LocationConfs};
 pub use messages::{Place, CONF_ERROR};
+pub use phases::PhaseHandler;
 pub use pool::Pool;
 pub use request::Request;
 pub use text::{borrowed_str, bytes};

@@ -14,6 +14,7 @@ mod question;
 mod recheck;
 mod requirements;
 mod resolver;
+mod revoked;
 mod step;
 pub mod variables;
 pub mod waiting;

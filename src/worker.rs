@@ -8,9 +8,11 @@ use core::ptr;
 use authgear_core::digest::{Digest, Digester, Kind};
 use authgear_core::keys::freshness::Need;
 use authgear_core::keys::slots::Slots;
+use authgear_core::revocation::State;
 use authgear_core::token::{SignedBy, TokenCache};
 use authgear_core::{AlgorithmSet, Reason};
 use authgear_tables::resolver_cache::{Key, Table};
+use authgear_tables::revocations::{self, Merged};
 use nginx_sys::{ngx_cycle_t, ngx_process, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER};
 use ngx::http::HttpModuleMainConf;
 use smallvec::SmallVec;
@@ -42,6 +44,7 @@ struct Worker {
     /// `Some(None)` where there is no cache; see [`with_tokens`].
     tokens: RefCell<Option<Option<TokenCache>>>,
     digester: Cell<Option<Digester>>,
+    user_digester: Cell<Option<Digester>>,
     /// Fetches under way in this worker.
     slots: Cell<Slots>,
     /// Runs while keys are fetched or requests wait.
@@ -86,6 +89,7 @@ pub fn reset(cycle: *const ngx_cycle_t) {
         worker.store.replace(None);
         worker.tokens.replace(None);
         worker.digester.set(None);
+        worker.user_digester.set(None);
     });
 }
 
@@ -192,6 +196,51 @@ pub fn prefetch_answer(digest: &Digest) {
     }
 }
 
+/// What was heard of a user under any of the names, if it counts at `now`, in Unix seconds. Where there are
+/// no revocations, one word of the zone is read.
+pub fn revocation(names: &[Id], user: &str, now: u64) -> Option<revocations::Entry> {
+    let zone = zone()?;
+    let reader = zone.revocations().filter(|reader| !reader.is_empty(now))?;
+    let entries = names
+        .iter()
+        .filter_map(|name| reader.look_up(&user_key(&reader, name, user), now));
+    entries.reduce(|one, other| revocations::Entry {
+        state: one.state.merge(&other.state),
+        came_at: one.came_at.max(other.came_at),
+        until: one.until.max(other.until),
+    })
+}
+
+/// Stores what was heard of a user under a name; `None` when there is no table.
+pub fn revoke(name: &Id, user: &str, heard: &State, keep: u64, now: u64) -> Option<Merged> {
+    let zone = zone()?;
+    let key = user_key(&zone.revocations()?, name, user);
+    zone.with_revocations(|table| table.merge(&key, heard, keep, now, self::now()))
+}
+
+/// The key of a user in the table of revocations.
+fn user_key(table: &revocations::Reader, name: &Id, user: &str) -> revocations::Key {
+    let digester = WORKER.with(|worker| {
+        let digester = worker.user_digester.get();
+        digester.unwrap_or_else(|| {
+            let digester = Digester::with(table.key());
+            worker.user_digester.set(Some(digester));
+            digester
+        })
+    });
+    let mut group = [0; 8];
+    group.copy_from_slice(&name[..8]);
+    revocations::Key {
+        group: u64::from_ne_bytes(group),
+        digest: digester.of(Kind::User, &[name, user.as_bytes()]),
+    }
+}
+
+/// Notes a token that outlives its revocation; true for the first of a project.
+pub fn note_long_lived(project: usize) -> bool {
+    zone().is_some_and(|zone| zone.note_long_lived(project))
+}
+
 /// Counts a request that `observe` would have refused, and returns how many there are now.
 pub fn count(project: &str, reason: Reason) -> Option<u64> {
     zone()?.counters().count(project, reason)
@@ -294,6 +343,7 @@ impl Worker {
             store: RefCell::new(None),
             tokens: RefCell::new(None),
             digester: Cell::new(None),
+            user_digester: Cell::new(None),
             slots: Cell::new(Slots::new()),
             timer: Cell::new(None),
         }

@@ -20,6 +20,7 @@ my %source = sources('src', 'core/src', 'tables/src');
 my $http = rows('http');
 my $inside = rows('in `authgear_project`');
 my $anywhere = rows('http, server, location, if in location, limit_except');
+my $location = rows('location');
 
 config_error("authgear_project a {\n    no_such_directive on;\n}\n") =~ /which takes (.*) in nginx\.conf:2$/
     or die "the module does not say what authgear_project takes\n";
@@ -34,7 +35,7 @@ for my $row (@$inside) {
 # --- at other levels
 
 my @commands = map { $source{$_} =~ /c"(authgear_\w+)"/g } grep {m{^src/conf\b}} sort keys %source;
-is_deeply([sort map { $_->{name} } @$http, @$anywhere], [sort @commands], 'the directives outside');
+is_deeply([sort map { $_->{name} } @$http, @$anywhere, @$location], [sort @commands], 'the directives outside');
 for my $row (@$anywhere) {
     my ($default) = $row->{default} =~ /^`(\w+)`$/ or next;
     my $line = "$row->{name} $default;";
@@ -47,6 +48,12 @@ for my $row (@$http) {
     is(config_error("$row->{name} $takes"), '', "$row->{name} in http");
     like(config_error("server {\n$row->{name} $takes\n}\n"),
         qr/^"$row->{name}" directive is not allowed here in nginx\.conf:2$/, "$row->{name}: and nowhere else");
+}
+
+for my $row (@$location) {
+    my $line = "$row->{name} a;";
+    like(config_error($_), qr/^"$row->{name}" directive is not allowed here in nginx\.conf:1$/, "$row->{name} only in a location")
+        for "$line\n", "server { $line }\n", "server { location / { if (\$arg_x) { $line } } }\n", "server { location / { limit_except GET { $line } } }\n";
 }
 
 # --- variables

@@ -13,7 +13,7 @@
 //! 3. [`policy::judge`] applies the rules of one location.
 //! 4. [`session::Session`] is the caller's identity, from a token or from the resolver.
 //!
-//! Every refusal is a [`Reason`].
+//! Every refusal is a [`Reason`]. [`revocation`] reads Authgear's webhooks, which refuse tokens that would stand.
 
 #![forbid(unsafe_code)]
 

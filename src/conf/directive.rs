@@ -132,6 +132,12 @@ pub const ANY: Level = Level {
     offset: NGX_HTTP_LOC_CONF_OFFSET,
 };
 
+/// A location alone, and `LocationConf`.
+pub const LOCATION: Level = Level {
+    contexts: NGX_HTTP_LOC_CONF,
+    offset: NGX_HTTP_LOC_CONF_OFFSET,
+};
+
 /// Puts the commands of a table into nginx's, from `at` on.
 ///
 /// # Safety

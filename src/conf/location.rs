@@ -5,13 +5,14 @@ use core::ffi::CStr;
 use authgear_core::policy::{Requirements, TokenKind};
 use nginx_sys::ngx_uint_t;
 
-use super::directive::{directives, inherit, MANY};
+use super::directive::{directives, inherit, Directive, MANY, ONE};
 use super::mistake::Mistake;
 use super::value::{flag, OrOff};
 use crate::nginx::{ComplexValue, Conf, Failed, LocationAt, Place};
 
 mod setters;
 mod warnings;
+mod webhook;
 
 pub use setters::{ClaimSet, Require};
 
@@ -78,11 +79,22 @@ directives! {
             requirement: Option<(&'static CStr, Place)>,
             /// True if anything is asked of callers who are known.
             asks: bool,
+            /// The project whose webhooks are received here, by name, and by index when all is merged.
+            webhook: Option<(String, Place)>,
+            webhook_of: Option<usize>,
         }
     }
 }
 
 impl LocationConf {
+    /// The directives that may stand in a location alone.
+    pub const IN_LOCATION: &'static [Directive<Self>] = &[Directive {
+        name: c"authgear_webhook",
+        takes: ONE,
+        set: Self::set_webhook,
+        merge: |_, _| {},
+    }];
+
     /// Reads `authgear_verify`'s parameters.
     pub fn set_verify(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
         if self.verify.is_some() {
@@ -144,11 +156,13 @@ impl LocationConf {
     /// Inherits what this level leaves unsaid, finds the projects that are named, and looks at
     /// what nginx would do before or without this module.
     pub fn merge(&mut self, prev: &Self, cf: &Conf) -> Result<(), Failed> {
+        let verifies_here = matches!(self.verify, Some(Verify::Gate(..) | Verify::Named(..)));
         for directive in Self::DIRECTIVES {
             (directive.merge)(self, prev);
         }
+        self.merge_webhook(prev, cf, verifies_here)?;
         if let Some(Verify::Named(name, mode, place)) = &self.verify {
-            let index = find_project(cf, name, place)?;
+            let index = find_project(cf, "authgear_verify", name, place)?;
             self.verify = Some(Verify::Gate(Gate::Project(index), *mode, place.clone()));
         }
         if self.gate().is_some() {
@@ -232,7 +246,9 @@ impl LocationConf {
     /// Checks the `http` level, in case no location inherits it.
     pub fn check(&self, cf: &Conf) -> Result<(), Failed> {
         match &self.verify {
-            Some(Verify::Named(name, _, place)) => find_project(cf, name, place).map(drop),
+            Some(Verify::Named(name, _, place)) => {
+                find_project(cf, "authgear_verify", name, place).map(drop)
+            }
             _ => Ok(()),
         }
     }
@@ -303,12 +319,12 @@ impl LocationConf {
 }
 
 /// Index of the project that the directive at `place` names.
-fn find_project(cf: &Conf, name: &str, place: &Place) -> Result<usize, Failed> {
+fn find_project(cf: &Conf, directive: &str, name: &str, place: &Place) -> Result<usize, Failed> {
     cf.main_conf().project(name).ok_or_else(|| {
         cf.emerg_at(
             place,
             format_args!(
-                "\"authgear_verify\" names no project \"{name}\"; \
+                "\"{directive}\" names no project \"{name}\"; \
                  add \"authgear_project {name} {{ endpoint https://...; }}\" \
                  to the http block"
             ),

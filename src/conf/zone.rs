@@ -87,6 +87,11 @@ impl ZoneConf {
         self.setup.keep_answers();
     }
 
+    /// Makes room for revocations in the zone.
+    pub fn keep_revocations(&self) {
+        self.setup.keep_revocations();
+    }
+
     /// Asks for a zone for counters, even where nothing else needs one.
     pub fn keep_counters(&self) {
         self.keeps_counters.set(true);

@@ -13,6 +13,7 @@ use crate::request::presented::{Bearer, Presented, Unreadable};
 use crate::request::question::Question;
 use crate::request::recheck;
 use crate::request::resolver;
+use crate::request::revoked;
 use crate::request::step::Step;
 
 impl<'r> Attempt<'r> {
@@ -158,6 +159,10 @@ impl<'r> Judge<'_, 'r> {
         let (rules, issuer) = (&self.project.rules, &self.tenant.issuer);
         if let Err(reason) = judge(&verified, rules, issuer, self.audience(), self.r.now()) {
             return Step::refused(reason);
+        }
+        revoked::note_lifetime(self, &verified, provenance);
+        if revoked::is_revoked(self, &verified) {
+            return Step::refused(Reason::Revoked);
         }
         match self.project.recheck {
             Some(interval) if recheck::applies(self, &verified) => {

@@ -3,6 +3,9 @@
 //! A question goes to an internal location, which proxies to the resolver. It carries what is left to
 //! judge and nothing else of the client's credentials, and its answer is filed under exactly that.
 
+use std::rc::Rc;
+
+use authgear_core::session::Session;
 use authgear_core::Reason;
 use authgear_tables::resolver_cache::{self, Key, Table};
 
@@ -10,6 +13,7 @@ use crate::nginx::Failed;
 use crate::request::attempt::{Judge, Reach};
 use crate::request::outcome::{Outcome, Provenance, Resolved};
 use crate::request::question::{Ask, Lease, Purpose, Question, Turn, Verdict, NO_LIFETIME};
+use crate::request::revoked;
 use crate::request::step::Step;
 use crate::worker;
 
@@ -75,8 +79,14 @@ fn look_up(judge: &Judge<'_, '_>, table: &mut Table, key: Key, fresh: u64, now: 
     let since = judge.context.waiting_since.get();
     let known = table.look_up(&key, now).verdict;
     let is_younger = |at: u64, limit: u64| now.saturating_sub(at) < limit;
+    let stands = |fields, at| {
+        let session = Session::resolved(fields);
+        revoked::instead_of_yes(judge.r, &judge.tenant.names, &session, at).is_none()
+    };
     match known {
-        Some((resolver_cache::Verdict::Yes(fields), at)) if is_younger(at, fresh) => {
+        Some((resolver_cache::Verdict::Yes(fields), at))
+            if is_younger(at, fresh) && stands(fields, at) =>
+        {
             let session = Resolved::copy_to(judge.r.pool(), &fields);
             Found::Verdict(match session {
                 Ok(session) => Verdict::Yes(Some(session), Provenance::Cache),
@@ -108,6 +118,7 @@ fn asked<'r>(
         Reach::AtHand => Step::Done(Outcome::Unknown),
         Reach::Full => Step::Ask(Box::new(Ask {
             tenant: judge.tenant.id,
+            names: Rc::clone(&judge.tenant.names),
             project: judge.project.index,
             question,
             purpose: Purpose::Judgement(entry),

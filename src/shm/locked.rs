@@ -11,6 +11,7 @@ use core::ptr::{self, NonNull};
 
 use authgear_core::digest::{Digester, Kind};
 use authgear_tables::resolver_cache::Table;
+use authgear_tables::revocations::Writer;
 use authgear_tables::word::Link;
 use nginx_sys::{
     ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc_locked, ngx_slab_free_locked, NGX_LOG_WARN,
@@ -60,6 +61,15 @@ impl SharedZone {
             );
         }
         Some(result)
+    }
+
+    /// Changes the table of revocations under the zone's mutex; `None` when there is no table.
+    pub fn with_revocations<T>(self, change: impl FnOnce(&mut Writer) -> T) -> Option<T> {
+        let head = NonNull::new(self.header().revocations.get())?;
+        let _locked = self.lock();
+        // SAFETY: the table was placed before the workers were started, lives as long as the zone, and
+        // the mutex is held while it is changed.
+        Some(change(&mut unsafe { Writer::new(head) }))
     }
 }
 

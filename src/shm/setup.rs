@@ -8,6 +8,7 @@ use core::ptr::{self, NonNull};
 
 use authgear_core::digest::random_key;
 use authgear_tables::resolver_cache::Table;
+use authgear_tables::revocations;
 use nginx_sys::{
     ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_calloc, ngx_slab_pool_t, NGX_ERROR,
     NGX_LOG_EMERG, NGX_OK,
@@ -19,11 +20,14 @@ use crate::nginx::{guard, Conf, Failed};
 
 /// The table of resolver answers takes one part in so many of the zone.
 const RESOLVER_CACHE_PART: usize = 4;
+/// The table of revocations takes one part in so many of the zone.
+const REVOCATIONS_PART: usize = 8;
 
 /// The zone of one configuration: what it shall hold, and the memory once nginx has mapped it.
 #[derive(Debug, Default)]
 pub struct ZoneSetup {
     keeps_answers: Cell<bool>,
+    keeps_revocations: Cell<bool>,
     is_added: Cell<bool>,
     mapped: Cell<Option<SharedZone>>,
 }
@@ -32,6 +36,11 @@ impl ZoneSetup {
     /// Makes room for the resolver's answers in the zone.
     pub fn keep_answers(&self) {
         self.keeps_answers.set(true);
+    }
+
+    /// Makes room for revocations in the zone.
+    pub fn keep_revocations(&self) {
+        self.keeps_revocations.set(true);
     }
 
     /// True when nginx has been asked for the zone.
@@ -78,8 +87,7 @@ unsafe extern "C" fn init_zone(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ng
         // `data` of the configuration before for the same memory, so a header.
         let prepared = unsafe {
             let setup = &*(*shm).data.cast::<ZoneSetup>();
-            prepare(&mut *shm, old.cast(), setup.keeps_answers.get())
-                .inspect(|zone| setup.mapped.set(Some(*zone)))
+            prepare(&mut *shm, old.cast(), setup).inspect(|zone| setup.mapped.set(Some(*zone)))
         };
         prepared.map_or(NGX_ERROR as ngx_int_t, |_| NGX_OK as ngx_int_t)
     })
@@ -93,7 +101,7 @@ unsafe extern "C" fn init_zone(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ng
 unsafe fn prepare(
     shm: &mut ngx_shm_zone_t,
     old: *mut Zone,
-    keeps_answers: bool,
+    setup: &ZoneSetup,
 ) -> Result<SharedZone, Failed> {
     let pool = NonNull::new(shm.shm.addr.cast::<ngx_slab_pool_t>()).ok_or(Failed)?;
     // SAFETY: the caller vouches for the memory. No worker knows new memory yet.
@@ -117,8 +125,11 @@ unsafe fn prepare(
         SharedZone { pool, header }
     };
     shm.data = zone.header.as_ptr().cast();
-    if keeps_answers && zone.header().resolver_cache.get().is_null() {
+    if setup.keeps_answers.get() && zone.header().resolver_cache.get().is_null() {
         place_resolver_cache(shm, zone)?;
+    }
+    if setup.keeps_revocations.get() && zone.header().revocations.get().is_null() {
+        place_revocations(shm, zone)?;
     }
     Ok(zone)
 }
@@ -167,6 +178,25 @@ fn place_resolver_cache(shm: &ngx_shm_zone_t, zone: SharedZone) -> Result<(), Fa
         )
     })?;
     zone.header().resolver_cache.set(table.as_ptr());
+    Ok(())
+}
+
+/// Makes the table of revocations.
+fn place_revocations(shm: &ngx_shm_zone_t, zone: SharedZone) -> Result<(), Failed> {
+    let (sets, bytes) = revocations::layout(shm.shm.size / REVOCATIONS_PART);
+    let key = random_key().map_err(|error| emerg(shm, error))?;
+    // SAFETY: as for the resolver's answers.
+    let head = unsafe {
+        let memory = ngx_slab_calloc(zone.pool.as_ptr(), bytes).cast::<u8>();
+        NonNull::new(memory).map(|memory| revocations::place(memory, sets, key))
+    };
+    let head = head.ok_or_else(|| {
+        emerg(
+            shm,
+            "the shared zone has no room for revocations; enlarge \"authgear_shared_zone\" and restart",
+        )
+    })?;
+    zone.header().revocations.set(head.as_ptr());
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use core::ptr::NonNull;
 use authgear_core::digest::{Digest, DigestKey};
 use authgear_tables::layout_number;
 use authgear_tables::resolver_cache::{self, Head, Table};
+use authgear_tables::revocations::{self, Reader};
 use authgear_tables::word::{Link, Word};
 use nginx_sys::ngx_slab_pool_t;
 
@@ -25,11 +26,14 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     offset_of!(Zone, unlinked_old),
     offset_of!(Zone, eviction_hand),
     offset_of!(Zone, resolver_cache),
+    offset_of!(Zone, revocations),
+    offset_of!(Zone, long_lived),
     offset_of!(Zone, counters),
     offset_of!(Zone, buckets),
     entry::LAYOUT as usize,
     counters::LAYOUT as usize,
     resolver_cache::LAYOUT as usize,
+    revocations::LAYOUT as usize,
     1,
 ]);
 pub(super) const BUCKETS: usize = 512;
@@ -54,6 +58,10 @@ pub struct Zone {
     pub(super) eviction_hand: Word,
     /// The resolver's answers, or null when no project keeps them.
     pub(super) resolver_cache: Link<Head>,
+    /// Users' revocations, or null when no project has a webhook.
+    pub(super) revocations: Link<revocations::Head>,
+    /// A bit for each project of which a token that outlives its revocation was logged.
+    long_lived: Word,
     counters: Counters,
     pub(super) buckets: [Link<SourceEntry>; BUCKETS],
 }
@@ -95,6 +103,21 @@ impl SharedZone {
             // SAFETY: the table was placed.
             unsafe { Table::prefetch(table, digest, prefetch_lines) };
         }
+    }
+
+    /// The table of revocations, to read from; `None` where there is none.
+    pub fn revocations(&self) -> Option<Reader<'_>> {
+        let head = NonNull::new(self.header().revocations.get())?;
+        // SAFETY: the table was placed, and the zone stays mapped.
+        Some(unsafe { Reader::new(head) })
+    }
+
+    /// Notes a token that outlives its revocation; true for the first of a project.
+    pub fn note_long_lived(self, project: usize) -> bool {
+        let (noted, bit) = (&self.header().long_lived, 1 << (project % 64));
+        let before = noted.get();
+        noted.set(before | bit);
+        before & bit == 0
     }
 
     /// The table of resolver answers, if there is one.

@@ -127,8 +127,8 @@ pub struct Reader<'m> {
 #[derive(Debug)]
 pub struct Writer<'m>(Reader<'m>);
 
-/// The result of [`Writer::merge`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The result of [`Writer::merge`], the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Merged {
     /// The entry holds it, and did before.
     Known,

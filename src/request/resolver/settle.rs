@@ -6,25 +6,29 @@ use authgear_tables::resolver_cache::{self, Key};
 use nginx_sys::{NGX_LOG_ERR, NGX_LOG_NOTICE};
 use ngx::ngx_log_error;
 
-use crate::conf::Project;
 use crate::log::log_limited;
 use crate::nginx::Request;
 use crate::request::outcome::Provenance;
 use crate::request::question::{
-    Confirmation, Failure, Lease, Purpose, Reply, Verdict, NO_LIFETIME,
+    Asked, Confirmation, Failure, Lease, Purpose, Reply, Verdict, NO_LIFETIME,
 };
+use crate::request::revoked::instead_of_yes;
 use crate::request::waiting;
 use crate::worker;
 
 impl Purpose {
     /// Stores a reply for other requests, and returns the verdict for the one that asked.
-    pub fn settle(self, r: &Request, project: &Project, reply: &Reply, lifetime: u64) -> Verdict {
+    pub fn settle(self, r: &Request, asked: &Asked, reply: &Reply) -> Verdict {
+        let (project, lifetime) = (asked.project(r), asked.lifetime);
         let entry = match self {
             Self::Confirmation(mut confirmation) => return confirmation.settle(r, reply),
             Self::Judgement(entry) => entry,
         };
         let verdict = match reply {
-            Ok(Some(session)) => Verdict::Yes(Some(*session), Provenance::Request),
+            Ok(Some(session)) => {
+                let void = instead_of_yes(r, &asked.names, &session.session(), asked.asked_at);
+                void.unwrap_or(Verdict::Yes(Some(*session), Provenance::Request))
+            }
             Ok(None) => Verdict::No,
             Err(Failure::Outage(why) | Failure::Unclear(why)) => {
                 log_limited(
@@ -37,10 +41,12 @@ impl Purpose {
             }
         };
         if let Some((key, lease)) = entry {
-            let stored = match reply {
-                Ok(Some(session)) => resolver_cache::Verdict::Yes(*session.session().fields()),
-                Ok(None) => resolver_cache::Verdict::No,
-                Err(_) => resolver_cache::Verdict::Failed,
+            let stored = match (&verdict, reply) {
+                (Verdict::Yes(..), Ok(Some(session))) => {
+                    resolver_cache::Verdict::Yes(*session.session().fields())
+                }
+                (Verdict::No, _) => resolver_cache::Verdict::No,
+                _ => resolver_cache::Verdict::Failed,
             };
             let number = lease.map(Lease::into_number);
             let mut fresh = project.resolve_cache.unwrap_or(0).min(lifetime);

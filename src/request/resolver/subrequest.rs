@@ -13,7 +13,7 @@ use nginx_sys::{
 };
 
 use crate::conf::Project;
-use crate::nginx::{borrowed_str, bytes, guard, Failed, Request};
+use crate::nginx::{borrowed_str, bytes, guard, now, Failed, Request};
 use crate::request::context::{ClientRequest, Context, Stage};
 use crate::request::outcome::Resolved;
 use crate::request::question::{Ask, Asked, Delivery, Failure, Reply};
@@ -62,6 +62,8 @@ fn send(
         subrequest: Cell::new(ptr::null_mut()),
         uri: borrowed_str(uri),
         tenant: ask.tenant,
+        names: ask.names,
+        asked_at: now(),
         project: ask.project,
         token,
         authorization,
@@ -191,12 +193,7 @@ unsafe extern "C" fn on_end(
                 if is_over && !asked.is_done.replace(true) {
                     let reply = read(&subrequest, asked, |_| {});
                     if let Some(purpose) = asked.purpose.take() {
-                        purpose.settle(
-                            &subrequest,
-                            asked.project(&subrequest),
-                            &reply,
-                            asked.lifetime,
-                        );
+                        purpose.settle(&subrequest, asked, &reply);
                     }
                 }
             }
@@ -226,7 +223,7 @@ pub fn take_answer(r: &Request, client: &ClientRequest, question: NonNull<Asked>
         reply => reply,
     };
     if let Some(purpose) = asked.purpose.take() {
-        let verdict = purpose.settle(r, asked.project(r), &reply, asked.lifetime);
+        let verdict = purpose.settle(r, asked, &reply);
         client.add_answer(asked.tenant, asked.token, asked.cookie, verdict);
     }
     client.end_pending(question);

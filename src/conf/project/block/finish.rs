@@ -22,6 +22,7 @@ impl Block {
         self.check_endpoint()?;
         self.check_keys_from_file()?;
         self.check_resolver()?;
+        self.check_webhook()?;
         let template = Template {
             project: name.to_string(),
             issuer: self.issuer,
@@ -61,6 +62,8 @@ impl Block {
             resolve_request: self.resolve_request.and_then(OrOff::on),
             resolve_cache: self.resolve_cache.and_then(OrOff::on),
             recheck: self.recheck.and_then(OrOff::on),
+            webhook_secrets: self.webhook_secret_file,
+            revocation_keep: self.revocation_keep.unwrap_or(24 * 60 * 60),
             rules: Rules {
                 client_ids: self.client_id.unwrap_or_default(),
                 token_type: self.token_type.unwrap_or_default(),
@@ -118,6 +121,19 @@ impl Block {
             )
             .into()),
         }
+    }
+
+    /// Refuses a secret of the one project that it signs for, beside an endpoint that is many.
+    fn check_webhook(&self) -> Result<(), Mistake> {
+        let is_variable = matches!(self.endpoint, Some(GivenEndpoint::Variable(_)));
+        if is_variable && self.webhook_secret_file.is_some() {
+            return Err(
+                "has \"webhook_secret_file\" and an \"endpoint\" with variables, but a secret is \
+                 one project's alone; add an \"authgear_project\" for each that sends webhooks"
+                    .into(),
+            );
+        }
+        Ok(())
     }
 
     /// Refuses `resolve_request` with `token_type client`, and `resolve_cache` or `recheck` without

@@ -1,0 +1,3 @@
+//! Revocations that Authgear tells of.
+
+pub mod webhook;
