@@ -21,7 +21,6 @@ use ngx::http::HttpModule;
 use crate::conf::{AuthgearModule, LocationConf};
 use crate::nginx::{guard, Conf, Failed, Request};
 use crate::request::{access, variables, waiting};
-use crate::revocation::webhook;
 
 /// Directives: tables, setters, merging, messages.
 mod conf;
@@ -35,7 +34,7 @@ mod nginx;
 mod prefetch;
 /// One client request: judgement, headers, variables, challenges.
 mod request;
-/// Webhooks.
+/// Webhooks, and the file that keeps what they told.
 mod revocation;
 /// The shared zone: key sets, counters, and the resolver's answers.
 mod shm;
@@ -214,12 +213,14 @@ phase_handlers! {
     preaccess_handler => access::preaccess,
     access_handler => access::access,
     log_handler => access::log,
-    webhook_handler => webhook::handle,
+    webhook_handler => revocation::receive_webhook,
 }
 
 extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
         worker::reset(cycle);
+        // SAFETY: nginx hands the live cycle over.
+        revocation::restore(unsafe { &*cycle });
         NGX_OK as ngx_int_t
     })
 }

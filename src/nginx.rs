@@ -33,6 +33,8 @@ mod request;
 mod subrequest;
 /// `ngx_str_t` and byte slices.
 mod text;
+/// Threads beside the event loop.
+mod thread;
 /// A timer of the event loop.
 mod timer;
 /// The slots of a request's variables.
@@ -52,5 +54,6 @@ pub use phases::PhaseHandler;
 pub use pool::Pool;
 pub use request::Request;
 pub use text::{borrowed_str, bytes};
+pub use thread::spawn;
 pub use timer::Timer;
 pub use variables::variables_of_headers;

@@ -1,3 +1,7 @@
 //! Revocations that Authgear tells of.
 
-pub mod webhook;
+mod saver;
+mod webhook;
+
+pub use saver::restore;
+pub use webhook::handle as receive_webhook;

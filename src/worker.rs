@@ -213,7 +213,18 @@ pub fn revocation(names: &[Id], user: &str, now: u64) -> Option<revocations::Ent
 
 /// Stores what was heard of a user under a name; `None` when there is no table.
 pub fn revoke(name: &Id, user: &str, heard: &State, keep: u64, now: u64) -> Option<Merged> {
-    let zone = zone()?;
+    revoke_in(zone()?, name, user, heard, keep, now)
+}
+
+/// As [`revoke`], in a zone before any worker uses it.
+pub fn revoke_in(
+    zone: SharedZone,
+    name: &Id,
+    user: &str,
+    heard: &State,
+    keep: u64,
+    now: u64,
+) -> Option<Merged> {
     let key = user_key(&zone.revocations()?, name, user);
     zone.with_revocations(|table| table.merge(&key, heard, keep, now, self::now()))
 }

@@ -5,6 +5,7 @@
 //! same one, on every node.
 
 mod event;
+pub mod journal;
 mod secrets;
 mod state;
 

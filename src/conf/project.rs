@@ -52,6 +52,8 @@ pub struct Project {
     pub webhook_secrets: Option<Secrets>,
     /// How long a revocation is kept, in seconds.
     pub revocation_keep: u64,
+    /// The folder that keeps them for the next start.
+    pub state: Option<Arc<Path>>,
     endpoint: Endpoint,
 }
 

@@ -102,6 +102,11 @@ impl ZoneConf {
         self.keeps_counters.get()
     }
 
+    /// True when the zone has a table of revocations that no configuration before had.
+    pub fn has_new_revocations(&self) -> bool {
+        self.setup.has_new_revocations()
+    }
+
     /// The zone, once nginx has mapped it.
     pub fn zone(&self) -> Option<SharedZone> {
         self.setup.zone()

@@ -28,6 +28,7 @@ const REVOCATIONS_PART: usize = 8;
 pub struct ZoneSetup {
     keeps_answers: Cell<bool>,
     keeps_revocations: Cell<bool>,
+    has_new_revocations: Cell<bool>,
     is_added: Cell<bool>,
     mapped: Cell<Option<SharedZone>>,
 }
@@ -41,6 +42,11 @@ impl ZoneSetup {
     /// Makes room for revocations in the zone.
     pub fn keep_revocations(&self) {
         self.keeps_revocations.set(true);
+    }
+
+    /// True when the zone has a table of revocations that no configuration before had.
+    pub fn has_new_revocations(&self) -> bool {
+        self.has_new_revocations.get()
     }
 
     /// True when nginx has been asked for the zone.
@@ -130,6 +136,7 @@ unsafe fn prepare(
     }
     if setup.keeps_revocations.get() && zone.header().revocations.get().is_null() {
         place_revocations(shm, zone)?;
+        setup.has_new_revocations.set(true);
     }
     Ok(zone)
 }

@@ -62,6 +62,8 @@ pub struct Head {
     draft_of: Word,
     /// Entries that gave way while they counted.
     evictions: Word,
+    /// Changes so far.
+    changes: Word,
     draft: Slot,
 }
 
@@ -84,6 +86,7 @@ pub const LAYOUT: u64 = layout_number(&[
     offset_of!(Head, draft_version),
     offset_of!(Head, draft_of),
     offset_of!(Head, evictions),
+    offset_of!(Head, changes),
     offset_of!(Head, draft),
     mem::size_of::<Set>(),
     WAYS,
@@ -251,6 +254,12 @@ impl<'m> Reader<'m> {
         self.head.evictions.get()
     }
 
+    /// The number of changes so far. It grows with each that [`Writer::merge`] makes, once readers find it.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.head.changes.get()
+    }
+
     fn position(&self, digest: &Digest) -> Position {
         let number = u128::from_le_bytes(*digest);
         let count = self.sets.len() as u128;
@@ -383,6 +392,7 @@ impl<'m> Writer<'m> {
         self.0.slots[index].replace(&key, &entry, || {
             self.0.sets[index / WAYS].0[index % WAYS].set(tag);
         });
+        head.changes.increment();
         head.draft_version.increment();
     }
 }

@@ -130,6 +130,13 @@ impl State {
         other.ended_at > 0 && other.ended_at >= self.ended_at
     }
 
+    /// The earliest time after `now` from which a plan counts; both in Unix seconds.
+    #[must_use]
+    pub fn next_plan(&self, now: f64) -> Option<u64> {
+        let plans = self.marks.iter().map(|mark| mark.plan);
+        plans.filter(|plan| *plan as f64 > now).min()
+    }
+
     /// The last time that the state says anything about, in Unix seconds: it is kept until `revocation_keep`
     /// after it.
     #[must_use]

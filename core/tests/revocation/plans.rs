@@ -57,6 +57,8 @@ fn a_plan_counts_from_its_time_on() {
     assert!(state.is_revoked(Some(90.0), Some(90.0), 500.0));
     assert!(state.is_revoked(Some(500.0), None, 501.0));
     assert!(!state.is_revoked(Some(501.0), Some(501.0), 502.0));
+    assert_eq!(state.next_plan(499.9), Some(500));
+    assert_eq!(state.next_plan(500.0), None);
 }
 
 #[test]

@@ -136,7 +136,9 @@ fn what_is_heard_merges_and_what_is_known_changes_nothing() {
         Merged::Stored
     );
     assert_eq!((entry().came_at, entry().until), (102, NOW + KEEP));
+    assert_eq!(memory.reader().changes(), 4);
     assert_eq!(hear(plan, 105), Merged::Known);
+    assert_eq!(memory.reader().changes(), 4);
     assert_eq!(memory.reader().count(NOW), 1);
 }
 

@@ -1,5 +1,6 @@
 //! Checks what the directives of a block say together, and makes the project of them.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ impl Block {
         self.check_keys_from_file()?;
         self.check_resolver()?;
         self.check_webhook()?;
+        let state: Option<Arc<Path>> = self.state_path.and_then(OrOff::on).map(Arc::from);
         let template = Template {
             project: name.to_string(),
             issuer: self.issuer,
@@ -35,7 +37,7 @@ impl Block {
                 Some(pem) => Certificates::trusting(pem),
                 None => Certificates::system(),
             }),
-            state: self.state_path.and_then(OrOff::on).map(Arc::from),
+            state: state.clone(),
             timing: Timing {
                 refresh: self.jwks_refresh.unwrap_or(10 * 60 * 1000),
                 stale: self.jwks_stale.unwrap_or(24 * 60 * 60 * 1000),
@@ -63,6 +65,7 @@ impl Block {
             resolve_cache: self.resolve_cache.and_then(OrOff::on),
             recheck: self.recheck.and_then(OrOff::on),
             webhook_secrets: self.webhook_secret_file,
+            state,
             revocation_keep: self.revocation_keep.unwrap_or(24 * 60 * 60),
             rules: Rules {
                 client_ids: self.client_id.unwrap_or_default(),
@@ -111,7 +114,11 @@ impl Block {
                 "ssl_trusted_certificate",
                 self.ssl_trusted_certificate.is_some(),
             ),
-            ("state_path", self.state_path.is_some()),
+            // Revocations are kept there too.
+            (
+                "state_path",
+                self.state_path.is_some() && self.webhook_secret_file.is_none(),
+            ),
         ];
         match others.iter().find(|(_, present)| *present) {
             None => Ok(()),
