@@ -29,6 +29,8 @@ mod phases;
 mod pool;
 /// A request.
 mod request;
+/// The end of a request before its response is.
+mod reset;
 /// Requests below a client request: run, ended, given headers of their own.
 mod subrequest;
 /// `ngx_str_t` and byte slices.
@@ -55,5 +57,5 @@ pub use pool::Pool;
 pub use request::Request;
 pub use text::{borrowed_str, bytes};
 pub use thread::spawn;
-pub use timer::Timer;
+pub use timer::{PoolTimer, Timer};
 pub use variables::variables_of_headers;

@@ -3,6 +3,7 @@
 pub mod access;
 mod attempt;
 mod challenge;
+mod closing;
 pub mod context;
 mod decide;
 mod early;

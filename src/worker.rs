@@ -211,6 +211,11 @@ pub fn revocation(names: &[Id], user: &str, now: u64) -> Option<revocations::Ent
     })
 }
 
+/// The number of changes of revocations so far; `None` where there is no table.
+pub fn revocation_changes() -> Option<u64> {
+    Some(zone()?.revocations()?.changes())
+}
+
 /// Stores what was heard of a user under a name; `None` when there is no table.
 pub fn revoke(name: &Id, user: &str, heard: &State, keep: u64, now: u64) -> Option<Merged> {
     revoke_in(zone()?, name, user, heard, keep, now)

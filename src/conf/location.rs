@@ -73,6 +73,7 @@ directives! {
         c"authgear_resource_metadata", MANY, metadata: Option<OrOff<Box<str>>>, read setters::resource_metadata, inherit;
         c"authgear_bypass_preflight",  MANY, bypass_preflight: Option<bool>,    read |_, words| flag(words), inherit;
         c"authgear_pass_headers",      MANY, pass_headers: Option<bool>,        read |_, words| flag(words), inherit;
+        c"authgear_close_expired",     MANY, close_expired: Option<bool>,       read |_, words| flag(words), inherit;
         .. {
             /// The first requirement of this level, or the next above that has one: its directive,
             /// and where that stands.
@@ -264,6 +265,11 @@ impl LocationConf {
     /// True if the backend gets `X-Authgear-*`.
     pub fn pass_headers(&self) -> bool {
         self.pass_headers.unwrap_or(true)
+    }
+
+    /// True if a response ends when its token expires or its user is revoked.
+    pub fn close_expired(&self) -> bool {
+        self.close_expired.unwrap_or(false)
     }
 
     /// True if a CORS preflight needs no credential.

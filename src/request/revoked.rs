@@ -2,6 +2,7 @@
 
 use authgear_core::session::{Field, Session};
 use authgear_core::token::VerifiedToken;
+use authgear_tables::revocations::Entry;
 use nginx_sys::NGX_LOG_WARN;
 use ngx::ngx_log_error;
 
@@ -19,10 +20,45 @@ pub fn is_revoked(judge: &Judge<'_, '_>, token: &VerifiedToken) -> bool {
         return false;
     }
     let now = judge.r.now();
-    worker::revocation(&judge.tenant.names, token.sub(), now as u64).is_some_and(|revocation| {
-        let state = revocation.state;
-        state.is_revoked(token.iat(), token.auth_time(), now)
-    })
+    worker::revocation(&judge.tenant.names, token.sub(), now as u64)
+        .is_some_and(|revocation| is_token_revoked(&revocation, token, now))
+}
+
+/// Tells whether a revocation is one of the token, at `now` in Unix seconds.
+pub fn is_token_revoked(revocation: &Entry, token: &VerifiedToken, now: f64) -> bool {
+    let state = revocation.state;
+    state.is_revoked(token.iat(), token.auth_time(), now)
+}
+
+/// The login behind a session of the resolver.
+#[derive(Debug)]
+pub struct Login {
+    /// The user's id.
+    pub user: Box<str>,
+    /// When it was, in Unix seconds, if that is known.
+    pub at: Option<u64>,
+}
+
+impl Login {
+    /// Tells whether a revocation ended it, at `unix_now`. Where its time is not known, it has to have come
+    /// after `since`, in milliseconds of the workers' clock, when the resolver was last known to say yes.
+    pub fn is_revoked(&self, revocation: &Entry, since: u64, unix_now: f64) -> bool {
+        let instant = revocation.state.instant(unix_now);
+        match (self.at, instant) {
+            (_, None) => false,
+            (Some(at), Some(instant)) => at <= instant,
+            (None, Some(_)) => is_void(revocation, since, unix_now),
+        }
+    }
+}
+
+/// Tells whether an answer that was asked for at `asked_at` of the workers' clock is void.
+fn is_void(revocation: &Entry, asked_at: u64, unix_now: f64) -> bool {
+    let clock = now();
+    let unix = |at: u64| unix_now - clock.saturating_sub(at) as f64 / 1000.0;
+    let came_at = unix(revocation.came_at);
+    let state = revocation.state;
+    state.is_answer_void(unix(asked_at), came_at, unix_now)
 }
 
 /// The verdict in place of a resolver's yes that was asked for, at `asked_at` of the workers' clock, before
@@ -34,12 +70,10 @@ pub fn instead_of_yes(
     session: &Session<'_>,
     asked_at: u64,
 ) -> Option<Verdict> {
-    let (unix_now, clock) = (r.now(), now());
+    let unix_now = r.now();
     let user = session.get(Field::UserId)?;
     let revocation = worker::revocation(names, user, unix_now as u64)?;
-    let unix = |at: u64| unix_now - clock.saturating_sub(at) as f64 / 1000.0;
-    let (asked_at, came_at) = (unix(asked_at), unix(revocation.came_at));
-    if !revocation.state.is_answer_void(asked_at, came_at, unix_now) {
+    if !is_void(&revocation, asked_at, unix_now) {
         return None;
     }
     let login = session.get(Field::SessionAuthenticatedAt);
