@@ -40,6 +40,7 @@ directives! {
             /// them apart.
             claims: RefCell<Vec<(String, usize)>>,
             claim_getter: Cell<Option<Getter>>,
+            webhook_handler: Cell<Option<PhaseHandler>>,
             of_headers: OnceCell<Box<[usize]>>,
             /// The locations that projects name in `resolve_request`.
             resolvers: RefCell<Vec<ResolverLocation>>,
@@ -88,6 +89,22 @@ impl MainConf {
     /// Sets the function that gives the variables of `authgear_claim_set` their values.
     pub fn set_claim_getter(&self, getter: Getter) {
         self.claim_getter.set(Some(getter));
+    }
+
+    /// Sets the function that receives webhooks.
+    pub fn set_webhook_handler(&self, handler: PhaseHandler) {
+        self.webhook_handler.set(Some(handler));
+    }
+
+    /// The function that receives webhooks.
+    fn webhook_handler(&self) -> Option<PhaseHandler> {
+        self.webhook_handler.get()
+    }
+
+    /// How long any project keeps a revocation, in seconds: users are shared.
+    pub fn revocation_keep(&self) -> u64 {
+        let keeps = self.projects.iter().map(|project| project.revocation_keep);
+        keeps.max().unwrap_or(0)
     }
 
     /// Makes a variable of `authgear_claim_set`, or finds it; returns what its getter is handed.
@@ -140,8 +157,8 @@ impl MainConf {
 }
 
 const HTTP_DIRECTIVES: usize = MainConf::DIRECTIVES.len();
-const LEVEL_DIRECTIVES: usize = HTTP_DIRECTIVES + LocationConf::DIRECTIVES.len();
-const ALL_DIRECTIVES: usize = LEVEL_DIRECTIVES + LocationConf::IN_LOCATION.len();
+const IN_LOCATION: usize = HTTP_DIRECTIVES + LocationConf::DIRECTIVES.len();
+const ALL_DIRECTIVES: usize = IN_LOCATION + LocationConf::IN_LOCATION.len();
 
 /// Every directive outside `authgear_project`, for nginx. An empty command is the end.
 pub static mut COMMANDS: [ngx_command_t; ALL_DIRECTIVES + 1] = {
@@ -150,12 +167,7 @@ pub static mut COMMANDS: [ngx_command_t; ALL_DIRECTIVES + 1] = {
     unsafe {
         add_commands(&mut all, 0, HTTP, MainConf::DIRECTIVES);
         add_commands(&mut all, HTTP_DIRECTIVES, ANY, LocationConf::DIRECTIVES);
-        add_commands(
-            &mut all,
-            LEVEL_DIRECTIVES,
-            LOCATION,
-            LocationConf::IN_LOCATION,
-        );
+        add_commands(&mut all, IN_LOCATION, LOCATION, LocationConf::IN_LOCATION);
     }
     all
 };
@@ -176,6 +188,10 @@ pub fn finish(cf: &Conf) -> Result<(), Failed> {
     }
     warn_of_strangers(cf, &main.statuses.borrow());
     main.loaded_at.set(unix_time());
+    let has_webhook = |project: &Project| project.webhook_secrets.is_some();
+    if main.projects.iter().any(has_webhook) {
+        main.zone.keep_revocations();
+    }
     if !main.projects.is_empty() {
         main.zone.create(cf)?;
     }

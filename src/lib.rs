@@ -2,7 +2,7 @@
 //!
 //! This file holds the module's tables and the functions that nginx calls. The crate
 //! `authgear-core` decides; the modules below connect it to nginx. They depend on one another in one
-//! direction, and none on this file: `request`, and beside it `status`, → `worker` → `conf` → `keys` → `shm` → `nginx`, each
+//! direction, and none on this file: `request`, `revocation` and `status` → `worker` → `conf` → `keys` → `shm` → `nginx`, each
 //! on any of those behind it.
 
 use core::ffi::{c_char, c_void};
@@ -32,6 +32,8 @@ mod log;
 mod nginx;
 /// One client request: judgement, headers, variables, challenges.
 mod request;
+/// Webhooks, and the file that keeps what they told.
+mod revocation;
 /// The shared zone: key sets, counters, and the resolver's answers.
 mod shm;
 /// The status page, and the metrics.
@@ -151,6 +153,7 @@ configuration_handlers! {
 fn prepare(cf: &Conf) -> Result<(), Failed> {
     cf.main_conf().set_claim_getter(variables::get_claim_at);
     cf.main_conf().set_status_handler(status_handler);
+    cf.main_conf().set_webhook_handler(webhook_handler);
     variables::register(cf)
 }
 
@@ -212,11 +215,14 @@ phase_handlers! {
     access_handler => access::access,
     log_handler => access::log,
     status_handler => status::answer,
+    webhook_handler => revocation::receive_webhook,
 }
 
 extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
         worker::reset(cycle);
+        // SAFETY: nginx hands the live cycle over.
+        revocation::restore(unsafe { &*cycle });
         NGX_OK as ngx_int_t
     })
 }

@@ -9,6 +9,8 @@ mod clock;
 mod complex_value;
 /// The configuration while it is read: words, files, zones.
 mod conf;
+/// Content handlers, and the bodies of requests.
+mod content;
 /// Bit fields, timers, and the checked layout of nginx's structures.
 pub mod fields;
 /// A function before all header filters.
@@ -29,12 +31,16 @@ mod phases;
 mod pool;
 /// A request.
 mod request;
+/// The end of a request before its response is.
+mod reset;
 /// Whole responses.
 mod respond;
 /// Requests below a client request: run, ended, given headers of their own.
 mod subrequest;
 /// `ngx_str_t` and byte slices.
 mod text;
+/// Threads beside the event loop.
+mod thread;
 /// A timer of the event loop.
 mod timer;
 /// The slots of a request's variables.
@@ -44,6 +50,7 @@ pub use add_variable::Getter;
 pub use clock::{now, unix_time};
 pub use complex_value::ComplexValue;
 pub use conf::Conf;
+pub use content::update_time;
 pub use filter::set_first_header_filter;
 pub use guard::{guard, Failed};
 pub use headers::RequestHeader;
@@ -54,5 +61,6 @@ pub use pool::Pool;
 pub use request::Request;
 pub use respond::Method;
 pub use text::{borrowed_str, bytes};
-pub use timer::Timer;
+pub use thread::spawn;
+pub use timer::{PoolTimer, Timer};
 pub use variables::variables_of_headers;

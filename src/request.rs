@@ -3,6 +3,7 @@
 pub mod access;
 mod attempt;
 mod challenge;
+mod closing;
 pub mod context;
 mod counting;
 mod decide;
@@ -15,6 +16,7 @@ mod question;
 mod recheck;
 mod requirements;
 mod resolver;
+mod revoked;
 mod step;
 pub mod variables;
 pub mod waiting;

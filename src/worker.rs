@@ -9,11 +9,13 @@ use authgear_core::credential::MAX_TOKEN;
 use authgear_core::digest::{Digester, Kind, TokenDigests};
 use authgear_core::keys::freshness::Need;
 use authgear_core::keys::slots::Slots;
+use authgear_core::revocation::State;
 use authgear_core::status::Count;
 use authgear_core::token::{SignedBy, TokenCache};
 use authgear_core::AlgorithmSet;
 use authgear_tables::counters::Counters;
 use authgear_tables::judgements::{Key, Known, Text, Writer};
+use authgear_tables::revocations::{self, Merged};
 use nginx_sys::{ngx_cycle_t, ngx_process, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER};
 use ngx::http::HttpModuleMainConf;
 use smallvec::SmallVec;
@@ -47,6 +49,7 @@ struct Worker {
     /// `Some(None)` where this worker keeps none; see [`with_tokens`].
     tokens: RefCell<Option<Option<TokenCache>>>,
     digester: Cell<Option<Digester>>,
+    user_digester: Cell<Option<Digester>>,
     /// Fetches under way in this worker.
     slots: Cell<Slots>,
     /// Runs while keys are fetched or requests wait.
@@ -96,6 +99,7 @@ pub fn reset(cycle: *const ngx_cycle_t) {
         worker.store.replace(None);
         worker.tokens.replace(None);
         worker.digester.set(None);
+        worker.user_digester.set(None);
     });
     counting::reset();
 }
@@ -227,6 +231,67 @@ pub fn count(project: &Project, count: Count) {
     }
 }
 
+/// What was heard of a user under any of the names, if it counts at `now`, in Unix seconds. Where there are
+/// no revocations, one word of the zone is read.
+pub fn revocation(names: &[Id], user: &str, now: u64) -> Option<revocations::Entry> {
+    let zone = zone()?;
+    let reader = zone.revocations().filter(|reader| !reader.is_empty(now))?;
+    let entries = names
+        .iter()
+        .filter_map(|name| reader.look_up(&user_key(&reader, name, user), now));
+    entries.reduce(|one, other| revocations::Entry {
+        state: one.state.merge(&other.state),
+        came_at: one.came_at.max(other.came_at),
+        until: one.until.max(other.until),
+    })
+}
+
+/// The number of changes of revocations so far; `None` where there is no table.
+pub fn revocation_changes() -> Option<u64> {
+    Some(zone()?.revocations()?.changes())
+}
+
+/// Stores what was heard of a user under a name; `None` when there is no table.
+pub fn revoke(name: &Id, user: &str, heard: &State, keep: u64, now: u64) -> Option<Merged> {
+    revoke_in(zone()?, name, user, heard, keep, now)
+}
+
+/// As [`revoke`], in a zone before any worker uses it.
+pub fn revoke_in(
+    zone: SharedZone,
+    name: &Id,
+    user: &str,
+    heard: &State,
+    keep: u64,
+    now: u64,
+) -> Option<Merged> {
+    let key = user_key(&zone.revocations()?, name, user);
+    zone.with_revocations(|table| table.merge(&key, heard, keep, now, self::now()))
+}
+
+/// The key of a user in the table of revocations.
+fn user_key(table: &revocations::Reader, name: &Id, user: &str) -> revocations::Key {
+    let digester = WORKER.with(|worker| {
+        let digester = worker.user_digester.get();
+        digester.unwrap_or_else(|| {
+            let digester = Digester::with(table.key());
+            worker.user_digester.set(Some(digester));
+            digester
+        })
+    });
+    let mut group = [0; 8];
+    group.copy_from_slice(&name[..8]);
+    revocations::Key {
+        group: u64::from_ne_bytes(group),
+        digest: digester.of(Kind::User, &[name, user.as_bytes()]),
+    }
+}
+
+/// Notes a token that outlives its revocation; true for the first of a project.
+pub fn note_long_lived(project: usize) -> bool {
+    zone().is_some_and(|zone| zone.note_long_lived(project))
+}
+
 /// Says how many requests wait in this worker.
 pub fn set_waiting(requests: usize) {
     if let Some(zone) = zone() {
@@ -328,6 +393,7 @@ impl Worker {
             store: RefCell::new(None),
             tokens: RefCell::new(None),
             digester: Cell::new(None),
+            user_digester: Cell::new(None),
             slots: Cell::new(Slots::new()),
             timer: Cell::new(None),
         }

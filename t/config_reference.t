@@ -20,6 +20,7 @@ my %source = sources('src', 'core/src', 'tables/src');
 my $http = rows('http');
 my $inside = rows('in `authgear_project`');
 my $anywhere = rows('http, server, location, if in location, limit_except');
+my $location = rows('location');
 
 config_error("authgear_project a {\n    no_such_directive on;\n}\n") =~ /which takes (.*) in nginx\.conf:2$/
     or die "the module does not say what authgear_project takes\n";

@@ -19,6 +19,8 @@ pub enum Kind {
     Question,
     /// A source of keys, which has its bucket in the zone.
     Bucket,
+    /// A user, and the endpoint or issuer that it is known to.
+    User,
 }
 
 /// Makes digests that nobody can predict or tell from random numbers without the key.

@@ -1,7 +1,7 @@
 //! Verdicts on Authgear's tokens, without nginx.
 //!
 //! Bytes, keys and a clock come in, a verdict goes out: nothing here reads the time by itself or
-//! does I/O, except [`keys::fetch`] and [`keys::saved`], which block and run on a thread of their
+//! does I/O, except [`keys::fetch`], [`keys::saved`] and [`revocation::journal`], which block and run on a thread of their
 //! own ([`keys::saved::check_folder`] while the configuration is read). All decisions are in this
 //! crate, so that they can be tested, fuzzed and measured without a server.
 //!
@@ -13,7 +13,7 @@
 //! 3. [`policy::judge`] applies the rules of one location.
 //! 4. [`session::Session`] is the caller's identity, from a token or from the resolver.
 //!
-//! Every refusal is a [`Reason`].
+//! Every refusal is a [`Reason`]. [`revocation`] reads Authgear's webhooks, which refuse tokens that would stand.
 
 #![forbid(unsafe_code)]
 
@@ -21,11 +21,13 @@ pub mod algorithm;
 pub mod credential;
 pub mod digest;
 pub mod fingerprint;
+mod folder;
 mod json;
 pub mod keys;
 pub mod policy;
 pub mod reason;
 pub mod recheck;
+pub mod revocation;
 pub mod session;
 pub mod status;
 mod text;

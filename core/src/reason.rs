@@ -92,6 +92,8 @@ reasons! {
     Unsupported = "unsupported", Error, "this kind of access token is not supported";
     /// The resolver said no.
     SessionInvalid = "session_invalid", Info, "the session is invalid";
+    /// Authgear told by a webhook that the user's sessions have ended.
+    Revoked = "revoked", Info, "the access token was revoked";
     /// The caller is known but does not meet a requirement.
     Policy = "policy", Error, "the caller does not meet the requirements";
     /// No key set could be had, so no verdict is possible.

@@ -6,7 +6,7 @@ use authgear_core::policy::{Requirements, TokenKind};
 use authgear_core::status::{Choice, Mode};
 use nginx_sys::{ngx_uint_t, NGX_CONF_ANY};
 
-use super::directive::{directives, inherit, Directive, MANY};
+use super::directive::{directives, inherit, Directive, MANY, ONE};
 use super::mistake::Mistake;
 use super::value::{flag, OrOff};
 use crate::nginx::{ComplexValue, Conf, Failed, LocationAt, Place};
@@ -14,6 +14,7 @@ use crate::nginx::{ComplexValue, Conf, Failed, LocationAt, Place};
 mod setters;
 mod status;
 mod warnings;
+mod webhook;
 
 pub use setters::{ClaimSet, Require};
 pub use status::{warn_of_strangers, StatusLocation};
@@ -53,6 +54,7 @@ directives! {
         c"authgear_resource_metadata", MANY, metadata: Option<OrOff<Box<str>>>, read setters::resource_metadata, inherit;
         c"authgear_bypass_preflight",  MANY, bypass_preflight: Option<bool>,    read |_, words| flag(words), inherit;
         c"authgear_pass_headers",      MANY, pass_headers: Option<bool>,        read |_, words| flag(words), inherit;
+        c"authgear_close_expired",     MANY, close_expired: Option<bool>,       read |_, words| flag(words), inherit;
         .. {
             /// The format of the status page.
             status: Option<status::Status>,
@@ -61,24 +63,35 @@ directives! {
             requirement: Option<(&'static CStr, Place)>,
             /// True if anything is asked of callers who are known.
             asks: bool,
+            /// The project whose webhooks are received here, by name, and by index when all is merged.
+            webhook: Option<(String, Place)>,
+            webhook_of: Option<usize>,
         }
     }
 }
 
 impl LocationConf {
     /// The directives that a location alone can have, and does not inherit.
-    pub const IN_LOCATION: &'static [Directive<Self>] = &[Directive {
-        name: c"authgear_status",
-        takes: NGX_CONF_ANY,
-        set: |conf, cf, words| match conf.status {
-            Some(_) => Err("is duplicate".into()),
-            None => {
-                conf.status = Some(status::read(cf, words)?);
-                Ok(())
-            }
+    pub const IN_LOCATION: &'static [Directive<Self>] = &[
+        Directive {
+            name: c"authgear_status",
+            takes: NGX_CONF_ANY,
+            set: |conf, cf, words| match conf.status {
+                Some(_) => Err("is duplicate".into()),
+                None => {
+                    conf.status = Some(status::read(cf, words)?);
+                    Ok(())
+                }
+            },
+            merge: |_, _| {},
         },
-        merge: |_, _| {},
-    }];
+        Directive {
+            name: c"authgear_webhook",
+            takes: ONE,
+            set: Self::set_webhook,
+            merge: |_, _| {},
+        },
+    ];
 
     /// Reads `authgear_verify`'s parameters.
     pub fn set_verify(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
@@ -138,11 +151,13 @@ impl LocationConf {
     /// Inherits what this level leaves unsaid, finds the projects that are named, and looks at
     /// what nginx would do before or without this module.
     pub fn merge(&mut self, prev: &Self, cf: &Conf) -> Result<(), Failed> {
+        let verifies_here = matches!(self.verify, Some(Verify::Gate(..) | Verify::Named(..)));
         for directive in Self::DIRECTIVES {
             (directive.merge)(self, prev);
         }
+        self.merge_webhook(prev, cf, verifies_here)?;
         if let Some(Verify::Named(name, mode, place)) = &self.verify {
-            let index = find_project(cf, name, place)?;
+            let index = find_project(cf, "authgear_verify", name, place)?;
             self.verify = Some(Verify::Gate(Gate::Project(index), *mode, place.clone()));
         }
         if self.gate().is_some() {
@@ -229,7 +244,9 @@ impl LocationConf {
     /// Checks the `http` level, in case no location inherits it.
     pub fn check(&self, cf: &Conf) -> Result<(), Failed> {
         match &self.verify {
-            Some(Verify::Named(name, _, place)) => find_project(cf, name, place).map(drop),
+            Some(Verify::Named(name, _, place)) => {
+                find_project(cf, "authgear_verify", name, place).map(drop)
+            }
             _ => Ok(()),
         }
     }
@@ -250,6 +267,11 @@ impl LocationConf {
     /// True if the backend gets `X-Authgear-*`.
     pub fn pass_headers(&self) -> bool {
         self.pass_headers.unwrap_or(true)
+    }
+
+    /// True if a response ends when its token expires or its user is revoked.
+    pub fn close_expired(&self) -> bool {
+        self.close_expired.unwrap_or(false)
     }
 
     /// True if a CORS preflight needs no credential.
@@ -309,12 +331,12 @@ fn mode_of(name: &str) -> Option<Mode> {
 }
 
 /// Index of the project that the directive at `place` names.
-fn find_project(cf: &Conf, name: &str, place: &Place) -> Result<usize, Failed> {
+fn find_project(cf: &Conf, directive: &str, name: &str, place: &Place) -> Result<usize, Failed> {
     cf.main_conf().project(name).ok_or_else(|| {
         cf.emerg_at(
             place,
             format_args!(
-                "\"authgear_verify\" names no project \"{name}\"; \
+                "\"{directive}\" names no project \"{name}\"; \
                  add \"authgear_project {name} {{ endpoint https://...; }}\" \
                  to the http block"
             ),

@@ -14,6 +14,7 @@ use authgear_core::keys::freshness::Timing;
 use authgear_core::keys::{KeySet, Origin, Url};
 use authgear_core::policy::Rules;
 use authgear_core::recheck::Recheck;
+use authgear_core::revocation::Secrets;
 use authgear_core::AlgorithmSet;
 
 use lru::LruCache;
@@ -50,6 +51,12 @@ pub struct Project {
     pub resolve_cache: Option<u64>,
     /// How often valid tokens are confirmed with the resolver, if at all.
     pub recheck: Option<Recheck>,
+    /// The secrets that sign its webhooks.
+    pub webhook_secrets: Option<Secrets>,
+    /// How long a revocation is kept, in seconds.
+    pub revocation_keep: u64,
+    /// The folder that keeps them for the next start.
+    pub state: Option<Arc<Path>>,
     endpoint: Endpoint,
 }
 
@@ -191,6 +198,10 @@ impl Template {
         };
         let issuer = self.issuer.clone().or(origin.clone()).unwrap_or_default();
         let origin = origin.unwrap_or(issuer.clone());
+        let mut names = vec![fingerprint([origin.as_bytes()])];
+        if issuer != origin {
+            names.push(fingerprint([issuer.as_bytes()]));
+        }
         let source: &[u8] = match &keys {
             Keys::File(_) => b"file",
             Keys::Remote(source) => &source.id,
@@ -210,6 +221,7 @@ impl Template {
             origin,
             issuer,
             keys,
+            names: names.into(),
             sessions: OnceCell::new(),
         }
     }

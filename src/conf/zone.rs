@@ -96,6 +96,16 @@ impl ZoneConf {
         named.map_or(DEFAULT_NAME, |(name, _)| name)
     }
 
+    /// Makes room for revocations in the zone.
+    pub fn keep_revocations(&self) {
+        self.setup.keep_revocations();
+    }
+
+    /// True when the zone has a table of revocations that no configuration before had.
+    pub fn has_new_revocations(&self) -> bool {
+        self.setup.has_new_revocations()
+    }
+
     /// The zone, once nginx has mapped it.
     pub fn zone(&self) -> Option<SharedZone> {
         self.setup.zone()

@@ -7,11 +7,11 @@
 use core::hash::{Hash, Hasher};
 use core::mem;
 use std::collections::hash_map::DefaultHasher;
+use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use std::{io, thread};
 
 use authgear_core::keys::fetch::{self, FetchError, Fetched};
 use authgear_core::keys::freshness::{Advice, Need};
@@ -25,9 +25,7 @@ use ngx::ngx_log_error;
 
 use super::source::KeySource;
 use super::store::{Change, FetchLease, KeyStore, Published};
-
-/// Enough for a TLS handshake in a debug build.
-const STACK: usize = 1 << 20;
+use crate::nginx;
 
 /// The keys of a source as they are now, or the way to have them.
 pub enum KeyStatus {
@@ -130,7 +128,7 @@ fn start(
     Start::Started
 }
 
-/// Runs one fetch on a thread that no signal interrupts: nginx's handlers belong to its own.
+/// Runs one fetch on a thread of its own.
 fn spawn(
     source: Arc<KeySource>,
     lease: FetchLease,
@@ -148,17 +146,7 @@ fn spawn(
         }
         tell(Message::Over(standing));
     };
-    // SAFETY: both sets are initialised before they are read; the mask is this thread's own and
-    // is put back before anything else runs.
-    unsafe {
-        let mut all: libc::sigset_t = mem::zeroed();
-        let mut before: libc::sigset_t = mem::zeroed();
-        libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-        let spawned = thread::Builder::new().stack_size(STACK).spawn(run);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &before, core::ptr::null_mut());
-        spawned.map(drop)
-    }
+    nginx::spawn(run)
 }
 
 /// The body of the fetching thread.

@@ -26,6 +26,9 @@ pub struct Tenant {
     pub audience: Vec<Box<str>>,
     /// The keys that sign its tokens.
     pub keys: Keys,
+    /// Fingerprints of the names under which its users are revoked: the origin, and the issuer if that is
+    /// another. Tenants that share one share revocations.
+    pub names: Rc<[Id]>,
     /// The judgement of its sessions where no other audience is asked for, made once.
     pub sessions: OnceCell<Result<(), Reason>>,
 }

@@ -29,6 +29,7 @@
 
 FIELD(_Bool, ngx_http_request_t, background)
 FIELD(_Bool, ngx_http_request_t, cached)
+FIELD(ngx_uint_t, ngx_http_request_t, count)
 FIELD(_Bool, ngx_http_request_t, done)
 FIELD(_Bool, ngx_http_request_t, error_page)
 FIELD(_Bool, ngx_http_request_t, filter_finalize)

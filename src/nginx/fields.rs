@@ -43,6 +43,7 @@ fields! {
     request: ngx_http_request_t {
         background: bool,
         cached: bool,
+        count / set_count: ngx_uint_t,
         done: bool,
         error_page / set_error_page: bool,
         filter_finalize: bool,
@@ -81,7 +82,7 @@ fields! {
     connection: ngx_connection_t {
         close: bool,
         destroyed: bool,
-        error: bool,
+        error / set_error: bool,
     }
     slab_pool: ngx_slab_pool_t {
         log_nomem / set_log_nomem: bool,
@@ -102,7 +103,6 @@ extern "C" {
     /// # Safety
     ///
     /// The event must be live, and its timer set.
-    #[allow(dead_code)]
     #[link_name = "authgear_del_timer"]
     pub fn del_timer(event: *mut ngx_event_t);
 

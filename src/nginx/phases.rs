@@ -6,7 +6,7 @@ use nginx_sys::{
     ngx_array_push, ngx_array_t, ngx_http_handler_pt, ngx_http_phases,
     ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_http_request_t, ngx_int_t,
 };
-use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, NgxHttpCoreModule};
+use ngx::http::{HttpModuleMainConf, NgxHttpCoreModule};
 
 use super::conf::Conf;
 use super::guard::Failed;
@@ -44,18 +44,6 @@ impl Conf {
         };
         all.rotate_right(1);
         Ok(())
-    }
-
-    /// Has `handler` answer the requests of the location that is read; false where another one does.
-    pub fn set_content_handler(&self, handler: PhaseHandler) -> bool {
-        let Some(core) = NgxHttpCoreModule::location_conf_mut(self.get()) else {
-            return false;
-        };
-        let is_free = core.handler.is_none();
-        if is_free {
-            core.handler = Some(handler);
-        }
-        is_free
     }
 
     fn handlers(&self, phase: ngx_http_phases) -> Result<*mut ngx_array_t, Failed> {

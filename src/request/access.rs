@@ -22,7 +22,7 @@ use crate::request::outcome::{Outcome, Unmet};
 use crate::request::requirements;
 use crate::request::step::Step;
 use crate::request::waiting::{self, WaiterId};
-use crate::request::{counting, headers, resolver};
+use crate::request::{closing, counting, headers, resolver};
 use crate::worker;
 
 const DECLINED: ngx_int_t = NGX_DECLINED as ngx_int_t;
@@ -135,9 +135,26 @@ fn judge(r: &Request) -> ngx_int_t {
         let attempt = Attempt::new(r, (client, context), project, Reach::Full);
         let step = attempt.decide();
         context.subject.set(attempt.subject());
-        advance(r, (client, context), project, mode, step)
+        let answered = advance(r, (client, context), project, mode, step);
+        answered.and_then(|status| close_later(&attempt, mode, status))
     };
     answered.unwrap_or(NGX_ERROR as ngx_int_t)
+}
+
+/// Has the response of an admitted request end with its credential, where `authgear_close_expired` says so.
+fn close_later(attempt: &Attempt<'_>, mode: Mode, status: ngx_int_t) -> Result<ngx_int_t, Failed> {
+    let r = attempt.r;
+    if r.is_main() {
+        let is_wanted = r.location().close_expired() && mode != Mode::Observe;
+        match &attempt.tenant {
+            Ok(tenant) if is_wanted && status == NGX_OK as ngx_int_t => {
+                let leeway = attempt.project.rules.leeway;
+                closing::watch(r, &tenant.names, &attempt.context.outcome.borrow(), leeway)?;
+            }
+            _ => closing::unwatch(r),
+        }
+    }
+    Ok(status)
 }
 
 /// Takes the next step of a judgement.

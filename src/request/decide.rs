@@ -13,6 +13,7 @@ use crate::request::presented::{Bearer, Presented, Unreadable};
 use crate::request::question::Question;
 use crate::request::recheck;
 use crate::request::resolver;
+use crate::request::revoked;
 use crate::request::step::Step;
 
 impl<'r> Attempt<'r> {
@@ -164,6 +165,10 @@ impl<'r> Judge<'_, 'r> {
             self.r.now(),
         ) {
             return Step::refused(reason);
+        }
+        revoked::note_lifetime(self, &verified.token, provenance);
+        if revoked::is_revoked(self, &verified.token) {
+            return Step::refused(Reason::Revoked);
         }
         match self.project.recheck {
             Some(interval) if recheck::applies(self, &verified.token) => {

@@ -70,6 +70,8 @@ pub enum Failure {
 pub struct Ask<'a> {
     /// The tenant whose resolver is asked.
     pub tenant: Id,
+    /// The names under which its users are revoked.
+    pub names: Rc<[Id]>,
     /// The project's number.
     pub project: usize,
     /// The credentials to judge.
@@ -192,6 +194,10 @@ pub struct Asked {
     pub uri: ngx_str_t,
     /// The tenant whose resolver is asked.
     pub tenant: Id,
+    /// The names under which its users are revoked.
+    pub names: Rc<[Id]>,
+    /// When it is asked, in milliseconds of the workers' clock.
+    pub asked_at: u64,
     /// The project's number.
     pub project: usize,
     /// The bearer token; empty for none.

@@ -74,6 +74,7 @@ pub fn confirm<'r>(
     };
     let ask = Ask {
         tenant: judge.tenant.id,
+        names: Rc::clone(&judge.tenant.names),
         project: judge.project.index,
         question,
         purpose: Purpose::Confirmation(confirmation),

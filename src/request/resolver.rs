@@ -3,7 +3,9 @@
 //! A question goes to an internal location, which proxies to the resolver. It carries what is left to
 //! judge and nothing else of the client's credentials, and its answer is filed under exactly that.
 
-use authgear_core::session::Fields;
+use std::rc::Rc;
+
+use authgear_core::session::{Fields, Session};
 use authgear_core::Reason;
 use authgear_tables::judgements::{self, Key, Known, Text};
 
@@ -11,6 +13,7 @@ use crate::nginx::{now, Failed};
 use crate::request::attempt::{Judge, Reach};
 use crate::request::outcome::{Outcome, Provenance, Resolved};
 use crate::request::question::{Ask, Lease, Purpose, Question, Turn, Verdict, NO_LIFETIME};
+use crate::request::revoked;
 use crate::request::step::Step;
 use crate::worker;
 
@@ -116,6 +119,10 @@ fn usable(
     match verdict {
         judgements::Verdict::Yes if is_younger(fresh) => {
             let fields = Fields::from_record(text.bytes())?;
+            let session = Session::resolved(fields);
+            if revoked::instead_of_yes(judge.r, &judge.tenant.names, &session, at).is_some() {
+                return None;
+            }
             let session = Resolved::copy_to(judge.r.pool(), &fields);
             Some(session.map_or(Verdict::Failed, |session| {
                 Verdict::Yes(Some(session), Provenance::Cache)
@@ -138,6 +145,7 @@ fn asked<'r>(
         Reach::AtHand => Step::Done(Outcome::Unknown),
         Reach::Full => Step::Ask(Box::new(Ask {
             tenant: judge.tenant.id,
+            names: Rc::clone(&judge.tenant.names),
             project: judge.project.index,
             question,
             purpose: Purpose::Judgement(entry),

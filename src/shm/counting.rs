@@ -14,7 +14,7 @@ use super::zone::{SharedZone, BUCKETS};
 /// The most lanes of a project.
 const MOST_LANES: usize = 64;
 /// Counters take at most one part in so many of the zone.
-const PART: usize = 16;
+const PART: usize = 64;
 /// In place of a project's digest, which is never 0.
 const OWN: u64 = 0;
 /// Buckets that are scanned at a time, for the status page.

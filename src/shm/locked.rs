@@ -14,6 +14,7 @@ use std::time::{self, Instant};
 use authgear_core::digest::{Digester, Kind};
 use authgear_core::status::Duration;
 use authgear_tables::judgements::Writer;
+use authgear_tables::revocations;
 use authgear_tables::word::Link;
 use nginx_sys::{
     ngx_shmtx_lock, ngx_shmtx_trylock, ngx_shmtx_unlock, ngx_slab_alloc_locked,
@@ -79,6 +80,18 @@ impl SharedZone {
             );
         }
         Some(result)
+    }
+
+    /// Changes the table of revocations under the zone's mutex; `None` when there is no table.
+    pub fn with_revocations<T>(
+        self,
+        change: impl FnOnce(&mut revocations::Writer) -> T,
+    ) -> Option<T> {
+        let head = NonNull::new(self.header().revocations.get())?;
+        let _locked = self.lock();
+        // SAFETY: the table was placed before the workers were started, lives as long as the zone, and
+        // the mutex is held while it is changed.
+        Some(change(&mut unsafe { revocations::Writer::new(head) }))
     }
 }
 

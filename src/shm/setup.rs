@@ -8,6 +8,7 @@ use core::ptr::{self, NonNull};
 
 use authgear_core::digest::random_key;
 use authgear_tables::judgements::{Dimensions, Table};
+use authgear_tables::revocations;
 use nginx_sys::{
     ngx_cycle_t, ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_calloc,
     ngx_slab_pool_t, NGX_ERROR, NGX_LOG_EMERG, NGX_OK,
@@ -17,6 +18,12 @@ use super::zone::{SharedZone, Zone, LAYOUT, MAGIC};
 use crate::nginx::fields::slab_pool;
 use crate::nginx::{guard, Conf, Failed};
 
+/// Bytes of the table of revocations in a zone of that size: at least 64 KiB, and of what is above 32 MiB
+/// an eighth.
+fn size_of_revocations(zone: usize) -> usize {
+    (zone / 32).max(64 << 10) + zone.saturating_sub(32 << 20) / 8
+}
+
 /// The zone of one configuration: what it shall hold, and the memory once nginx has mapped it.
 #[derive(Debug, Default)]
 pub struct ZoneSetup {
@@ -24,6 +31,8 @@ pub struct ZoneSetup {
     projects: RefCell<Vec<u64>>,
     /// The configuration's cycle, once the zone was asked for.
     cycle: Cell<Option<NonNull<ngx_cycle_t>>>,
+    keeps_revocations: Cell<bool>,
+    has_new_revocations: Cell<bool>,
     mapped: Cell<Option<SharedZone>>,
 }
 
@@ -31,6 +40,16 @@ impl ZoneSetup {
     /// Makes room for the counters of a project, by the digest of its name.
     pub fn count_project(&self, project: u64) {
         self.projects.borrow_mut().push(project);
+    }
+
+    /// Makes room for revocations in the zone.
+    pub fn keep_revocations(&self) {
+        self.keeps_revocations.set(true);
+    }
+
+    /// True when the zone has a table of revocations that no configuration before had.
+    pub fn has_new_revocations(&self) -> bool {
+        self.has_new_revocations.get()
     }
 
     /// True when nginx has been asked for the zone.
@@ -120,6 +139,10 @@ unsafe fn prepare(
     }
     let workers = setup.cycle.get().map_or(1, worker_processes);
     zone.place_counters(&setup.projects.borrow(), workers, shm.shm.size);
+    if setup.keeps_revocations.get() && zone.header().revocations.get().is_null() {
+        place_revocations(shm, zone)?;
+        setup.has_new_revocations.set(true);
+    }
     Ok(zone)
 }
 
@@ -179,6 +202,25 @@ fn place_judgements(shm: &ngx_shm_zone_t, zone: SharedZone) -> Result<(), Failed
         )
     })?;
     zone.header().judgements.set(table.as_ptr());
+    Ok(())
+}
+
+/// Makes the table of revocations.
+fn place_revocations(shm: &ngx_shm_zone_t, zone: SharedZone) -> Result<(), Failed> {
+    let (sets, bytes) = revocations::layout(size_of_revocations(shm.shm.size));
+    let key = random_key().map_err(|error| emerg(shm, error))?;
+    // SAFETY: as for the resolver's answers.
+    let head = unsafe {
+        let memory = ngx_slab_calloc(zone.pool.as_ptr(), bytes).cast::<u8>();
+        NonNull::new(memory).map(|memory| revocations::place(memory, sets, key))
+    };
+    let head = head.ok_or_else(|| {
+        emerg(
+            shm,
+            "the shared zone has no room for revocations; enlarge \"authgear_shared_zone\" and restart",
+        )
+    })?;
+    zone.header().revocations.set(head.as_ptr());
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use authgear_core::digest::DigestKey;
 use authgear_tables::counters::{self, Waiting};
 use authgear_tables::judgements::{self, Head, Key, Known, Table, Text};
 use authgear_tables::layout_number;
+use authgear_tables::revocations::{self, Reader};
 use authgear_tables::word::{Link, Word};
 use nginx_sys::ngx_slab_pool_t;
 
@@ -24,6 +25,8 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     offset_of!(Zone, unlinked_old),
     offset_of!(Zone, eviction_hand),
     offset_of!(Zone, judgements),
+    offset_of!(Zone, revocations),
+    offset_of!(Zone, long_lived),
     offset_of!(Zone, counters),
     offset_of!(Zone, own_counters),
     offset_of!(Zone, evicted_keys),
@@ -32,6 +35,7 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     entry::LAYOUT as usize,
     counters::LAYOUT as usize,
     judgements::LAYOUT as usize,
+    revocations::LAYOUT as usize,
     1,
 ]);
 pub(super) const BUCKETS: usize = 512;
@@ -56,6 +60,10 @@ pub struct Zone {
     pub(super) eviction_hand: Word,
     /// All that was judged. Placed with the header.
     pub(super) judgements: Link<Head>,
+    /// Users' revocations, or null when no project has a webhook.
+    pub(super) revocations: Link<revocations::Head>,
+    /// A bit for each project of which a token that outlives its revocation was logged.
+    long_lived: Word,
     /// The counters of the projects.
     pub(super) counters: Link<counters::Head>,
     /// The counters of the zone itself.
@@ -106,5 +114,20 @@ impl SharedZone {
                 .unwrap_or_default(),
             None => Known::default(),
         }
+    }
+
+    /// The table of revocations, to read from; `None` where there is none.
+    pub fn revocations(&self) -> Option<Reader<'_>> {
+        let head = NonNull::new(self.header().revocations.get())?;
+        // SAFETY: the table was placed, and the zone stays mapped.
+        Some(unsafe { Reader::new(head) })
+    }
+
+    /// Notes a token that outlives its revocation; true for the first of a project.
+    pub fn note_long_lived(self, project: usize) -> bool {
+        let (noted, bit) = (&self.header().long_lived, 1 << (project % 64));
+        let before = noted.get();
+        noted.set(before | bit);
+        before & bit == 0
     }
 }

@@ -3,6 +3,7 @@
 mod issue;
 mod keys;
 mod state;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -26,9 +27,11 @@ pub fn router(standin: Arc<Standin>) -> Router {
     Router::new()
         .route("/-/users", post(issue::put_user))
         .route("/-/users/{id}", get(issue::get_user))
-        .route("/-/users/{id}/disable", post(issue::disable_user))
-        .route("/-/users/{id}/enable", post(issue::enable_user))
-        .route("/-/users/{id}/delete", post(issue::delete_user))
+        .route("/-/users/{id}/disable", post(webhooks::disable))
+        .route("/-/users/{id}/delete", post(webhooks::delete))
+        .route("/-/users/{id}/{change}", post(webhooks::other))
+        .route("/-/webhooks", get(webhooks::get).put(webhooks::set))
+        .route("/-/webhooks/release", post(webhooks::release))
         .route("/-/token", post(issue::token))
         .route("/-/token/revoke", post(issue::revoke_token))
         .route("/-/session", post(issue::session))

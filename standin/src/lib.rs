@@ -21,3 +21,4 @@ pub mod standin;
 pub mod tls;
 mod util;
 pub mod verify;
+pub mod webhook;

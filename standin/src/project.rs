@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::Endpoint;
 use crate::keys::KeyRing;
 use crate::util::now;
+use crate::webhook::Webhooks;
 
 /// Number of the latest requests that are remembered.
 const REMEMBERED: usize = 50;
@@ -27,6 +28,16 @@ pub struct User {
     pub roles: Vec<String>,
     /// A disabled user's sessions and tokens are invalid while there are any.
     pub disabled: bool,
+    /// The time from which the user is disabled, in Unix seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled_from: Option<i64>,
+}
+
+impl User {
+    /// Tells whether the user is disabled now.
+    pub fn is_disabled(&self) -> bool {
+        self.disabled || self.disabled_from.is_some_and(|from| from <= now())
+    }
 }
 
 /// The given properties of a new user; the others have defaults.
@@ -137,6 +148,8 @@ pub struct Project {
     pub raw_jwks: Option<Bytes>,
     /// Counters.
     pub counts: Counts,
+    /// Webhooks.
+    pub webhooks: Webhooks,
     users: HashMap<String, User>,
     sessions: HashMap<(SessionKind, String), Grant>,
     opaque: HashMap<String, Grant>,
@@ -151,6 +164,7 @@ impl Project {
             keys,
             raw_jwks: None,
             counts: Counts::default(),
+            webhooks: Webhooks::default(),
             users: HashMap::new(),
             sessions: HashMap::new(),
             opaque: HashMap::new(),
@@ -169,6 +183,7 @@ impl Project {
             can_reauthenticate: true,
             roles: Vec::new(),
             disabled: false,
+            disabled_from: None,
         });
         user.anonymous = new.anonymous.unwrap_or(user.anonymous);
         user.verified = new.verified.unwrap_or(user.verified);

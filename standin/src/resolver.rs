@@ -107,7 +107,7 @@ pub fn resolve(
     match grant {
         // The first session found decides: one of a disabled user does not fall through.
         Some(grant) => match project.user(&grant.user) {
-            Some(user) if !user.disabled => Outcome::Valid(user.clone(), grant),
+            Some(user) if !user.is_disabled() => Outcome::Valid(user.clone(), grant),
             _ => invalid,
         },
         None if session_cookie => invalid,

@@ -138,12 +138,14 @@ pub struct Dimensions {
 }
 
 impl Dimensions {
-    /// Those of the table in a zone of that many bytes. It leaves an eighth for key sets, and of a small
-    /// zone more: 768 KiB, but at most three quarters.
+    /// Those of the table in a zone of that many bytes. It leaves an eighth for key sets, counters and
+    /// revocations, of what is above 32 MiB a quarter, and of a small zone more: 768 KiB, but at most three
+    /// quarters.
     #[must_use]
     pub const fn in_zone(size: usize) -> Dimensions {
         const ENOUGH: usize = 768 << 10;
-        let (part, most) = (size / 8, size / 4 * 3);
+        let part = size / 8 + size.saturating_sub(32 << 20) / 8;
+        let most = size / 4 * 3;
         let others = if part > ENOUGH {
             part
         } else if most < ENOUGH {

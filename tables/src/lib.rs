@@ -9,6 +9,7 @@
 
 pub mod counters;
 pub mod judgements;
+pub mod revocations;
 pub mod word;
 
 /// A number that differs for different lists, for checking that two builds of the module lay out memory

@@ -5,11 +5,11 @@
 //! ([`SignedBy::SIZE`] bytes) and goes on with
 //!
 //! - `exp`, an `f64`;
-//! - the marks, a `u16`: [`IS_CLIENT`], [`HAS_NBF`], and a bit for each [`Text`] from `typ` to `jti` that is
+//! - the marks, a `u16`: [`IS_CLIENT`], one of [`TIMES`] for each time that is there, and a bit for each [`Text`] from `typ` to `jti` that is
 //!   there, though it may be empty;
 //! - the end of each text, a `u16` counted from the beginning of the first;
 //! - the texts: the resolver's eight values, then those of [`Text`];
-//! - `nbf`, an `f64`, if it is there;
+//! - `nbf`, `iat` and `auth_time`, each an `f64` if it is there;
 //! - the number of roles, and the length of each role in the user's roles, as `u16`;
 //! - the length of each element of `aud`, as `u16`, or [`SAME_AS_ISS`].
 //!
@@ -47,6 +47,9 @@ const TEXTS: usize = ENDS + COUNT * size_of::<u16>();
 
 const IS_CLIENT: u16 = 1;
 const HAS_NBF: u16 = 2;
+const HAS_IAT: u16 = 4;
+const HAS_AUTH_TIME: u16 = 8;
+const TIMES: u16 = HAS_NBF | HAS_IAT | HAS_AUTH_TIME;
 
 /// Stands for an element of `aud` that is the same as `iss`.
 const SAME_AS_ISS: u16 = u16::MAX;
@@ -101,9 +104,15 @@ impl TokenSession {
         others.for_each(|text| writer.extend(text.as_bytes()));
         writer.end();
 
-        if let Some(nbf) = claims.nbf {
-            writer.marks |= HAS_NBF;
-            writer.extend(&nbf.to_le_bytes());
+        for (time, mark) in [
+            (claims.nbf, HAS_NBF),
+            (claims.iat, HAS_IAT),
+            (claims.auth_time, HAS_AUTH_TIME),
+        ] {
+            if let Some(time) = time {
+                writer.marks |= mark;
+                writer.extend(&time.to_le_bytes());
+            }
         }
         if is_client {
             writer.marks |= IS_CLIENT;
@@ -147,10 +156,25 @@ impl TokenSession {
 
     /// `nbf`, in Unix seconds.
     pub(crate) fn nbf(&self) -> Option<f64> {
-        let has_nbf = self.marks() & HAS_NBF != 0;
-        // One that is cut off never comes.
-        has_nbf.then(|| {
-            self.array(self.behind_texts())
+        self.time(HAS_NBF)
+    }
+
+    /// `iat`, in Unix seconds.
+    pub(crate) fn iat(&self) -> Option<f64> {
+        self.time(HAS_IAT).filter(|time| time.is_finite())
+    }
+
+    /// `auth_time`, in Unix seconds.
+    pub(crate) fn auth_time(&self) -> Option<f64> {
+        self.time(HAS_AUTH_TIME)
+    }
+
+    /// A time that is there; one that is cut off never comes.
+    fn time(&self, mark: u16) -> Option<f64> {
+        let marks = self.marks();
+        (marks & mark != 0).then(|| {
+            let before = size_of_times(marks & (mark - 1));
+            self.array(self.behind_texts() + before)
                 .map_or(f64::INFINITY, f64::from_le_bytes)
         })
     }
@@ -278,12 +302,8 @@ impl TokenSession {
 
     /// The lengths of the roles and of the elements of `aud`.
     fn lists(&self) -> (&[[u8; 2]], &[[u8; 2]]) {
-        let nbf = if self.marks() & HAS_NBF != 0 {
-            size_of::<f64>()
-        } else {
-            0
-        };
-        let rest = self.0.get(self.behind_texts() + nbf..).unwrap_or_default();
+        let start = self.behind_texts() + size_of_times(self.marks());
+        let rest = self.0.get(start..).unwrap_or_default();
         let (numbers, _) = rest.as_chunks();
         let Some((count, lengths)) = numbers.split_first() else {
             return (&[], &[]);
@@ -296,6 +316,11 @@ impl TokenSession {
     fn array<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         self.0.get(at..)?.first_chunk().copied()
     }
+}
+
+/// Bytes of the times that are there.
+fn size_of_times(marks: u16) -> usize {
+    (marks & TIMES).count_ones() as usize * size_of::<f64>()
 }
 
 /// Cuts off the first bytes; `None` when there are fewer.

@@ -28,7 +28,7 @@ pub(crate) struct Claims<'a> {
     pub(crate) exp: f64,
     /// `nbf`
     pub(crate) nbf: Option<f64>,
-    /// `iat`; not compared with anything.
+    /// `iat`; compared with revocations alone.
     pub(crate) iat: Option<f64>,
     /// `sub`: the user's id, or `client_id_` and the client's; never empty.
     pub(crate) sub: Cow<'a, str>,

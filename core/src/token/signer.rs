@@ -16,7 +16,7 @@ impl SignedBy {
     pub const SIZE: usize = 34;
 
     /// The version of the record's layout, so that no other version of this module reads it after a reload.
-    const LAYOUT: u8 = 1;
+    const LAYOUT: u8 = 2;
 
     /// Reads the signer from the beginning of a [record](super::VerifiedToken::record); `None` when there
     /// is none, or the record has another layout.

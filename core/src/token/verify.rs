@@ -125,6 +125,16 @@ impl VerifiedToken {
         self.session.exp()
     }
 
+    /// `iat`, in Unix seconds.
+    pub fn iat(&self) -> Option<f64> {
+        self.session.iat()
+    }
+
+    /// `auth_time`, in Unix seconds.
+    pub fn auth_time(&self) -> Option<f64> {
+        self.session.auth_time()
+    }
+
     /// Tells whether `aud` holds that text.
     pub fn is_meant_for(&self, audience: &str) -> bool {
         self.session.is_meant_for(audience)

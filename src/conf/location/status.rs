@@ -28,13 +28,14 @@ pub fn read(cf: &Conf, words: &[&str]) -> Result<Status, Mistake> {
         _ => return Err(format!("takes one format, not {}; {FORM}", words.len()).into()),
     };
     let handler = cf.main_conf().status_handler().ok_or(Failed)?;
-    if !cf.set_content_handler(handler) {
+    if cf.is_answered() {
         return Err(
             "stands beside another directive that answers requests, such as \
                     \"proxy_pass\"; give it a location of its own"
                 .into(),
         );
     }
+    cf.set_content_handler(handler);
     let place = cf.place();
     Ok(Status { choice, place })
 }

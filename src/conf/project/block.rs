@@ -8,6 +8,7 @@ use authgear_core::credential::CookieNames;
 use authgear_core::keys::{KeySet, Origin, Url};
 use authgear_core::policy::TokenKind;
 use authgear_core::recheck::Recheck;
+use authgear_core::revocation::Secrets;
 use authgear_core::AlgorithmSet;
 use nginx_sys::{ngx_command_t, ngx_conf_parse, ngx_conf_t};
 use ngx::core::NGX_CONF_OK;
@@ -15,7 +16,7 @@ use ngx::core::NGX_CONF_OK;
 use super::Project;
 use crate::conf::directive::{directives, run, Directive, MANY, ONE};
 use crate::conf::mistake::Mistake;
-use crate::conf::value::{any_time, or_off, positive_time, texts, OrOff};
+use crate::conf::value::{any_time, or_off, positive_seconds, positive_time, texts, OrOff};
 use crate::nginx::{guard, Conf, CONF_ERROR};
 use readers::GivenEndpoint;
 
@@ -47,6 +48,8 @@ directives! {
         c"resolve_cache",           ONE,  resolve_cache: Option<OrOff<u64>>,       read |_, w| or_off(w[0], positive_time);
         c"recheck",                 MANY, recheck: Option<OrOff<Recheck>>,         read |_, w| readers::recheck(w);
         c"ssl_trusted_certificate", ONE,  ssl_trusted_certificate: Option<Vec<u8>>, read |cf, w| readers::certificates(cf, w[0]);
+        c"webhook_secret_file",     ONE,  webhook_secret_file: Option<Secrets>,    read |cf, w| readers::webhook_secrets(cf, w[0]);
+        c"revocation_keep",         ONE,  revocation_keep: Option<u64>,            read |_, w| positive_seconds(w[0]);
         c"state_path",              ONE,  state_path: Option<OrOff<PathBuf>>,      read |cf, w| readers::state_path(cf, w[0]);
     }
 }

@@ -7,25 +7,29 @@ use authgear_tables::judgements::{self, Answer, Key, Writer};
 use nginx_sys::{NGX_LOG_ERR, NGX_LOG_NOTICE};
 use ngx::ngx_log_error;
 
-use crate::conf::Project;
 use crate::log::log_limited;
 use crate::nginx::Request;
 use crate::request::outcome::Provenance;
 use crate::request::question::{
-    expiry, Confirmation, Failure, Lease, Purpose, Reply, Verdict, NO_LIFETIME,
+    expiry, Asked, Confirmation, Failure, Lease, Purpose, Reply, Verdict, NO_LIFETIME,
 };
+use crate::request::revoked::instead_of_yes;
 use crate::request::waiting;
 use crate::worker;
 
 impl Purpose {
     /// Stores a reply for other requests, and returns the verdict for the one that asked.
-    pub fn settle(self, r: &Request, project: &Project, reply: &Reply, lifetime: u64) -> Verdict {
+    pub fn settle(self, r: &Request, asked: &Asked, reply: &Reply) -> Verdict {
+        let (project, lifetime) = (asked.project(r), asked.lifetime);
         let entry = match self {
             Self::Confirmation(mut confirmation) => return confirmation.settle(r, reply),
             Self::Judgement(entry) => entry,
         };
         let verdict = match reply {
-            Ok(Some(session)) => Verdict::Yes(Some(*session), Provenance::Request),
+            Ok(Some(session)) => {
+                let void = instead_of_yes(r, &asked.names, &session.session(), asked.asked_at);
+                void.unwrap_or(Verdict::Yes(Some(*session), Provenance::Request))
+            }
             Ok(None) => Verdict::No,
             Err(Failure::Outage(why) | Failure::Unclear(why)) => {
                 log_limited(
@@ -38,13 +42,15 @@ impl Purpose {
             }
         };
         if let Some((key, lease)) = entry {
-            let (stored, record) = match reply {
-                Ok(Some(session)) => match session.session().fields().record() {
-                    Some(record) => (judgements::Verdict::Yes, record),
-                    None => (judgements::Verdict::TooLarge, Vec::new()),
-                },
-                Ok(None) => (judgements::Verdict::No, Vec::new()),
-                Err(_) => (judgements::Verdict::Failed, Vec::new()),
+            let (stored, record) = match (&verdict, reply) {
+                (Verdict::Yes(..), Ok(Some(session))) => {
+                    match session.session().fields().record() {
+                        Some(record) => (judgements::Verdict::Yes, record),
+                        None => (judgements::Verdict::TooLarge, Vec::new()),
+                    }
+                }
+                (Verdict::No, _) => (judgements::Verdict::No, Vec::new()),
+                _ => (judgements::Verdict::Failed, Vec::new()),
             };
             let number = lease.map(Lease::into_number);
             let mut fresh = project.resolve_cache.unwrap_or(0).min(lifetime);

@@ -14,7 +14,7 @@ use nginx_sys::{
 };
 
 use crate::conf::Project;
-use crate::nginx::{borrowed_str, bytes, guard, Failed, Request};
+use crate::nginx::{borrowed_str, bytes, guard, now, Failed, Request};
 use crate::request::context::{ClientRequest, Context, Stage};
 use crate::request::counting::count_reply;
 use crate::request::outcome::Resolved;
@@ -64,6 +64,8 @@ fn send(
         subrequest: Cell::new(ptr::null_mut()),
         uri: borrowed_str(uri),
         tenant: ask.tenant,
+        names: ask.names,
+        asked_at: now(),
         project: ask.project,
         token,
         authorization,
@@ -195,12 +197,7 @@ unsafe extern "C" fn on_end(
                     let reply = read(&subrequest, asked, |_| {});
                     if let Some(purpose) = asked.purpose.take() {
                         count_reply(&subrequest, asked, &reply);
-                        purpose.settle(
-                            &subrequest,
-                            asked.project(&subrequest),
-                            &reply,
-                            asked.lifetime,
-                        );
+                        purpose.settle(&subrequest, asked, &reply);
                     }
                 }
             }
@@ -231,7 +228,7 @@ pub fn take_answer(r: &Request, client: &ClientRequest, question: NonNull<Asked>
     };
     if let Some(purpose) = asked.purpose.take() {
         count_reply(r, asked, &reply);
-        let verdict = purpose.settle(r, asked.project(r), &reply, asked.lifetime);
+        let verdict = purpose.settle(r, asked, &reply);
         client.add_answer(asked.tenant, asked.token, asked.cookie, verdict);
     }
     client.end_pending(question);

@@ -30,48 +30,6 @@ pub(super) async fn get_user(
         .ok_or_else(|| Refusal::missing("user"))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Disable {
-    #[serde(default)]
-    keep_sessions: bool,
-}
-
-pub(super) async fn disable_user(
-    target: Target,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Result<Json<User>, Refusal> {
-    let Disable { keep_sessions } = read(&body)?;
-    if !keep_sessions {
-        target.0.lock().end_sessions(&id);
-    }
-    set_disabled(target, &id, true)
-}
-
-pub(super) async fn enable_user(
-    target: Target,
-    Path(id): Path<String>,
-) -> Result<Json<User>, Refusal> {
-    set_disabled(target, &id, false)
-}
-
-fn set_disabled(Target(met): Target, id: &str, disabled: bool) -> Result<Json<User>, Refusal> {
-    let mut project = met.lock();
-    let user = project
-        .user_mut(id)
-        .ok_or_else(|| Refusal::missing("user"))?;
-    user.disabled = disabled;
-    Ok(Json(user.clone()))
-}
-
-pub(super) async fn delete_user(
-    Target(met): Target,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Refusal> {
-    done(met.lock().delete_user(&id), "user")
-}
-
 pub(super) async fn token(Target(met): Target, body: Bytes) -> Result<String, Refusal> {
     let request = read(&body)?;
     Ok(mint::mint(&mut met.lock(), &met.origin, request)?)

@@ -1,6 +1,10 @@
 use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::{symlink, PermissionsExt};
 
+use rustix::fs::{self as unix, AtFlags, FileType, Mode};
+
+use crate::folder::STRAY;
+
 use super::*;
 
 const ID: [u8; 32] = [0xab; 32];

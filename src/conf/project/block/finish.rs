@@ -1,5 +1,6 @@
 //! Checks what the directives of a block say together, and makes the project of them.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,8 @@ impl Block {
         self.check_endpoint()?;
         self.check_keys_from_file()?;
         self.check_resolver()?;
+        self.check_webhook()?;
+        let state: Option<Arc<Path>> = self.state_path.and_then(OrOff::on).map(Arc::from);
         let template = Template {
             project: name.to_string(),
             issuer: self.issuer,
@@ -35,7 +38,7 @@ impl Block {
                 Some(pem) => Certificates::trusting(pem),
                 None => Certificates::system(),
             }),
-            state: self.state_path.and_then(OrOff::on).map(Arc::from),
+            state: state.clone(),
             timing: Timing {
                 refresh: self.jwks_refresh.unwrap_or(10 * 60 * 1000),
                 stale: self.jwks_stale.unwrap_or(24 * 60 * 60 * 1000),
@@ -63,6 +66,9 @@ impl Block {
             resolve_request: self.resolve_request.and_then(OrOff::on),
             resolve_cache: self.resolve_cache.and_then(OrOff::on),
             recheck: self.recheck.and_then(OrOff::on),
+            webhook_secrets: self.webhook_secret_file,
+            state,
+            revocation_keep: self.revocation_keep.unwrap_or(24 * 60 * 60),
             rules: Rules {
                 client_ids: self.client_id.unwrap_or_default(),
                 token_type: self.token_type.unwrap_or_default(),
@@ -110,7 +116,11 @@ impl Block {
                 "ssl_trusted_certificate",
                 self.ssl_trusted_certificate.is_some(),
             ),
-            ("state_path", self.state_path.is_some()),
+            // Revocations are kept there too.
+            (
+                "state_path",
+                self.state_path.is_some() && self.webhook_secret_file.is_none(),
+            ),
         ];
         match others.iter().find(|(_, present)| *present) {
             None => Ok(()),
@@ -120,6 +130,19 @@ impl Block {
             )
             .into()),
         }
+    }
+
+    /// Refuses a secret of the one project that it signs for, beside an endpoint that is many.
+    fn check_webhook(&self) -> Result<(), Mistake> {
+        let is_variable = matches!(self.endpoint, Some(GivenEndpoint::Variable(_)));
+        if is_variable && self.webhook_secret_file.is_some() {
+            return Err(
+                "has \"webhook_secret_file\" and an \"endpoint\" with variables, but a secret is \
+                 one project's alone; add an \"authgear_project\" for each that sends webhooks"
+                    .into(),
+            );
+        }
+        Ok(())
     }
 
     /// Refuses `resolve_request` with `token_type client`, and `resolve_cache` or `recheck` without

@@ -7,6 +7,7 @@ use authgear_core::keys::fetch::check_ca;
 use authgear_core::keys::{saved, KeySet, Origin, Url};
 use authgear_core::policy::TokenKind;
 use authgear_core::recheck::Recheck;
+use authgear_core::revocation::Secrets;
 use authgear_core::{Algorithm, AlgorithmSet};
 
 use crate::conf::mistake::Mistake;
@@ -116,6 +117,11 @@ pub fn jwks_file(cf: &Conf, path: &str) -> Result<KeySet, Mistake> {
         cf.warn(format_args!("\"jwks_file\" \"{path}\": {key}"));
     }
     Ok(keys)
+}
+
+pub fn webhook_secrets(cf: &Conf, path: &str) -> Result<Secrets, Mistake> {
+    let (path, content) = file(cf, plain(path)?)?;
+    Secrets::parse(&content).map_err(|error| format!("\"{path}\": {error}").into())
 }
 
 pub fn jwks_min_interval(word: &str) -> Result<u64, Mistake> {

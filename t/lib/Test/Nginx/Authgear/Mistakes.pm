@@ -43,6 +43,10 @@ my %files = (
     'project.conf' => "\nauthgear_project a {\n    endpoint;\n}\n",
     'endpoint.conf' => "endpoint https://a.example;\n",
     'leeway.conf' => "endpoint https://a.example;\nleeway 5sec;\n",
+    'secret.txt' => "J_Lp9ExsOUayqK0VcBWalL1fQMGmBP6c\n",
+    'blank.txt' => "\n",
+    'unprintable.txt' => "secret\nsecond\t\n",
+    'long.txt' => 'x' x 1025,
     'server.conf' => "\nserver {\n    authgear_verify nosuch;\n}\n",
 );
 

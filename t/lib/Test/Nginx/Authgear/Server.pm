@@ -42,14 +42,16 @@ my @running;
 #   server    lines for the server block
 #   location  lines for the location /
 #   main      lines for the top level
+#   beside    a number from 1 to 3, for one that runs beside the default one
 #   listen    parameters of `listen`; "reuseport", which spreads connections
 sub start {
     my ($class, %option) = @_;
     $port ||= free_port();
-    my $root = "$directory/servroot";
+    my $beside = $option{beside} || 0;
+    my $root = "$directory/servroot" . ($beside ? "-$beside" : '');
     make_path("$root/logs", "$root/conf");
     my $self = bless {
-        root => $root, port => $port, log => "$root/logs/error.log", mark => 0,
+        root => $root, port => $beside ? other_port($beside) : $port, log => "$root/logs/error.log", mark => 0,
         option => { workers => 2, listen => 'reuseport', %option },
     }, $class;
     $self->{mark} = -s $self->{log} || 0;
@@ -129,7 +131,7 @@ END
 }
 
 # Another port than that of the default server, for a server of one's own.
-sub other_port { return $port ? $port + 1 : free_port() }
+sub other_port { return $port ? $port + ($_[0] || 1) : free_port() }
 
 sub free_port {
     my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die "no port: $@\n";

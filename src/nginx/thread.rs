@@ -1,0 +1,22 @@
+//! Threads beside the event loop.
+
+use core::mem;
+use std::{io, thread};
+
+/// Enough for a TLS handshake in a debug build.
+const STACK: usize = 1 << 20;
+
+/// Runs `run` on a thread that no signal interrupts: nginx's handlers belong to its own.
+pub fn spawn(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    // SAFETY: both sets are initialised before they are read; the mask is this thread's own and
+    // is put back before anything else runs.
+    unsafe {
+        let mut all: libc::sigset_t = mem::zeroed();
+        let mut before: libc::sigset_t = mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        let spawned = thread::Builder::new().stack_size(STACK).spawn(run);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, core::ptr::null_mut());
+        spawned.map(drop)
+    }
+}

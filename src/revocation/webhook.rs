@@ -1,0 +1,147 @@
+//! The location of `authgear_webhook`: receives what Authgear sends.
+
+use std::sync::Arc;
+
+use authgear_core::revocation::journal::Record;
+use authgear_core::revocation::{Delivery, Event, State};
+use authgear_tables::revocations::Merged;
+use nginx_sys::{
+    ngx_http_request_t, ngx_int_t, NGX_HTTP_BAD_REQUEST, NGX_HTTP_INTERNAL_SERVER_ERROR,
+    NGX_HTTP_NOT_ALLOWED, NGX_HTTP_NO_CONTENT, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_UNAUTHORIZED,
+    NGX_LOG_ERR,
+};
+
+use super::saver::{save_and_answer, Save};
+use crate::conf::Project;
+use crate::log::log_limited;
+use crate::nginx::{guard, update_time, Failed, Request};
+use crate::worker;
+
+/// The content handler. An error page could turn a refusal into a success, which Authgear would believe.
+pub fn handle(r: &Request) -> ngx_int_t {
+    r.forbid_error_pages();
+    if !r.is_post() {
+        return NGX_HTTP_NOT_ALLOWED as ngx_int_t;
+    }
+    r.read_body(on_body)
+}
+
+/// nginx calls this when the body has been read.
+unsafe extern "C" fn on_body(r: *mut ngx_http_request_t) {
+    // SAFETY: nginx hands a live request over.
+    let r = unsafe { Request::from_raw(r) };
+    let status = guard(Some(NGX_HTTP_INTERNAL_SERVER_ERROR), || receive(&r));
+    if let Some(status) = status {
+        r.finalize(status as ngx_int_t);
+    }
+}
+
+/// A webhook whose body is there.
+struct Webhook<'r> {
+    r: &'r Request,
+    project: &'r Project,
+}
+
+/// Receives a delivery, and returns the status of the answer; `None` if it is answered when it is saved.
+fn receive(r: &Request) -> Option<u32> {
+    let Some(index) = r.location().webhook() else {
+        return Some(NGX_HTTP_INTERNAL_SERVER_ERROR);
+    };
+    let project = &r.main_conf().projects[index];
+    let webhook = Webhook { r, project };
+    match webhook.event() {
+        Ok(Some(event)) => webhook.accept(event),
+        Ok(None) => Some(NGX_HTTP_NO_CONTENT),
+        Err(status) => Some(status),
+    }
+}
+
+impl Webhook<'_> {
+    /// Logs why it is not accepted, or not as it should be; returns the status.
+    fn complain(&self, topic: &'static str, status: u32, why: &dyn core::fmt::Display) -> u32 {
+        log_limited(
+            self.r,
+            NGX_LOG_ERR,
+            (self.project.index, topic),
+            format_args!("webhook of project \"{}\": {why}", self.project.name),
+        );
+        status
+    }
+
+    /// The event, unless it is of no interest; else the status of the refusal.
+    fn event(&self) -> Result<Option<Event>, u32> {
+        let body = self.r.body().map_err(|error| {
+            let why = format!("cannot read the body from its file: {error}");
+            self.complain("body", NGX_HTTP_INTERNAL_SERVER_ERROR, &why)
+        })?;
+        let mut signatures = self.r.values_of(b"x-authgear-body-signature");
+        let signature = (signatures.next(), signatures.next());
+        let signer = match (&self.project.webhook_secrets, signature) {
+            (Some(secrets), (Some(signature), None)) => secrets.verify(&body, signature),
+            _ => None,
+        };
+        if signer.is_none() {
+            let why = "refused, since its signature is missing or wrong; compare \
+                       \"webhook_secret_file\" with the secret that the portal shows";
+            return Err(self.complain("signature", NGX_HTTP_UNAUTHORIZED, &why));
+        }
+        // What the resolver was asked before this was not asked after it.
+        update_time();
+        match Delivery::read(&body, self.r.now() as u64, self.project.revocation_keep) {
+            Ok(Delivery::Lifecycle(event)) => Ok(Some(event)),
+            Ok(Delivery::Ignored) => Ok(None),
+            Err(error) => Err(self.complain("event", NGX_HTTP_BAD_REQUEST, &error)),
+        }
+    }
+
+    /// Stores what an event says, and saves it where there is `state_path`.
+    fn accept(&self, event: Event) -> Option<u32> {
+        let (keep, now) = (self.r.main_conf().revocation_keep(), self.r.now() as u64);
+        let state = State::of(&event);
+        let unavailable = NGX_HTTP_SERVICE_UNAVAILABLE;
+        match store(self.project, &event.user, &state, keep, now) {
+            Some(Merged::Known | Merged::Stored) => {}
+            Some(Merged::Evicted) => {
+                let why = "the shared zone is too small for revocations: an older one is dropped; \
+                           enlarge \"authgear_shared_zone\"";
+                self.complain("evicted", NGX_HTTP_NO_CONTENT, &why);
+            }
+            Some(Merged::NoRoom) => {
+                let why = "the shared zone is too small for revocations: this one is dropped; \
+                           enlarge \"authgear_shared_zone\"";
+                return Some(self.complain("room", unavailable, &why));
+            }
+            None => {
+                let why = "cannot be stored, since the shared zone is gone";
+                return Some(self.complain("zone", unavailable, &why));
+            }
+        }
+        let (Some(folder), Some(tenant)) = (&self.project.state, self.project.fixed_tenant())
+        else {
+            return Some(NGX_HTTP_NO_CONTENT);
+        };
+        let save = Save {
+            folder: Arc::clone(folder),
+            record: Record {
+                names: tenant.names.to_vec(),
+                user: event.user,
+                state,
+            },
+            now,
+            keep,
+        };
+        match save_and_answer(self.r, self.project.index, save) {
+            Ok(()) => None,
+            Err(Failed) => Some(unavailable),
+        }
+    }
+}
+
+/// Stores what was heard of a user under each name of the project; the worst result.
+fn store(project: &Project, user: &str, heard: &State, keep: u64, now: u64) -> Option<Merged> {
+    let names = &project.fixed_tenant()?.names;
+    let mut results = names
+        .iter()
+        .map(|name| worker::revoke(name, user, heard, keep, now));
+    results.try_fold(Merged::Known, |worst, result| Some(worst.max(result?)))
+}

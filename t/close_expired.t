@@ -1,0 +1,211 @@
+# authgear_close_expired: a response or an upgraded connection that is still open ends when its token expires
+# or its user is revoked, and no client takes it for whole.
+
+use strict;
+use warnings;
+
+use Errno qw(ECONNRESET);
+use IO::Select;
+use JSON::PP ();
+use POSIX qw(strftime);
+use Test::More;
+use Test::Nginx::Authgear;
+use Test::Nginx::Authgear::Resolver qw(cookie);
+use Test::Nginx::Authgear::Server;
+use Test::Nginx::Authgear::Webhook;
+use Time::HiRes qw(sleep time);
+
+# A backend whose body never ends: a byte each 100 ms.
+my $stream = start_standin();
+control('PUT', '/-/fault/jwks', { mode => 'drip' }, $stream);
+my $echo = echo_origin();
+
+my $locations = <<"END";
+proxy_http_version 1.1;
+proxy_buffering off;
+proxy_set_header Upgrade \$http_upgrade;
+proxy_set_header Connection upgrade;
+include \$TEST_NGINX_RESOLVER;
+authgear_close_expired on;
+location /ws { authgear_verify myapp; proxy_pass $echo; }
+location /optional { authgear_verify myapp optional; proxy_pass $echo; }
+location /observe { authgear_verify myapp observe; proxy_pass $echo; }
+location /off { authgear_verify myapp; authgear_close_expired off; proxy_pass $echo; }
+location /stream {
+    authgear_verify myapp; proxy_set_header Connection ''; proxy_pass $stream->{http}/oauth2/jwks;
+}
+location /close {
+    authgear_verify myapp; proxy_http_version 1.0; proxy_pass $stream->{http}/oauth2/jwks;
+}
+location /silent { authgear_verify myapp; proxy_pass http://127.0.0.1:$ENV{TEST_NGINX_SILENT}; }
+END
+
+# A backend that never answers.
+my $silent;
+BEGIN {
+    require IO::Socket::INET;
+    $silent = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 5) or die "cannot listen: $@\n";
+    $ENV{TEST_NGINX_SILENT} = $silent->sockport;
+}
+
+my $nginx = Test::Nginx::Authgear::Server->start(
+    workers => 4,
+    project => 'resolve_request /_authgear/resolve; resolve_cache 10m; webhook_secret_file $TEST_NGINX_WEBHOOK_SECRET;',
+    server => webhook_location() . $locations,
+);
+my $users = 0;
+
+# Opens a connection: upgraded, or a body that drips.
+sub opened {
+    my ($path, %more) = @_;
+    my $socket = $nginx->connection;
+    my $upgrade = $path =~ /stream|close|silent/ ? '' : "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    my $version = $path eq '/close' ? '1.0' : '1.1';
+    print {$socket} "GET $path HTTP/$version\r\nHost: localhost\r\n$upgrade"
+        . (defined $more{token} ? "Authorization: Bearer $more{token}\r\n" : '')
+        . ($more{headers} ? "$more{headers}\r\n" : '') . "\r\n";
+    return { socket => $socket, text => '' } if $path eq '/silent';
+    my $one = { socket => $socket, text => '' };
+    my $expected = $upgrade ? 101 : 200;
+    wait_for { taken($one); $one->{text} =~ /\r\n\r\n/ } 5;
+    like($one->{text}, qr{^HTTP/1\.\d $expected }, "$path is open");
+    return $one;
+}
+
+# Reads what is there; notes how the connection ended.
+sub taken {
+    my ($one) = @_;
+    return if $one->{ended};
+    while (IO::Select->new($one->{socket})->can_read(0)) {
+        my $got = sysread $one->{socket}, $one->{text}, 65536, length $one->{text};
+        next if $got;
+        $one->{ended} = defined $got ? 'end' : $!{ECONNRESET} ? 'reset' : "$!";
+        $one->{at} = time;
+        last;
+    }
+    return;
+}
+
+# How they ended before so many seconds have passed, and that nobody took the body for whole.
+sub ended {
+    my ($seconds, @all) = @_;
+    wait_for { taken($_) for @all; !grep { !$_->{ended} } @all } $seconds;
+    return join ' ', map { $_->{text} =~ /\r\n0\r\n/ ? 'whole' : $_->{ended} // 'open' } @all;
+}
+
+sub is_open {
+    my ($one, $name) = @_;
+    taken($one);
+    return ok(!$one->{ended}, $name);
+}
+
+# True if an upgraded connection still carries bytes.
+sub carries {
+    my ($one, $name) = @_;
+    my $text = 'message-' . rand;
+    print { $one->{socket} } $text;
+    my $came = wait_for { taken($one); $one->{text} =~ /\Q$text\E/ } 2;
+    return ok($came, $name);
+}
+
+sub new_user { return 'user-' . ++$users }
+
+sub token_for {
+    my ($user, %more) = @_;
+    return token(user => $user, claims => { iat => int(time) - 10, auth_time => int(time) - 10 }, %more);
+}
+
+subtest 'when the token expires' => sub {
+    my $expires = int(time) + 4;
+    my $short = sub { token(user => new_user(), expires_in => $expires - int(time)) };
+    my @short = map { opened($_, token => $short->()) } qw(/ws /stream /close);
+    my @long = map { opened($_, token => token(user => new_user())) } qw(/ws /stream);
+    my ($off, $observe) = map { opened($_, token => $short->()) } qw(/off /observe);
+    my $anonymous = opened('/optional');
+    carries($short[0], 'a WebSocket carries bytes');
+    is(ended(8, @short), 'reset reset reset', 'WebSocket, event stream and a body up to the end are reset');
+    for my $one (@short) {
+        cmp_ok($one->{at}, '>=', $expires - 0.1, 'not before the token expires');
+        cmp_ok($one->{at}, '<', $expires + 1, 'and within a second after it');
+    }
+    carries($long[0], 'others go on');
+    is_open($long[1], 'and so do their streams');
+    carries($off, 'where it is off nothing is closed');
+    carries($observe, 'nor under observe');
+    carries($anonymous, 'nor for anonymous callers');
+};
+
+subtest 'when the user is revoked, in every worker' => sub {
+    my ($user, $other) = (new_user(), new_user());
+    my $token = token_for($user);
+    my @all = map { opened('/ws', token => $token) } 1 .. 12;
+    my $stream = opened('/stream', token => $token);
+    my $kept = opened('/ws', token => token_for($other));
+    my $off = opened('/off', token => $token);
+    my $late = opened('/ws', token => token(user => $user, claims => { iat => int(time) + 60, auth_time => int(time) + 60 }));
+    is(deliver($nginx, event('user.reenabled', $user)), 204, 'an event that ends nothing');
+    sleep 0.6;
+    is_open($all[0], 'closes nothing');
+    is(deliver($nginx, event('user.disabled', $user)), 204, 'disabled');
+    my $at = time;
+    is(ended(3, @all, $stream), join(' ', ('reset') x 13), 'all are reset');
+    my ($last) = sort { $b <=> $a } map { $_->{at} } @all, $stream;
+    cmp_ok($last - $at, '<', 1, 'within a second');
+    carries($kept, q{another user's is not});
+    carries($off, 'nor one where it is off');
+    carries($late, 'nor one of a later login');
+};
+
+subtest 'a planned disabling' => sub {
+    my ($user, $spared) = (new_user(), new_user());
+    my @all = map { opened('/ws', token => token_for($_)) } $user, $spared;
+    my $from = int(time) + 3;
+    my $plan = sub {
+        event('user.disabled', $_[0], user => { is_disabled => JSON::PP::false },
+            payload => { temporarily_disabled_from => strftime('%Y-%m-%dT%H:%M:%SZ', gmtime $_[1]) });
+    };
+    is(deliver($nginx, $plan->($_, $from)), 204, 'a plan') for $user, $spared;
+    is(deliver($nginx, $plan->($spared, $from + 1000)), 204, 'put off');
+    is(ended(6, $all[0]), 'reset', 'closes at its time');
+    cmp_ok($all[0]{at}, '>=', $from - 0.1, 'not before');
+    cmp_ok($all[0]{at}, '<', $from + 1, 'within a second after it');
+    carries($all[1], 'one that was put off does not');
+};
+
+subtest 'a session of the resolver' => sub {
+    my ($user, $later) = (new_user(), new_user());
+    my $session = sub { cookie(session => session(user => $_[0], auth_time => int(time) - $_[1])) };
+    my @all = map { opened($_, headers => $session->($user, 100)) } qw(/ws /stream);
+    my $kept = opened('/ws', headers => $session->($later, 10));
+    is(deliver($nginx, event('user.disabled', $user)), 204, 'disabled');
+    is(deliver($nginx, event('user.disabled', $later, at => time - 50)), 204, 'disabled before the login');
+    is(ended(3, @all), 'reset reset', 'is closed');
+    carries($kept, 'one that began later is not');
+};
+
+subtest 'a backend that has not answered yet' => sub {
+    my $user = new_user();
+    my $waiting = opened('/silent', token => token_for($user));
+    my $backend = $silent->accept;
+    is(deliver($nginx, event('user.disabled', $user)), 204, 'disabled');
+    is(ended(3, $waiting), 'reset', 'is given up');
+    my $is_over = wait_for { my $got = sysread $backend, my $text, 65536; defined $got && $got == 0 } 3;
+    ok($is_over, 'on the other side too');
+};
+
+subtest 'a reload, and requests that end by themselves' => sub {
+    my ($user, $token) = (new_user());
+    $token = token_for($user);
+    my @old = map { opened('/ws', token => $token) } 1 .. 4;
+    is($nginx->ask(path => '/', token => $token)->{status}, 200, 'a response that is whole');
+    close $old[3]{socket};
+    ok($nginx->reload, 'a reload');
+    is(deliver($nginx, event('user.disabled', $user)), 204, 'disabled at the new workers');
+    is(ended(3, @old[0 .. 2]), 'reset reset reset', 'connections of the old ones are closed');
+};
+
+$nginx->signal('TERM');
+ok($nginx->ends, 'nginx ends');
+$nginx->was_sound;
+
+done_testing();

@@ -1,0 +1,152 @@
+# Messages of `nginx -t` about authgear_webhook and its project's directives.
+
+use strict;
+use warnings;
+
+use Test::Nginx::Authgear::Mistakes;
+
+check_cases(\*DATA);
+
+__DATA__
+
+=== authgear_webhook: beside a server that verifies
+authgear_project a {
+    endpoint https://a.example;
+    webhook_secret_file secret.txt;
+    revocation_keep 2h;
+}
+server {
+    authgear_verify a;
+    authgear_require_role admin;
+    location / { empty_gif; }
+    location = /webhook { authgear_webhook a; }
+    location = /limited { authgear_webhook a; limit_except POST { deny all; } if ($arg_x) { return 404; } }
+}
+--- fine
+
+=== authgear_webhook: an unknown project
+authgear_project a { endpoint https://a.example; }
+server {
+    location = /webhook { authgear_webhook b; }
+}
+--- emerg
+authgear: "authgear_webhook" names no project "b"; add "authgear_project b { endpoint https://...; }" to the http block in nginx.conf:3
+
+=== authgear_webhook: a project without a secret
+authgear_project a { endpoint https://a.example; }
+server {
+    location = /webhook { authgear_webhook a; }
+}
+--- emerg
+authgear: "authgear_webhook" names the project "a", which has no "webhook_secret_file"; add it, with the secret that the portal shows in nginx.conf:3
+
+=== authgear_webhook: twice
+authgear_project a { endpoint https://a.example; webhook_secret_file secret.txt; }
+server {
+    location = /webhook {
+        authgear_webhook a;
+        authgear_webhook a;
+    }
+}
+--- emerg
+authgear: "authgear_webhook" is duplicate in nginx.conf:5
+
+=== authgear_webhook: before another content handler
+authgear_project a { endpoint https://a.example; webhook_secret_file secret.txt; }
+server {
+    location = /webhook {
+        authgear_webhook a;
+        proxy_pass http://127.0.0.1:1;
+    }
+}
+--- emerg
+authgear: "authgear_webhook" stands beside another directive that answers requests, such as "proxy_pass"; give it a location of its own in nginx.conf:4
+
+=== authgear_webhook: behind another content handler
+authgear_project a { endpoint https://a.example; webhook_secret_file secret.txt; }
+server {
+    location = /webhook {
+        empty_gif;
+        authgear_webhook a;
+    }
+}
+--- emerg
+authgear: "authgear_webhook" stands beside another directive that answers requests, such as "proxy_pass"; give it a location of its own in nginx.conf:5
+
+=== authgear_webhook: in a location that verifies
+authgear_project a { endpoint https://a.example; webhook_secret_file secret.txt; }
+server {
+    location = /webhook {
+        authgear_webhook a;
+        authgear_verify a;
+    }
+}
+--- emerg
+authgear: "authgear_verify" stands beside "authgear_webhook", but Authgear sends no token; remove it in nginx.conf:5
+
+=== authgear_webhook: with a requirement
+authgear_project a { endpoint https://a.example; webhook_secret_file secret.txt; }
+server {
+    location = /webhook {
+        authgear_webhook a;
+        authgear_require_role admin;
+    }
+}
+--- emerg
+authgear: "authgear_require_role" has no effect, since "authgear_verify" is not in force here; add "authgear_verify myapp;" in nginx.conf:5
+
+=== webhook_secret_file: no such file
+authgear_project a {
+    endpoint https://a.example;
+    webhook_secret_file nowhere.txt;
+}
+--- emerg
+authgear: "webhook_secret_file" cannot read "nowhere.txt": No such file or directory (os error 2) in nginx.conf:3
+
+=== webhook_secret_file: empty
+authgear_project a {
+    endpoint https://a.example;
+    webhook_secret_file blank.txt;
+}
+--- emerg
+authgear: "webhook_secret_file" "blank.txt": it is empty; write the webhook secret that the portal shows into it in nginx.conf:3
+
+=== webhook_secret_file: unprintable
+authgear_project a {
+    endpoint https://a.example;
+    webhook_secret_file unprintable.txt;
+}
+--- emerg
+authgear: "webhook_secret_file" "unprintable.txt": line 2 holds a blank or an unprintable character; write the webhook secret as the portal shows it in nginx.conf:3
+
+=== webhook_secret_file: too long
+authgear_project a {
+    endpoint https://a.example;
+    webhook_secret_file long.txt;
+}
+--- emerg
+authgear: "webhook_secret_file" "long.txt": it is longer than 1 KiB; write the webhook secret alone, one a line in nginx.conf:3
+
+=== webhook_secret_file: beside a variable endpoint
+authgear_project a {
+    endpoint https://$host;
+    webhook_secret_file secret.txt;
+}
+--- emerg
+authgear: "authgear_project" "a" has "webhook_secret_file" and an "endpoint" with variables, but a secret is one project's alone; add an "authgear_project" for each that sends webhooks in nginx.conf:4
+
+=== revocation_keep: 0
+authgear_project a {
+    endpoint https://a.example;
+    revocation_keep 0;
+}
+--- emerg
+authgear: "revocation_keep" must be more than 0 in nginx.conf:3
+
+=== revocation_keep: not a time
+authgear_project a {
+    endpoint https://a.example;
+    revocation_keep long;
+}
+--- emerg
+authgear: "revocation_keep" has an invalid time "long"; write it as "30s", "5m" or "1h" in nginx.conf:3

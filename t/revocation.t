@@ -1,0 +1,240 @@
+# A webhook of Authgear revokes a user's tokens at once, in every worker, and nothing undoes it.
+
+use strict;
+use warnings;
+
+use Digest::SHA qw(hmac_sha256_hex);
+use JSON::PP ();
+use POSIX qw(strftime);
+use Test::More;
+use Test::Nginx::Authgear;
+use Test::Nginx::Authgear::Server;
+use Test::Nginx::Authgear::Webhook;
+use Time::HiRes qw(sleep);
+
+my $secret = 'webhook_secret_file $TEST_NGINX_WEBHOOK_SECRET;';
+my $users = 0;
+
+sub start {
+    my (%more) = @_;
+    my $project = "$secret " . ($more{project} // '');
+    return Test::Nginx::Authgear::Server->start(
+        workers => 4, %more, project => $project,
+        server => 'authgear_verify myapp; ' . webhook_location('myapp', 'error_page 400 401 405 =200 /free;') . ($more{server} // ''),
+    );
+}
+
+# A token of a new user, issued so many seconds ago.
+sub issued {
+    my ($ago, %claims) = @_;
+    my $user = 'user-' . ++$users;
+    my $iat = time - $ago;
+    my $token = token(user => $user, claims => { iat => $iat, auth_time => $iat, %claims });
+    return ($user, $token);
+}
+
+# The answers to a token in every worker: each different one.
+sub answers {
+    my ($nginx, $token) = @_;
+    my %to = $nginx->connection_to_each;
+    my @answers = $nginx->receive(map { $nginx->send(token => $token, on => $_) } values %to);
+    my %seen = map { ($_->{status} // $_->{error} // 'nothing') . ' ' . ($_->{reason} // '') => 1 } @answers;
+    return join ', ', sort keys %seen;
+}
+
+sub rfc3339 { return strftime('%Y-%m-%dT%H:%M:%SZ', gmtime $_[0]) }
+
+# A planned disabling.
+sub planned {
+    my ($user, $from, %more) = @_;
+    return event('user.disabled', $user, %more, user => { is_disabled => JSON::PP::false },
+        payload => { temporarily_disabled_from => rfc3339($from) });
+}
+
+my $nginx = start();
+
+subtest 'five events revoke, in every worker, and three do not' => sub {
+    my @ends = map {"user.$_"} qw(disabled deleted deletion_scheduled anonymized anonymization_scheduled);
+    for my $type (@ends) {
+        my ($user, $token) = issued(10);
+        is(answers($nginx, $token), '200 ok', "$type: before");
+        is(deliver($nginx, event($type, $user)), 204, "$type is accepted");
+        is(answers($nginx, $token), '401 revoked', "$type: after");
+        my $headers = $nginx->ask(token => $token)->{headers};
+        like($headers, qr/^WWW-Authenticate: Bearer realm="myapp", error="invalid_token", error_description="the access token was revoked"\r?$/m,
+            "$type: the challenge") if $type eq $ends[0];
+    }
+    for my $type (map {"user.$_"} qw(reenabled deletion_unscheduled anonymization_unscheduled created profile.updated)) {
+        my ($user, $token) = issued(10);
+        is(deliver($nginx, event($type, $user)), 204, "$type is accepted");
+        is(answers($nginx, $token), '200 ok', "$type revokes nothing");
+    }
+};
+
+subtest 'a new login counts, and nothing from before the end does' => sub {
+    my ($user, $token) = issued(100);
+    my $at = time - 50;
+    is(deliver($nginx, event('user.disabled', $user, at => $at)), 204, 'disabled');
+    is(deliver($nginx, event('user.reenabled', $user, at => $at + 5)), 204, 'enabled again');
+    is(answers($nginx, $token), '401 revoked', 'the old token stays refused');
+    my $with = sub { answers($nginx, token(user => $user, claims => {@_})) };
+    is($with->(iat => $at, auth_time => $at), '401 revoked', 'in the same second');
+    is($with->(iat => $at + 1, auth_time => $at + 1), '200 ok', 'a login of the next second');
+    is($with->(iat => $at + 9, auth_time => $at), '401 revoked', 'a later token to an old login');
+    is($with->(iat => JSON::PP::null, auth_time => $at + 9), '401 bad_claim', 'an iat that is no time');
+    is(answers($nginx, token(user => 'nobody', claims => { iat => $at })), '200 ok', 'another user');
+};
+
+subtest 'order, repetition and delay do not matter' => sub {
+    my ($user, $token) = issued(100);
+    my $now = time;
+    my @events = (
+        event('user.disabled', $user, at => $now - 90),
+        event('user.reenabled', $user, at => $now - 80),
+        event('user.deletion_scheduled', $user, at => $now - 70),
+        event('user.deletion_unscheduled', $user, at => $now - 60),
+    );
+    for my $order ([3, 2, 1, 0], [0, 1, 2, 3], [2, 2, 0, 3, 1, 2]) {
+        is(deliver($nginx, $events[$_]), 204, "event $_") for @$order;
+        is(answers($nginx, $token), '401 revoked', 'the token');
+        is(answers($nginx, token(user => $user, claims => { iat => $now - 70, auth_time => $now - 70 })),
+            '401 revoked', 'a token of the last end');
+        is(answers($nginx, token(user => $user, claims => { iat => $now - 69, auth_time => $now - 69 })),
+            '200 ok', 'a token of the second after');
+    }
+};
+
+subtest 'a planned disabling counts from its time on' => sub {
+    my ($user, $token) = issued(10);
+    my ($other, $kept) = issued(10);
+    my $from = time + 3;
+    is(deliver($nginx, planned($user, $from)), 204, 'a plan');
+    is(deliver($nginx, planned($other, $from)), 204, 'one for another user');
+    is(deliver($nginx, event('user.anonymization_unscheduled', $other)), 204, 'which is called off');
+    is(answers($nginx, $token), '200 ok', 'before its time') if time < $from - 1;
+    ok($nginx->reload, 'a reload');
+    soon { answers($nginx, $token) eq '401 revoked' } 'from its time on';
+    cmp_ok(time, '>=', $from, 'not before');
+    is(answers($nginx, $kept), '200 ok', 'the one that was called off');
+    is(deliver($nginx, event('user.disabled', $other, user => { is_disabled => JSON::PP::false },
+        payload => { temporarily_disabled_from => rfc3339(time - 9) })), 204, 'a period that is over');
+    is(answers($nginx, $kept), '200 ok', 'ends nothing');
+};
+
+subtest 'a forged, malformed or unfit delivery changes nothing' => sub {
+    my ($user, $token) = issued(10);
+    my $body = event('user.disabled', $user);
+    my $signature = hmac_sha256_hex($body, webhook_secret());
+    my $header = 'X-Authgear-Body-Signature';
+    for my $case (
+        ['no signature', 401, headers => ''],
+        ['an empty one', 401, headers => "$header:"],
+        ['another secret', 401, secret => 'another'],
+        ['upper case', 401, headers => "$header: \U$signature"],
+        ['one digit less', 401, headers => "$header: " . substr($signature, 1)],
+        ['two signatures', 401, headers => "$header: $signature\r\n$header: $signature"],
+    ) {
+        my ($name, $status, %more) = @$case;
+        is(deliver($nginx, $body, %more), $status, $name);
+    }
+    is(deliver($nginx, "$body ", headers => "$header: $signature"), 401, 'another body');
+    is(deliver($nginx, $_->[1]), 400, $_->[0]) for
+        ['no JSON', 'user.disabled'],
+        ['a list', '[]'],
+        ['no user', $body =~ s/"id":"\Q$user\E"/"id":""/r],
+        ['no time', $body =~ s/"timestamp":\d+/"timestamp":null/r],
+        ['no seq', $body =~ s/"seq":\d+/"seq":"x"/r],
+        ['six minutes ahead', event('user.disabled', $user, at => time + 360)];
+    is(deliver($nginx, event('user.disabled', $user, at => time - 86_410)), 204, 'older than revocation_keep');
+    for my $method (qw(GET PUT HEAD DELETE)) {
+        my $connection = $nginx->connection;
+        print {$connection} "$method /webhook/myapp HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        local $/;
+        like(scalar <$connection>, qr{^HTTP/1.1 405 }, $method);
+    }
+    is(answers($nginx, $token), '200 ok', 'the user is not revoked');
+    my @lines = $nginx->log_text =~ /authgear: (webhook of .*?)(?:, client|$)/mg;
+    ok((grep {/^webhook of project "myapp": refused, since its signature is missing or wrong; compare "webhook_secret_file"/} @lines), 'a line tells of signatures');
+    ok((grep {/^webhook of project "myapp": the body is no event of Authgear: /} @lines), 'and of malformed bodies');
+    unlike($nginx->log_text, qr/\Q$user\E|$signature/, 'no line tells the user or the signature');
+};
+
+subtest 'a body of up to client_max_body_size, in memory or in a file' => sub {
+    for my $size (100, 8_000, 20_000, 300_000, 1_000_000) {
+        my ($user, $token) = issued(10);
+        my $body = event('user.disabled', $user, payload => { more => 'x' x $size });
+        is(deliver($nginx, $body), 204, "$size bytes");
+        is(answers($nginx, $token), '401 revoked', "$size bytes: revoked");
+    }
+    is(deliver($nginx, 'x' x (1 << 20 | 1)), 413, 'one byte more than 1 MiB');
+    like($nginx->log_text, qr/\[error\] .*client intended to send too large body/, 'is an error line');
+};
+
+subtest 'a killed worker and a reload forget nothing' => sub {
+    my ($user, $token) = issued(10);
+    is(deliver($nginx, event('user.deleted', $user)), 204, 'deleted');
+    my @workers = $nginx->workers;
+    kill KILL => @workers;
+    wait_for { my @now = $nginx->workers; @now == 4 && !grep { my $one = $_; grep { $_ == $one } @workers } @now } 10;
+    is(answers($nginx, $token), '401 revoked', 'after all workers were killed');
+    ok($nginx->reload, 'a reload');
+    is(answers($nginx, $token), '401 revoked', 'after a reload');
+};
+$nginx->stop_soundly(killed => 1);
+
+subtest 'every line of the secret file verifies' => sub {
+    my $file = secret_file("first\r\n" . webhook_secret() . "\nthird");
+    local $ENV{TEST_NGINX_WEBHOOK_SECRET} = $file;
+    my $nginx = start();
+    for my $line ('first', webhook_secret(), 'third') {
+        my ($user, $token) = issued(10);
+        is(deliver($nginx, event('user.disabled', $user), secret => $line), 204, $line);
+        is(answers($nginx, $token), '401 revoked', "$line: revoked");
+    }
+    is(deliver($nginx, event('user.disabled', 'x'), secret => "first\r"), 401, 'the line end is no part of it');
+    $nginx->stop_soundly;
+};
+
+subtest 'projects that share an endpoint or an issuer share revocations' => sub {
+    my $origin = standin()->{origin};
+    my $nginx = start(
+        http => "authgear_project same { endpoint $origin; cookie_prefix x_; }"
+            . " authgear_project other { issuer $origin; audience $origin; jwks_uri $origin/oauth2/jwks; }"
+            . " authgear_project foreign { endpoint $origin; issuer https://foreign.example; webhook_secret_file \$TEST_NGINX_WEBHOOK_SECRET; }",
+        server => join(' ', map {"location = /$_ { authgear_verify $_; empty_gif; }"} qw(same other))
+            . webhook_location('foreign'),
+    );
+    my $tell = sub { join ' ', map { $nginx->ask(path => $_, token => $_[0])->{status} } qw(/ /same /other) };
+    my ($user, $token) = issued(10);
+    is($tell->($token), '200 200 200', 'before');
+    is(deliver($nginx, event('user.disabled', $user)), 204, 'a webhook of one');
+    is($tell->($token), '401 401 401', 'counts for all three');
+    ($user, $token) = issued(10);
+    is(deliver($nginx, event('user.disabled', $user), project => 'foreign'), 204, 'one of the endpoint under another issuer');
+    is($tell->($token), '401 401 401', 'counts for those of the endpoint');
+    $nginx->stop_soundly;
+};
+
+subtest 'variables, optional and observe' => sub {
+    my $nginx = start(
+        server => 'location = /optional { authgear_verify myapp optional; empty_gif; }'
+            . ' location = /observe { authgear_verify myapp observe; empty_gif; }',
+    );
+    my ($user, $token) = issued(10);
+    is(deliver($nginx, event('user.disabled', $user)), 204, 'disabled');
+    my $tell = sub { my $answer = $nginx->ask(path => $_[0], token => $token); "$answer->{status} $answer->{reason} " . ($answer->{user} // '-') };
+    is($tell->('/'), '401 revoked -', 'required');
+    is($tell->('/optional'), '401 revoked -', 'optional');
+    is($tell->('/observe'), '200 revoked -', 'observe');
+    $nginx->stop_soundly;
+};
+
+subtest 'a token that outlives its revocation is told of once' => sub {
+    my $nginx = start(project => 'revocation_keep 10m;');
+    $nginx->ask(token => token(user => "long-$_")) for 1 .. 20;
+    my @lines = $nginx->log_text =~ /\[warn\] .*authgear: (project "myapp": a token lives longer than "revocation_keep")/g;
+    is(scalar @lines, 1, 'one line');
+    $nginx->stop_soundly;
+};
+
+done_testing();
