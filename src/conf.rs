@@ -7,7 +7,7 @@ use nginx_sys::ngx_command_t;
 use crate::nginx::{
     unix_time, variables_of_headers, Conf, Failed, Getter, LocationConfs, PhaseHandler, Request,
 };
-use directive::{add_commands, directives, ANY, BLOCK, HTTP, LOCATION, ONE};
+use directive::{add_commands, directives, ANY, BLOCK, HTTP, LOCATION, MANY, ONE};
 use mistake::Mistake;
 
 mod access;
@@ -16,6 +16,7 @@ mod location;
 mod mistake;
 mod module;
 mod project;
+mod stream;
 mod token_cache;
 mod value;
 mod zone;
@@ -24,6 +25,7 @@ use location::{warn_of_strangers, StatusLocation};
 pub use location::{Gate, LocationConf};
 pub use module::AuthgearModule;
 pub use project::{NoTenant, Project, ProjectKeys};
+use stream::StreamConf;
 pub use token_cache::TokenCacheConf;
 pub use zone::ZoneConf;
 
@@ -35,6 +37,7 @@ directives! {
         c"authgear_project",     BLOCK, pub projects: Vec<Project>,      set |main, cf, w| project::block(&mut main.projects, cf, w[0]);
         c"authgear_shared_zone", ONE,   pub zone: ZoneConf,              set |main, cf, w| main.zone.configure(cf, w[0]);
         c"authgear_token_cache", ONE,   pub token_cache: TokenCacheConf, set |main, _, w| main.token_cache.configure(w[0]);
+        c"authgear_revocation_stream", MANY, pub stream: StreamConf,     set |main, cf, w| main.stream.configure(cf, w);
         .. {
             /// The variables of `authgear_claim_set` by their name in lower case, and what tells
             /// them apart.
@@ -191,6 +194,12 @@ pub fn finish(cf: &Conf) -> Result<(), Failed> {
     let has_webhook = |project: &Project| project.webhook_secrets.is_some();
     if main.projects.iter().any(has_webhook) {
         main.zone.keep_revocations();
+    } else if main.stream.address().is_some() {
+        cf.emerg_nowhere(
+            "\"authgear_revocation_stream\" shares what webhooks tell, but no project has a \
+             \"webhook_secret_file\"; add it, or remove the stream",
+        );
+        return Err(Failed);
     }
     if !main.projects.is_empty() {
         main.zone.create(cf)?;

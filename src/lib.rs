@@ -230,7 +230,9 @@ extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx hands the live cycle over.
-        worker::start(unsafe { &*cycle }, waiting::poll);
+        let cycle = unsafe { &*cycle };
+        worker::start(cycle, waiting::poll);
+        revocation::start(cycle);
         NGX_OK as ngx_int_t
     })
 }

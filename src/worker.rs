@@ -20,7 +20,7 @@ use nginx_sys::{ngx_cycle_t, ngx_process, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER
 use ngx::http::HttpModuleMainConf;
 use smallvec::SmallVec;
 
-use crate::conf::{AuthgearModule, Project};
+use crate::conf::{AuthgearModule, MainConf, Project};
 use crate::keys::{refresh, AwaitedKeys, KeySource, KeyStatus, KeyStore, Keys};
 use crate::nginx::{now, Timer};
 use crate::shm::{Id, SharedZone};
@@ -244,6 +244,31 @@ pub fn revocation(names: &[Id], user: &str, now: u64) -> Option<revocations::Ent
         came_at: one.came_at.max(other.came_at),
         until: one.until.max(other.until),
     })
+}
+
+/// The configuration of the `http` block, if it has this module.
+pub fn main_conf() -> Option<&'static MainConf> {
+    AuthgearModule::main_conf(current_cycle()?)
+}
+
+/// Takes or renews the right to read the revocation stream for so many milliseconds.
+pub fn take_stream_lease(own: Option<u64>, milliseconds: u64) -> Option<u64> {
+    zone()?.take_stream_lease(own, now() + milliseconds, now())
+}
+
+/// Notes that the stream works; returns for how many seconds it did not.
+pub fn stream_is_up() -> Option<u64> {
+    Some(now().saturating_sub(zone()?.stream_is_up()?) / 1000)
+}
+
+/// Notes that the stream is broken; true if that is new.
+pub fn stream_is_down() -> bool {
+    zone().is_some_and(|zone| zone.stream_is_down(now()))
+}
+
+/// Tells whether JWTs wait for what the revocation stream has told so far.
+pub fn is_learning() -> bool {
+    zone().is_some_and(|zone| now() < zone.learning_until())
 }
 
 /// The number of changes of revocations so far; `None` where there is no table.

@@ -150,3 +150,45 @@ authgear_project a {
 }
 --- emerg
 authgear: "revocation_keep" has an invalid time "long"; write it as "30s", "5m" or "1h" in nginx.conf:3
+
+=== authgear_revocation_stream: all of it
+authgear_project a { endpoint https://a.example; webhook_secret_file secret.txt; }
+authgear_revocation_stream rediss://redis.example:6380/2 key=mine credentials=credentials.txt;
+--- fine
+
+=== authgear_revocation_stream: without a webhook
+authgear_project a { endpoint https://a.example; }
+authgear_revocation_stream redis://127.0.0.1:6379;
+--- emerg
+authgear: "authgear_revocation_stream" shares what webhooks tell, but no project has a "webhook_secret_file"; add it, or remove the stream
+
+=== authgear_revocation_stream: twice
+authgear_revocation_stream off;
+authgear_revocation_stream off;
+--- emerg
+authgear: "authgear_revocation_stream" is duplicate; one stream serves all projects in nginx.conf:2
+
+=== authgear_revocation_stream: another scheme
+authgear_revocation_stream http://127.0.0.1:6379;
+--- emerg
+authgear: "authgear_revocation_stream" must begin with redis:// or rediss://, as redis://127.0.0.1:6379 in nginx.conf:1
+
+=== authgear_revocation_stream: a password in the URL
+authgear_revocation_stream redis://:s3cret@127.0.0.1:6379;
+--- emerg
+authgear: "authgear_revocation_stream" holds a user or password; write "credentials=path" with a file of user:password in nginx.conf:1
+
+=== authgear_revocation_stream: credentials without a colon
+authgear_revocation_stream redis://127.0.0.1:6379 credentials=secret.txt;
+--- emerg
+authgear: "authgear_revocation_stream" "credentials" must name a file that holds user:password in one line in nginx.conf:1
+
+=== authgear_revocation_stream: an unknown parameter
+authgear_revocation_stream redis://127.0.0.1:6379 user=x;
+--- emerg
+authgear: "authgear_revocation_stream" has an unknown parameter "user=x"; it takes "key=", "credentials=" and "ca=" in nginx.conf:1
+
+=== authgear_revocation_stream: ca without TLS
+authgear_revocation_stream redis://127.0.0.1:6379 ca=junk.pem;
+--- emerg
+authgear: "authgear_revocation_stream" has "ca" and plain redis://; write rediss:// in nginx.conf:1

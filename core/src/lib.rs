@@ -1,7 +1,7 @@
 //! Verdicts on Authgear's tokens, without nginx.
 //!
 //! Bytes, keys and a clock come in, a verdict goes out: nothing here reads the time by itself or
-//! does I/O, except [`keys::fetch`], [`keys::saved`] and [`revocation::journal`], which block and run on a thread of their
+//! does I/O, except [`keys::fetch`], [`keys::saved`], [`revocation::journal`] and [`revocation::stream`], which block and run on a thread of their
 //! own ([`keys::saved::check_folder`] while the configuration is read). All decisions are in this
 //! crate, so that they can be tested, fuzzed and measured without a server.
 //!

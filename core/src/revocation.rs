@@ -8,6 +8,7 @@ mod event;
 pub mod journal;
 mod secrets;
 mod state;
+pub mod stream;
 
 pub use event::{Delivery, Effect, Event, EventError, MOST_AHEAD};
 pub use secrets::{Secrets, SecretsError};

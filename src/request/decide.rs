@@ -15,6 +15,7 @@ use crate::request::recheck;
 use crate::request::resolver;
 use crate::request::revoked;
 use crate::request::step::Step;
+use crate::worker;
 
 impl<'r> Attempt<'r> {
     /// Decides about the request, by the credentials it presents and this location's rules for
@@ -165,6 +166,9 @@ impl<'r> Judge<'_, 'r> {
             self.r.now(),
         ) {
             return Step::refused(reason);
+        }
+        if worker::is_learning() {
+            return Step::keys_unavailable(1);
         }
         revoked::note_lifetime(self, &verified.token, provenance);
         if revoked::is_revoked(self, &verified.token) {

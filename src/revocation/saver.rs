@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use authgear_core::revocation::journal::{self, Record};
+use authgear_core::revocation::stream::{Address, Link, Message};
 use nginx_sys::{
     ngx_cycle_t, ngx_http_finalize_request, ngx_http_request_t, ngx_http_run_posted_requests,
     ngx_int_t, NGX_HTTP_NO_CONTENT, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_LOG_ERR, NGX_LOG_WARN,
@@ -22,29 +23,46 @@ use ngx::ngx_log_error;
 
 use crate::conf::AuthgearModule;
 use crate::log::log_limited;
-use crate::nginx::{guard, spawn, Failed, Request, Timer};
+use crate::nginx::{guard, now, spawn, Failed, Request, Timer};
 use crate::worker;
 
 /// How often a worker looks whether its thread has ended, in milliseconds.
 const POLL: usize = 5;
+/// How long JWTs wait at most, after a start, for what the stream has told so far, in milliseconds.
+const LEARNING: u64 = 5_000;
+/// The time between two attempts to tell other nodes, in milliseconds.
+const RETRY: u64 = 300;
 
-/// An event to be saved.
+/// An event to be saved, or shared with other nodes.
 #[derive(Debug)]
 pub struct Save {
-    /// The folder of its project.
-    pub folder: Arc<Path>,
-    /// What was heard.
-    pub record: Record,
+    /// The folder of its project, and what was heard.
+    pub journal: Option<(Arc<Path>, Record)>,
+    /// The stream, and the webhook.
+    pub shared: Option<(Arc<Address>, Message)>,
     /// Unix seconds.
     pub now: u64,
     /// How long a revocation is kept, in seconds.
     pub keep: u64,
 }
 
-/// Webhooks whose event a thread has saved, or not.
+impl Save {
+    fn shared_alone(shared: (Arc<Address>, Message)) -> Save {
+        Save {
+            journal: None,
+            shared: Some(shared),
+            now: nginx_sys::ngx_timeofday().sec as u64,
+            keep: 0,
+        }
+    }
+}
+
+/// A webhook whose event a thread has saved and shared, or not.
 struct Ended {
-    ids: Vec<u64>,
+    id: u64,
     error: Option<String>,
+    /// What has to be shared again.
+    unsent: Option<(Arc<Address>, Message)>,
 }
 
 /// What this process' threads have ended, until the event loop reads it.
@@ -57,6 +75,9 @@ struct Saver {
     /// Webhooks to be answered, with the number of their project.
     waiting: RefCell<BTreeMap<u64, (NonNull<ngx_http_request_t>, usize)>>,
     timer: Cell<Option<Timer>>,
+    /// What other nodes are still to be told, and when that was tried last.
+    unsent: RefCell<Vec<(Arc<Address>, Message)>>,
+    tried_at: Cell<u64>,
 }
 
 thread_local! {
@@ -69,11 +90,13 @@ thread_local! {
             is_running: Cell::new(false),
             waiting: RefCell::new(BTreeMap::new()),
             timer: Cell::new(None),
+            unsent: RefCell::new(Vec::new()),
+            tried_at: Cell::new(0),
         })
     };
 }
 
-/// Saves what a webhook told, and answers it then: 204, or 503 when it could not be saved.
+/// Saves and shares what a webhook told, and answers it then: 204, or 503 if either failed.
 pub fn save_and_answer(r: &Request, project: usize, save: Save) -> Result<(), Failed> {
     SAVER.with(|saver| {
         let id = saver.last_id.get() + 1;
@@ -99,47 +122,96 @@ unsafe extern "C" fn forget(id: *mut c_void) {
     });
 }
 
+/// Tells other nodes again what could not be told.
+pub fn retry() {
+    SAVER.with(|saver| {
+        let is_time = now() >= saver.tried_at.get() + RETRY;
+        if saver.is_running.get() || !is_time || saver.unsent.borrow().is_empty() {
+            return;
+        }
+        let again = mem::take(&mut *saver.unsent.borrow_mut()).into_iter();
+        // No webhook waits under this number.
+        let again = again.map(|shared| (0, Save::shared_alone(shared)));
+        saver.queued.borrow_mut().extend(again);
+        start(saver);
+    });
+}
+
 /// Starts the thread, unless it runs or has nothing to do.
 fn start(saver: &Saver) {
     if saver.is_running.get() || saver.queued.borrow().is_empty() {
         return;
     }
     let work = mem::take(&mut *saver.queued.borrow_mut());
+    let fail = |ids: &[u64], error: &str| {
+        let ended = |id: &u64| Ended {
+            id: *id,
+            error: Some(error.to_string()),
+            unsent: None,
+        };
+        let mut all = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(ids.iter().map(ended));
+    };
     let ids: Vec<u64> = work.iter().map(|(id, _)| *id).collect();
     let of_thread = ids.clone();
-    let run = move || {
-        let panicked = || vec![(of_thread.clone(), Some("the thread panicked".to_string()))];
-        let ended = catch_unwind(AssertUnwindSafe(|| run(work))).unwrap_or_else(|_| panicked());
-        let mut messages = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
-        messages.extend(ended.into_iter().map(|(ids, error)| Ended { ids, error }));
+    let run = move || match catch_unwind(AssertUnwindSafe(|| run(work))) {
+        Ok(ended) => {
+            let mut all = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend(ended);
+        }
+        Err(_) => fail(&of_thread, "the thread panicked"),
     };
     saver.is_running.set(true);
+    saver.tried_at.set(now());
     if let Err(error) = spawn(run) {
-        let error = Some(format!("cannot start a thread: {error}"));
-        let mut messages = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
-        messages.push(Ended { ids, error });
+        fail(&ids, &format!("cannot start a thread: {error}"));
     }
     let timer = saver.timer.get().unwrap_or_else(|| Timer::new(poll));
     saver.timer.set(Some(timer));
     timer.set(POLL);
 }
 
-/// The body of the thread: saves folder by folder.
-fn run(work: Vec<(u64, Save)>) -> Vec<(Vec<u64>, Option<String>)> {
-    let mut folders: BTreeMap<Arc<Path>, Vec<(u64, Save)>> = BTreeMap::new();
-    for (id, save) in work {
-        let folder = Arc::clone(&save.folder);
-        folders.entry(folder).or_default().push((id, save));
+/// The body of the thread: saves folder by folder, then tells other nodes.
+fn run(work: Vec<(u64, Save)>) -> Vec<Ended> {
+    let now = work.iter().map(|(_, save)| save.now).max().unwrap_or(0);
+    let keep = work.iter().map(|(_, save)| save.keep).max().unwrap_or(0);
+    let mut folders: BTreeMap<&Path, Vec<Record>> = BTreeMap::new();
+    for (folder, record) in work.iter().filter_map(|(_, save)| save.journal.as_ref()) {
+        folders.entry(folder).or_default().push(record.clone());
     }
-    let save = |(folder, work): (Arc<Path>, Vec<(u64, Save)>)| {
-        let now = work.iter().map(|(_, save)| save.now).max().unwrap_or(0);
-        let keep = work.iter().map(|(_, save)| save.keep).max().unwrap_or(0);
-        let (ids, records): (Vec<u64>, Vec<Record>) =
-            work.into_iter().map(|(id, save)| (id, save.record)).unzip();
-        let saved = journal::append(&folder, &records, now, keep);
-        (ids, saved.err().map(|error| error.to_string()))
+    let save = |(folder, records): (_, Vec<Record>)| {
+        let error = journal::append(folder, &records, now, keep).err()?;
+        Some((
+            folder,
+            format!("cannot be saved in \"state_path\": {error}"),
+        ))
     };
-    folders.into_iter().map(save).collect()
+    let unsaved: BTreeMap<&Path, String> = folders.into_iter().filter_map(save).collect();
+    let shared: Vec<_> = work
+        .iter()
+        .filter_map(|(_, save)| save.shared.as_ref())
+        .collect();
+    let share = |address: &Address| {
+        let messages: Vec<Message> = shared.iter().map(|(_, message)| message.clone()).collect();
+        Link::open(address)?.publish(&messages, now)
+    };
+    let unshared = shared.first().and_then(|(address, _)| {
+        let error = share(address).err()?;
+        Some(format!(
+            "cannot be told to other nodes, and is tried again: {error}"
+        ))
+    });
+    let end = |(id, save): &(u64, Save)| {
+        let folder = save.journal.as_ref().map(|(folder, _)| &**folder);
+        let unsaved = folder.and_then(|folder| unsaved.get(folder));
+        let unshared = unshared.as_ref().filter(|_| save.shared.is_some());
+        Ended {
+            id: *id,
+            error: unsaved.or(unshared).cloned(),
+            unsent: unshared.and(save.shared.clone()),
+        }
+    };
+    work.iter().map(end).collect()
 }
 
 /// Answers the webhooks whose thread has ended, and starts the next one. The handler of the timer.
@@ -149,14 +221,13 @@ fn poll() {
         if !ended.is_empty() {
             saver.is_running.set(false);
         }
-        for Ended { ids, error } in ended {
-            for id in ids {
-                // Answering one may end others, which are forgotten then: each is looked for again.
-                let waiting = saver.waiting.borrow_mut().remove(&id);
-                if let Some((request, project)) = waiting {
-                    // SAFETY: a request that goes away is forgotten, so this one is live.
-                    guard((), || unsafe { answer(request, project, error.as_deref()) });
-                }
+        for Ended { id, error, unsent } in ended {
+            saver.unsent.borrow_mut().extend(unsent);
+            // Answering one may end others, which are forgotten then: each is looked for again.
+            let waiting = saver.waiting.borrow_mut().remove(&id);
+            if let Some((request, project)) = waiting {
+                // SAFETY: a request that goes away is forgotten, so this one is live.
+                guard((), || unsafe { answer(request, project, error.as_deref()) });
             }
         }
         start(saver);
@@ -181,9 +252,7 @@ unsafe fn answer(request: NonNull<ngx_http_request_t>, project: usize, error: Op
             &r,
             NGX_LOG_ERR,
             (project, "save"),
-            format_args!(
-                "webhook of project \"{name}\": cannot be saved in \"state_path\": {error}"
-            ),
+            format_args!("webhook of project \"{name}\": {error}"),
         );
         status = NGX_HTTP_SERVICE_UNAVAILABLE;
     }
@@ -204,6 +273,9 @@ pub fn restore(cycle: &ngx_cycle_t) {
     let Some(zone) = main.zone.zone() else {
         return;
     };
+    if main.stream.address().is_some() {
+        zone.learn_until(crate::nginx::now() + LEARNING);
+    }
     let (now, keep) = (
         nginx_sys::ngx_timeofday().sec as u64,
         main.revocation_keep(),

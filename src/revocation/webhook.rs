@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use authgear_core::revocation::journal::Record;
+use authgear_core::revocation::stream::Message;
 use authgear_core::revocation::{Delivery, Event, State};
 use authgear_tables::revocations::Merged;
 use nginx_sys::{
@@ -42,6 +43,13 @@ struct Webhook<'r> {
     project: &'r Project,
 }
 
+/// An event of interest, with the webhook that told it, signed by the first secret.
+struct Signed {
+    event: Event,
+    body: Vec<u8>,
+    signature: String,
+}
+
 /// Receives a delivery, and returns the status of the answer; `None` if it is answered when it is saved.
 fn receive(r: &Request) -> Option<u32> {
     let Some(index) = r.location().webhook() else {
@@ -50,7 +58,7 @@ fn receive(r: &Request) -> Option<u32> {
     let project = &r.main_conf().projects[index];
     let webhook = Webhook { r, project };
     match webhook.event() {
-        Ok(Some(event)) => webhook.accept(event),
+        Ok(Some(signed)) => webhook.accept(signed),
         Ok(None) => Some(NGX_HTTP_NO_CONTENT),
         Err(status) => Some(status),
     }
@@ -69,33 +77,49 @@ impl Webhook<'_> {
     }
 
     /// The event, unless it is of no interest; else the status of the refusal.
-    fn event(&self) -> Result<Option<Event>, u32> {
+    fn event(&self) -> Result<Option<Signed>, u32> {
         let body = self.r.body().map_err(|error| {
             let why = format!("cannot read the body from its file: {error}");
             self.complain("body", NGX_HTTP_INTERNAL_SERVER_ERROR, &why)
         })?;
         let mut signatures = self.r.values_of(b"x-authgear-body-signature");
         let signature = (signatures.next(), signatures.next());
-        let signer = match (&self.project.webhook_secrets, signature) {
-            (Some(secrets), (Some(signature), None)) => secrets.verify(&body, signature),
+        let signature = match (&self.project.webhook_secrets, signature) {
+            (Some(secrets), (Some(signature), None)) => match secrets.verify(&body, signature) {
+                Some(0) => Some(String::from_utf8_lossy(signature).into_owned()),
+                // Other nodes may not have a later secret yet, or any more.
+                Some(_) => Some(secrets.sign(&body)),
+                None => None,
+            },
             _ => None,
         };
-        if signer.is_none() {
+        let Some(signature) = signature else {
             let why = "refused, since its signature is missing or wrong; compare \
                        \"webhook_secret_file\" with the secret that the portal shows";
             return Err(self.complain("signature", NGX_HTTP_UNAUTHORIZED, &why));
-        }
+        };
         // What the resolver was asked before this was not asked after it.
         update_time();
         match Delivery::read(&body, self.r.now() as u64, self.project.revocation_keep) {
-            Ok(Delivery::Lifecycle(event)) => Ok(Some(event)),
+            Ok(Delivery::Lifecycle(event)) => Ok(Some(Signed {
+                event,
+                body,
+                signature,
+            })),
             Ok(Delivery::Ignored) => Ok(None),
             Err(error) => Err(self.complain("event", NGX_HTTP_BAD_REQUEST, &error)),
         }
     }
 
-    /// Stores what an event says, and saves it where there is `state_path`.
-    fn accept(&self, event: Event) -> Option<u32> {
+    /// Stores what an event says, saves it where there is `state_path`, and tells other nodes.
+    fn accept(
+        &self,
+        Signed {
+            event,
+            body,
+            signature,
+        }: Signed,
+    ) -> Option<u32> {
         let (keep, now) = (self.r.main_conf().revocation_keep(), self.r.now() as u64);
         let state = State::of(&event);
         let unavailable = NGX_HTTP_SERVICE_UNAVAILABLE;
@@ -116,17 +140,32 @@ impl Webhook<'_> {
                 return Some(self.complain("zone", unavailable, &why));
             }
         }
-        let (Some(folder), Some(tenant)) = (&self.project.state, self.project.fixed_tenant())
-        else {
-            return Some(NGX_HTTP_NO_CONTENT);
+        let Some(tenant) = self.project.fixed_tenant() else {
+            return Some(unavailable);
         };
-        let save = Save {
-            folder: Arc::clone(folder),
-            record: Record {
+        let journal = self.project.state.as_ref().map(|folder| {
+            let record = Record {
                 names: tenant.names.to_vec(),
                 user: event.user,
                 state,
-            },
+            };
+            (Arc::clone(folder), record)
+        });
+        let shared = self.r.main_conf().stream.address().map(|address| {
+            let message = Message {
+                endpoint: tenant.origin.to_string(),
+                body,
+                signature,
+                until: state.last_time().saturating_add(keep),
+            };
+            (Arc::clone(address), message)
+        });
+        if journal.is_none() && shared.is_none() {
+            return Some(NGX_HTTP_NO_CONTENT);
+        }
+        let save = Save {
+            journal,
+            shared,
             now,
             keep,
         };
@@ -138,7 +177,7 @@ impl Webhook<'_> {
 }
 
 /// Stores what was heard of a user under each name of the project; the worst result.
-fn store(project: &Project, user: &str, heard: &State, keep: u64, now: u64) -> Option<Merged> {
+pub fn store(project: &Project, user: &str, heard: &State, keep: u64, now: u64) -> Option<Merged> {
     let names = &project.fixed_tenant()?.names;
     let mut results = names
         .iter()

@@ -82,6 +82,22 @@ impl SharedZone {
         Some(result)
     }
 
+    /// Takes the right to read the revocation stream until `deadline`, or renews it for who has the number `own`;
+    /// `None` while another worker has it.
+    pub fn take_stream_lease(self, own: Option<u64>, deadline: u64, now: u64) -> Option<u64> {
+        let locked = self.lock();
+        let zone = locked.zone();
+        let is_own = own == Some(zone.stream_holder.get());
+        if !is_own && now < zone.stream_lease_until.get() {
+            return None;
+        }
+        if !is_own {
+            zone.stream_holder.set(zone.leases.increment());
+        }
+        zone.stream_lease_until.set(deadline);
+        Some(zone.stream_holder.get())
+    }
+
     /// Changes the table of revocations under the zone's mutex; `None` when there is no table.
     pub fn with_revocations<T>(
         self,

@@ -27,6 +27,10 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     offset_of!(Zone, judgements),
     offset_of!(Zone, revocations),
     offset_of!(Zone, long_lived),
+    offset_of!(Zone, stream_holder),
+    offset_of!(Zone, stream_lease_until),
+    offset_of!(Zone, stream_down_since),
+    offset_of!(Zone, learning_until),
     offset_of!(Zone, counters),
     offset_of!(Zone, own_counters),
     offset_of!(Zone, evicted_keys),
@@ -64,6 +68,13 @@ pub struct Zone {
     pub(super) revocations: Link<revocations::Head>,
     /// A bit for each project of which a token that outlives its revocation was logged.
     long_lived: Word,
+    /// Number of the lease to read the revocation stream, and the time up to which it counts.
+    pub(super) stream_holder: Word,
+    pub(super) stream_lease_until: Word,
+    /// Since when the stream is broken; 0 while it is not.
+    stream_down_since: Word,
+    /// Until this time JWTs wait for what the stream has told so far; 0 once that was read.
+    learning_until: Word,
     /// The counters of the projects.
     pub(super) counters: Link<counters::Head>,
     /// The counters of the zone itself.
@@ -121,6 +132,39 @@ impl SharedZone {
         let head = NonNull::new(self.header().revocations.get())?;
         // SAFETY: the table was placed, and the zone stays mapped.
         Some(unsafe { Reader::new(head) })
+    }
+
+    /// Has JWTs wait, until that time at most, for what the revocation stream has told so far.
+    pub fn learn_until(self, time: u64) {
+        self.header().learning_until.set(time);
+    }
+
+    /// The time until which JWTs wait for the revocation stream; 0 if they do not.
+    pub fn learning_until(self) -> u64 {
+        self.header().learning_until.get()
+    }
+
+    /// Notes that the stream works, and that all it has told is known. Returns since when it did not.
+    pub fn stream_is_up(self) -> Option<u64> {
+        let header = self.header();
+        if header.learning_until.get() != 0 {
+            header.learning_until.set(0);
+        }
+        let since = header.stream_down_since.get();
+        if since != 0 {
+            header.stream_down_since.set(0);
+        }
+        Some(since).filter(|since| *since != 0)
+    }
+
+    /// Notes that the stream is broken; true if that is new.
+    pub fn stream_is_down(self, now: u64) -> bool {
+        let since = &self.header().stream_down_since;
+        let is_new = since.get() == 0;
+        if is_new {
+            since.set(now);
+        }
+        is_new
     }
 
     /// Notes a token that outlives its revocation; true for the first of a project.

@@ -44,6 +44,7 @@ my %files = (
     'endpoint.conf' => "endpoint https://a.example;\n",
     'leeway.conf' => "endpoint https://a.example;\nleeway 5sec;\n",
     'secret.txt' => "J_Lp9ExsOUayqK0VcBWalL1fQMGmBP6c\n",
+    'credentials.txt' => "node:s3cret\n",
     'blank.txt' => "\n",
     'unprintable.txt' => "secret\nsecond\t\n",
     'long.txt' => 'x' x 1025,

@@ -1,0 +1,66 @@
+//! `authgear_revocation_stream`.
+
+use std::sync::Arc;
+
+use authgear_core::revocation::stream::Address;
+
+use super::mistake::Mistake;
+use super::value::plain;
+use crate::nginx::Conf;
+
+const FORM: &str = "write \"authgear_revocation_stream redis://127.0.0.1:6379;\"";
+
+/// The stream that shares revocations between nodes.
+#[derive(Debug, Default)]
+pub struct StreamConf {
+    is_given: bool,
+    address: Option<Arc<Address>>,
+}
+
+impl StreamConf {
+    /// Reads `redis://… [key=…] [credentials=…] [ca=…]`, or `off`.
+    pub fn configure(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
+        if std::mem::replace(&mut self.is_given, true) {
+            return Err("is duplicate; one stream serves all projects".into());
+        }
+        let [url, options @ ..] = words else {
+            return Err(format!("has no address; {FORM}").into());
+        };
+        if *url == "off" {
+            return match options {
+                [] => Ok(()),
+                _ => Err("is \"off\" and something else; remove one".into()),
+            };
+        }
+        let (mut key, mut credentials, mut ca) = (None, None, None);
+        for option in options {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            let slot = match name {
+                "key" => &mut key,
+                "credentials" => &mut credentials,
+                "ca" => &mut ca,
+                _ => return Err(format!("has an unknown parameter \"{option}\"; it takes \"key=\", \"credentials=\" and \"ca=\"").into()),
+            };
+            if value.is_empty() || slot.replace(plain(value)?).is_some() {
+                return Err(format!("has \"{name}=\" twice, or without a value; {FORM}").into());
+            }
+        }
+        let read = |path: Option<&str>| path.map(|path| file(cf, path)).transpose();
+        let (credentials, ca) = (read(credentials)?, read(ca)?);
+        let key = key.unwrap_or("authgear");
+        let address = Address::parse(plain(url)?, key, credentials.as_deref(), ca)
+            .map_err(|error| error.to_string())?;
+        self.address = Some(Arc::new(address));
+        Ok(())
+    }
+
+    /// The stream, unless it is off.
+    pub fn address(&self) -> Option<&Arc<Address>> {
+        self.address.as_ref()
+    }
+}
+
+fn file(cf: &Conf, path: &str) -> Result<Vec<u8>, Mistake> {
+    let path = cf.full_name(path)?;
+    std::fs::read(&path).map_err(|error| format!("cannot read \"{path}\": {error}").into())
+}

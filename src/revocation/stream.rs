@@ -1,0 +1,247 @@
+//! The revocation stream: one worker of the node, chosen by lease, reads it on a thread of its own.
+
+use core::cell::{Cell, RefCell};
+use core::mem::{self, ManuallyDrop};
+use core::time::Duration;
+use std::collections::BTreeSet;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use authgear_core::revocation::stream::{Address, Link, LinkError, Message};
+use authgear_core::revocation::{Delivery, State};
+use nginx_sys::{
+    ngx_cycle_t, ngx_exiting, ngx_process, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN,
+    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+};
+use ngx::http::HttpModuleMainConf;
+use ngx::log::ngx_cycle_log;
+use ngx::ngx_log_error;
+
+use super::webhook::store;
+use crate::conf::{AuthgearModule, MainConf};
+use crate::nginx::{spawn, update_time, Timer};
+use crate::worker;
+
+/// How often a worker looks for messages, and for the lease, in milliseconds.
+const TICK: usize = 50;
+/// The lease of the worker that reads, in milliseconds.
+const LEASE: u64 = 1_500;
+/// The time between two attempts to connect.
+const RETRY: Duration = Duration::from_millis(300);
+
+/// What the thread tells the event loop.
+enum Told {
+    /// All that counts.
+    Learned(Vec<Message>),
+    /// What was just told to some node.
+    News(Vec<Message>),
+    /// The connection broke.
+    Broken(String),
+}
+
+/// What threads told, each under its number, until the event loop reads it.
+static TOLD: Mutex<Vec<(u64, Told)>> = Mutex::new(Vec::new());
+
+struct Stream {
+    timer: Cell<Option<Timer>>,
+    /// The number of this worker's lease, and the thread that it runs.
+    lease: Cell<Option<u64>>,
+    thread: RefCell<Option<(u64, Arc<AtomicBool>)>>,
+    last_thread: Cell<u64>,
+}
+
+thread_local! {
+    // Only the event loop's thread uses it.
+    static STREAM: ManuallyDrop<Stream> = const {
+        ManuallyDrop::new(Stream {
+            timer: Cell::new(None),
+            lease: Cell::new(None),
+            thread: RefCell::new(None),
+            last_thread: Cell::new(0),
+        })
+    };
+}
+
+/// Has a worker take its part in the stream.
+pub fn start(cycle: &ngx_cycle_t) {
+    // SAFETY: written before the worker starts.
+    let process = unsafe { ngx_process } as u32;
+    let is_worker = process == NGX_PROCESS_SINGLE || process == NGX_PROCESS_WORKER;
+    let main = AuthgearModule::main_conf(cycle);
+    if is_worker && main.is_some_and(|main| main.stream.address().is_some()) {
+        STREAM.with(|stream| {
+            let timer = stream.timer.get();
+            let timer = timer.unwrap_or_else(|| Timer::new(tick).cancelable());
+            stream.timer.set(Some(timer));
+            timer.set(1);
+        });
+    }
+}
+
+/// Takes or renews the lease, and takes in what the thread told. The handler of the timer.
+fn tick() {
+    STREAM.with(|stream| {
+        let main = worker::main_conf();
+        let address = main.and_then(|main| main.stream.address());
+        // SAFETY: the event loop reads what its signal handlers wrote.
+        let is_ending = unsafe { ngx_exiting } != 0;
+        let (Some(main), Some(address), false) = (main, address, is_ending) else {
+            stop(stream);
+            return;
+        };
+        let lease = worker::take_stream_lease(stream.lease.get(), LEASE);
+        stream.lease.set(lease);
+        match lease {
+            Some(_) if stream.thread.borrow().is_none() => run_thread(stream, address),
+            Some(_) => {}
+            None => stop(stream),
+        }
+        let told = mem::take(&mut *TOLD.lock().unwrap_or_else(PoisonError::into_inner));
+        let current = stream.thread.borrow().as_ref().map(|(number, _)| *number);
+        for (number, told) in told {
+            if Some(number) == current {
+                take_in(main, told);
+            }
+        }
+        super::saver::retry();
+        if let Some(timer) = stream.timer.get() {
+            timer.set(TICK);
+        }
+    });
+}
+
+fn stop(stream: &Stream) {
+    if let Some((_, stop)) = stream.thread.take() {
+        stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn run_thread(stream: &Stream, address: &Arc<Address>) {
+    let number = stream.last_thread.get() + 1;
+    stream.last_thread.set(number);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (address, stopped) = (Arc::clone(address), Arc::clone(&stop));
+    let run = move || {
+        let tell = |told| {
+            let mut all = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+            all.push((number, told));
+        };
+        let mut held = BTreeSet::new();
+        while !stopped.load(Ordering::Relaxed) {
+            let session = AssertUnwindSafe(|| session(&address, &stopped, &mut held, &tell));
+            match catch_unwind(session) {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => tell(Told::Broken(error.to_string())),
+                Err(_) => tell(Told::Broken("the thread panicked".to_string())),
+            }
+            thread::sleep(RETRY);
+        }
+    };
+    if spawn(run).is_ok() {
+        stream.thread.replace(Some((number, stop)));
+    }
+}
+
+/// Reads until it is told to stop, or the connection breaks. What a Redis that lost it no longer has is
+/// written again.
+fn session(
+    address: &Address,
+    stopped: &AtomicBool,
+    held: &mut BTreeSet<Message>,
+    tell: &dyn Fn(Told),
+) -> Result<(), LinkError> {
+    let mut link = Link::open(address)?;
+    let now = unix_now();
+    let learned = link.learn(now)?;
+    held.retain(|message| message.until >= now);
+    let known: BTreeSet<&Message> = learned.iter().collect();
+    let lost: Vec<Message> = held
+        .iter()
+        .filter(|message| !known.contains(message))
+        .cloned()
+        .collect();
+    if !lost.is_empty() {
+        link.publish(&lost, now)?;
+    }
+    held.extend(learned.iter().cloned());
+    tell(Told::Learned(learned));
+    while !stopped.load(Ordering::Relaxed) {
+        let news = link.await_news()?;
+        if !news.is_empty() {
+            held.extend(news.iter().cloned());
+            tell(Told::News(news));
+        }
+    }
+    Ok(())
+}
+
+fn unix_now() -> u64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
+    elapsed.map_or(0, |elapsed| elapsed.as_secs())
+}
+
+/// Takes in what the thread told.
+fn take_in(main: &MainConf, told: Told) {
+    let log = ngx_cycle_log().as_ptr();
+    match told {
+        Told::Learned(messages) => {
+            accept(main, &messages);
+            if let Some(seconds) = worker::stream_is_up() {
+                ngx_log_error!(
+                    NGX_LOG_NOTICE,
+                    log,
+                    "authgear: revocation stream: connected again after {seconds} s"
+                );
+            }
+        }
+        Told::News(messages) => accept(main, &messages),
+        Told::Broken(error) => {
+            if worker::stream_is_down() {
+                ngx_log_error!(
+                    NGX_LOG_ERR,
+                    log,
+                    "authgear: revocation stream: {error}; other nodes hear of no revocation until it is back"
+                );
+            }
+        }
+    }
+}
+
+/// Stores what messages say whose signature is right.
+fn accept(main: &MainConf, messages: &[Message]) {
+    update_time();
+    let unix_now = nginx_sys::ngx_timeofday().sec as u64;
+    let keep = main.revocation_keep();
+    let mut refused = 0;
+    for message in messages {
+        let signed = main.projects.iter().find(|project| {
+            let tenant = project.fixed_tenant();
+            let secrets = project.webhook_secrets.as_ref();
+            tenant.is_some_and(|tenant| *tenant.origin == *message.endpoint)
+                && secrets.is_some_and(|secrets| {
+                    let signature = message.signature.as_bytes();
+                    secrets.verify(&message.body, signature).is_some()
+                })
+        });
+        let Some(project) = signed else {
+            refused += 1;
+            continue;
+        };
+        if let Ok(Delivery::Lifecycle(event)) =
+            Delivery::read(&message.body, unix_now, project.revocation_keep)
+        {
+            store(project, &event.user, &State::of(&event), keep, unix_now);
+        }
+    }
+    if refused > 0 {
+        ngx_log_error!(
+            NGX_LOG_WARN,
+            ngx_cycle_log().as_ptr(),
+            "authgear: revocation stream: refused {refused} messages, since no project here has their endpoint \
+             and secret"
+        );
+    }
+}

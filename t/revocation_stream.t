@@ -1,0 +1,202 @@
+# authgear_revocation_stream: two nginx share revocations through a real Redis.
+
+use strict;
+use warnings;
+
+use Digest::SHA qw(hmac_sha256_hex);
+use File::Temp qw(tempdir);
+use IO::Socket::INET;
+use POSIX ();
+use Test::More;
+use Test::Nginx::Authgear;
+use Test::Nginx::Authgear::Server;
+use Test::Nginx::Authgear::Webhook;
+use Time::HiRes qw(sleep time);
+
+my $redis_port = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1)->sockport;
+my $directory = tempdir(CLEANUP => 1);
+my ($redis, $main) = (undef, $$);
+my $users = 0;
+
+# --- Redis
+
+sub redis_is_up { return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $redis_port) }
+
+sub start_redis {
+    my @options = @_;
+    $redis = fork // die "cannot fork: $!\n";
+    if (!$redis) {
+        open STDOUT, '>', "$directory/redis.log";
+        exec 'redis-server', '--port', $redis_port, '--bind', '127.0.0.1', '--save', '', '--dir', $directory, @options
+            or POSIX::_exit(1);
+    }
+    return wait_for { redis_is_up() } 5;
+}
+
+sub stop_redis {
+    kill KILL => $redis;
+    waitpid $redis, 0;
+    undef $redis;
+    return;
+}
+
+# A command, without its answer's form.
+sub redis {
+    my $socket = redis_is_up() or die "no Redis\n";
+    print {$socket} '*' . @_ . "\r\n", map { '$' . length($_) . "\r\n$_\r\n" } @_;
+    my $answer = <$socket>;
+    return $answer =~ s/\r\n//r;
+}
+
+END { kill KILL => $redis if $redis && $$ == $main }
+
+# --- nodes
+
+sub node {
+    my ($beside, %more) = @_;
+    my $stream = $more{stream} // "redis://127.0.0.1:$redis_port";
+    return Test::Nginx::Authgear::Server->start(
+        workers => 4, beside => $beside, server => webhook_location(),
+        project => 'webhook_secret_file ' . ($more{secret} // '$TEST_NGINX_WEBHOOK_SECRET') . ';',
+        http => "authgear_revocation_stream $stream;",
+    );
+}
+
+sub known {
+    my $user = 'user-' . ++$users;
+    my $then = int(time) - 100;
+    return ($user, token(user => $user, claims => { iat => $then, auth_time => $then }));
+}
+
+sub reason { my ($node, $token) = @_; return $node->ask(token => $token)->{reason} // '' }
+
+# The seconds until a node refuses the token.
+sub seconds_to_refusal {
+    my ($node, $token) = @_;
+    my $start = time;
+    wait_for { reason($node, $token) eq 'revoked' } 10;
+    return time - $start;
+}
+
+ok(start_redis(), 'Redis is up');
+my ($one, $other) = map { node($_) } 0, 1;
+
+subtest 'what one node is told the other knows' => sub {
+    for my $from ($one, $other) {
+        my $to = $from == $one ? $other : $one;
+        my ($user, $token) = known();
+        is(reason($_, $token), 'ok', 'before') for $one, $other;
+        is(deliver($from, event('user.disabled', $user)), 204, 'a webhook of one');
+        is(reason($from, $token), 'revoked', 'counts there');
+        cmp_ok(seconds_to_refusal($to, $token), '<', 2, 'and at the other');
+    }
+};
+
+subtest 'a node that starts knows all' => sub {
+    my ($user, $token) = known();
+    is(deliver($one, event('user.deleted', $user)), 204, 'a webhook');
+    my $third = node(2);
+    my %reasons;
+    wait_for { my $reason = reason($third, $token); $reasons{$reason}++; $reason eq 'revoked' } 8;
+    ok(!$reasons{ok}, 'no token is let in before it does');
+    is(reason($third, $token), 'revoked', 'then the user is out');
+    $third->stop_soundly;
+};
+
+subtest 'Redis is not trusted' => sub {
+    my ($user, $token) = known();
+    my $body = event('user.disabled', $user);
+    my $origin = standin()->{origin};
+    my $add = sub { redis('XADD', 'authgear', '*', 'endpoint', $_[0], 'body', $body, 'signature', $_[1], 'until', time + 999) };
+    $add->($origin, '0' x 64);
+    $add->($origin, hmac_sha256_hex($body, 'another'));
+    $add->('https://elsewhere.example', hmac_sha256_hex($body, webhook_secret()));
+    redis('XADD', 'authgear', '*', 'x', 'y');
+    redis('ZADD', '{authgear}:kept', time + 999, 'nonsense');
+    sleep 0.5;
+    is(reason($_, $token), 'ok', 'what is not signed counts nowhere') for $one, $other;
+    like($_->log_text, qr/\[warn\] .*authgear: revocation stream: refused \d messages, since no project here has their endpoint and secret/, 'and is logged')
+        for $one, $other;
+    $add->($origin, hmac_sha256_hex($body, webhook_secret()));
+    cmp_ok(seconds_to_refusal($other, $token), '<', 2, 'what is signed does');
+};
+
+subtest 'while Redis is down' => sub {
+    my ($user, $token) = known();
+    stop_redis();
+    is(deliver($one, event('user.disabled', $user)), 503, 'the webhook is answered 503');
+    is(reason($one, $token), 'revoked', 'and counts at the node that has it');
+    is(reason($other, $token), 'ok', 'the other does not know');
+    ok(wait_for(sub { $_->log_text =~ /\[error\] .*authgear: revocation stream: .*; other nodes hear of no revocation until it is back/ }, 5), 'a node says so')
+        for $one, $other;
+    ok(start_redis(), 'Redis is back, and has lost all');
+    cmp_ok(seconds_to_refusal($other, $token), '<', 3, 'then the other is told');
+    like($one->log_text, qr/\[notice\] .*authgear: revocation stream: connected again after \d+ s/, 'which is logged');
+    my ($second, $old) = known();
+    is(deliver($one, event('user.disabled', $second)), 204, 'webhooks are accepted again');
+    cmp_ok(seconds_to_refusal($other, $old), '<', 2, 'and shared');
+};
+
+subtest 'what Redis lost is written again' => sub {
+    my ($user, $token) = known();
+    is(deliver($one, event('user.disabled', $user)), 204, 'a webhook');
+    cmp_ok(seconds_to_refusal($other, $token), '<', 2, 'is shared');
+    stop_redis();
+    ok(start_redis(), 'Redis has lost it');
+    ok(wait_for(sub { redis('ZCARD', '{authgear}:kept') =~ /^:[1-9]/ }, 5), 'a node writes what it holds');
+    sleep 0.5;
+    my $third = node(2);
+    wait_for { reason($third, $token) eq 'revoked' } 8;
+    is(reason($third, $token), 'revoked', 'so that a new node learns it');
+    $third->stop_soundly;
+};
+
+subtest 'a worker that reads is killed' => sub {
+    my @workers = $other->workers;
+    my @readers = grep { Test::Nginx::Authgear::Server::threads($_) > 1 } @workers;
+    is(scalar @readers, 1, 'one worker of a node reads');
+    kill KILL => @readers;
+    my ($user, $token) = known();
+    is(deliver($one, event('user.disabled', $user)), 204, 'a webhook');
+    cmp_ok(seconds_to_refusal($other, $token), '<', 5, 'another takes over');
+};
+
+subtest 'a webhook of the new secret reaches a node that has the old one' => sub {
+    my $both = secret_file(webhook_secret() . "\nnew-secret\n");
+    my $node = node(2, secret => $both);
+    my ($user, $token) = known();
+    wait_for { reason($node, $token) eq 'ok' } 8;
+    is(deliver($node, event('user.disabled', $user), secret => 'new-secret'), 204, 'signed by a later line');
+    cmp_ok(seconds_to_refusal($other, $token), '<', 2, 'is signed by the first for others');
+    $node->stop_soundly;
+};
+
+$one->stop_soundly;
+$other->stop_soundly(killed => 1);
+stop_redis();
+
+subtest 'a password' => sub {
+    ok(start_redis('--requirepass', 's3cret'), 'Redis wants one');
+    my $file = secret_file(":s3cret\n");
+    my ($one, $other) = map { node($_, stream => "redis://127.0.0.1:$redis_port credentials=$file key=mine") } 0, 1;
+    my ($user, $token) = known();
+    wait_for { reason($other, $token) eq 'ok' } 8;
+    is(deliver($one, event('user.disabled', $user)), 204, 'a webhook');
+    cmp_ok(seconds_to_refusal($other, $token), '<', 2, 'is shared');
+    $_->stop_soundly for $one, $other;
+    unlike($_->log_text, qr/s3cret/, 'no log holds it') for $one, $other;
+};
+
+subtest 'a Redis that cannot be reached at the start' => sub {
+    stop_redis();
+    my $node = node(0);
+    my (undef, $token) = known();
+    is($node->ask(token => $token)->{status}, 503, 'JWTs wait');
+    my $start = time;
+    wait_for { reason($node, $token) eq 'ok' } 8;
+    is(reason($node, $token), 'ok', 'but not for long');
+    cmp_ok(time - $start, '<', 6, 'five seconds at most');
+    $node->stop_soundly;
+};
+
+done_testing();
