@@ -7,6 +7,7 @@ use authgear_core::digest::{Digester, Kind};
 use super::*;
 
 mod killed;
+mod random;
 mod readers;
 mod room;
 mod tokens;
