@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use nginx_sys::{ngx_http_request_t, ngx_log_t};
+use nginx_sys::{ngx_http_request_t, ngx_log_t, NGX_HTTP_CONNECT};
 use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
 
 use super::fields::{location, request};
@@ -115,6 +115,14 @@ impl Request {
     pub fn is_in_internal_location(&self) -> bool {
         let core = NgxHttpCoreModule::location_conf(self.get());
         core.is_some_and(|core| core.internal == 1 && !location::named(core))
+    }
+
+    /// True when the connection may go on as a tunnel (WebSocket, CONNECT). nginx then reads what the
+    /// client sends into the buffer that holds the head: its headers change before they are logged.
+    pub fn may_be_upgraded(&self) -> bool {
+        let main = self.main();
+        let main = main.get();
+        !main.headers_in.upgrade.is_null() || main.method == NGX_HTTP_CONNECT as usize
     }
 
     /// Closes the connection behind the response, and says so in it.

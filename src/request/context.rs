@@ -39,6 +39,8 @@ pub enum Stage {
 /// The name by which a claim was asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ClaimName {
+    /// All of them.
+    All,
     /// A top-level name, as a variable holds it.
     Named(Box<[u8]>),
     /// A path of the configuration.

@@ -65,7 +65,7 @@ pub fn check(judge: &Judge<'_, '_>, token: &[u8], known: LookedUp) -> Checked {
     }
     let key = entry.map(|entry| entry.key);
     let verdict = verified.map(|verified| {
-        let verified = Verified::new(verified, key, token);
+        let verified = Verified::new(judge.r, verified, key, token);
         (verified, Provenance::Request)
     });
     judge
@@ -108,7 +108,7 @@ pub fn look_up(judge: &Judge<'_, '_>, token: &[u8]) -> LookedUp {
     let Some(found) = own(judge, &entry).or_else(|| shared(judge, &entry, token)) else {
         return LookedUp::New(Some(entry));
     };
-    let verified = Verified::new(found, Some(entry.key), token);
+    let verified = Verified::new(judge.r, found, Some(entry.key), token);
     let known = Ok((verified, Provenance::Cache));
     judge.client.add_token(tenant, token, known.clone());
     LookedUp::Judged(known)

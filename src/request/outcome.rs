@@ -10,7 +10,7 @@ use authgear_core::token::VerifiedToken;
 use authgear_tables::judgements::Key;
 use nginx_sys::ngx_str_t;
 
-use crate::nginx::{borrowed_str, bytes, Failed, Pool};
+use crate::nginx::{borrowed_str, bytes, Failed, Pool, Request};
 
 /// The request for which a token was verified, or the resolver asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,15 +52,21 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// A token and the text it was verified from, which must live as long as the client request.
-    pub fn new(token: Rc<VerifiedToken>, key: Option<Key>, text: &[u8]) -> Self {
-        let text = borrowed_str(text);
+    /// A token of `r` and the text it was verified from, which must live as long as the client request.
+    pub fn new(r: &Request, token: Rc<VerifiedToken>, key: Option<Key>, text: &[u8]) -> Self {
+        let text = if r.may_be_upgraded() {
+            // What the client sends afterwards may overwrite the head. Without memory no claim is known.
+            r.pool().copy(text).unwrap_or(ngx_str_t::empty())
+        } else {
+            borrowed_str(text)
+        };
         Self { token, key, text }
     }
 
     /// The token's text.
     pub fn text(&self) -> &[u8] {
-        // SAFETY: the text is that of a header or a variable, which live as long as the client request.
+        // SAFETY: the text is that of a header or a variable, or in the pool: all live as long as the client
+        // request.
         unsafe { bytes(&self.text) }
     }
 }

@@ -38,7 +38,11 @@ const VARIABLES: &[(&str, Text)] = &[
     ("authgear_token_exp", |r| of_session(r, |s| s.token_exp())),
     ("authgear_token_type", |r| of_session(r, |s| s.token_type())),
     ("authgear_kid", |r| of_session(r, |s| s.kid())),
-    ("authgear_claims", |r| of_outcome(r, claims)),
+    ("authgear_claims", |r| {
+        claim(r, ClaimName::All, |verified| {
+            verified.token.claims_json(verified.text())
+        })
+    }),
     ("authgear_source", |r| {
         of_outcome(r, |o| o.source().map(Source::as_str))
     }),
@@ -168,19 +172,12 @@ fn is_valid(outcome: &Outcome) -> Option<&str> {
     }
 }
 
-fn claims(outcome: &Outcome) -> Option<&str> {
-    match outcome {
-        Outcome::Verified(verified, _) => Some(verified.token.claims_json(verified.text())),
-        _ => None,
-    }
-}
-
 fn reason(r: &Request) -> Option<ngx_str_t> {
     let reason = settled(r)?.reason()?;
     Some(borrowed_str(reason.as_str().as_bytes()))
 }
 
-/// The text of a claim, found once for each request.
+/// The text of a claim or of all, found once for each request.
 fn claim(
     r: &Request,
     name: ClaimName,

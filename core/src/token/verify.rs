@@ -1,6 +1,5 @@
 //! Checks a token's signature and reads its claims.
 
-use std::cell::OnceCell;
 use std::rc::Rc;
 
 use super::claims::Claims;
@@ -24,8 +23,6 @@ use crate::session::{Session, TokenSession};
 pub struct VerifiedToken {
     session: TokenSession,
     signed_by: SignedBy,
-    /// See [`VerifiedToken::claims_json`].
-    claims: OnceCell<Box<str>>,
 }
 
 /// Checks a token's signature and reads its claims. Every [`VerifiedToken`] comes from here, if need be by
@@ -88,11 +85,7 @@ pub(super) fn claims_of(
 
 impl VerifiedToken {
     fn new(session: TokenSession, signed_by: SignedBy) -> VerifiedToken {
-        VerifiedToken {
-            session,
-            signed_by,
-            claims: OnceCell::new(),
-        }
+        VerifiedToken { session, signed_by }
     }
 
     /// All that is known of the token, to be stored where only this module writes. It begins with the
@@ -161,10 +154,9 @@ impl VerifiedToken {
     }
 
     /// All claims as compact JSON: the payload without white space between its tokens, numbers
-    /// digit for digit, and no raw control character. Made once; `token` is the verified token's text.
-    pub fn claims_json(&self, token: &[u8]) -> &str {
-        let compact = || Some(json::compact(str::from_utf8(&jose::payload(token)?).ok()?).into());
-        self.claims.get_or_init(|| compact().unwrap_or_default())
+    /// digit for digit, and no raw control character. `token` is the verified token's text.
+    pub fn claims_json(&self, token: &[u8]) -> Option<String> {
+        Some(json::compact(str::from_utf8(&jose::payload(token)?).ok()?))
     }
 
     /// The text of one top-level claim, as `$authgear_claim_NAME` shows it.
