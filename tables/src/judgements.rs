@@ -35,8 +35,8 @@ pub use writer::Writer;
 
 /// Slots that one bucket can name.
 const WAYS: usize = 14;
-/// Slots for each bucket, on average over a full table. That a bucket has no way left for one more key is
-/// so rare that no default table sees it.
+/// Slots for each bucket, on average over a full table. One bucket in 50,000 then has more keys than ways, so
+/// one default table in five loses a live judgement to that.
 const LOAD: usize = 4;
 /// One slot in so many is for questions, and for noes to sessions.
 const QUESTIONS_PART: usize = 16;
