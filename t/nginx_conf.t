@@ -53,6 +53,8 @@ for my $page ('README.md', map { substr $_, length("$root/") } sort glob "$root/
             passes($name, whole($text));
             next;
         }
+        # A file that an administrator writes.
+        $text =~ s{/etc/nginx/authgear-[\w-]+}{write_file("$prefix/secret", "node:s3cret\n"); "$prefix/secret"}ge;
         # A part: of a server if it begins with a location, of http otherwise.
         $text = "server {\n$text\n}\n" if $text =~ /\A\s*(?:#.*\n\s*)*location /;
         $text .= "authgear_project myapp { endpoint https://myapp.authgear.cloud; }\n"

@@ -45,11 +45,18 @@ enum Told {
 /// What threads told, each under its number, until the event loop reads it.
 static TOLD: Mutex<Vec<(u64, Told)>> = Mutex::new(Vec::new());
 
+/// A thread that reads.
+struct Thread {
+    number: u64,
+    address: Arc<Address>,
+    stop: Arc<AtomicBool>,
+}
+
 struct Stream {
     timer: Cell<Option<Timer>>,
     /// The number of this worker's lease, and the thread that it runs.
     lease: Cell<Option<u64>>,
-    thread: RefCell<Option<(u64, Arc<AtomicBool>)>>,
+    thread: RefCell<Option<Thread>>,
     last_thread: Cell<u64>,
 }
 
@@ -94,13 +101,17 @@ fn tick() {
         };
         let lease = worker::take_stream_lease(stream.lease.get(), LEASE);
         stream.lease.set(lease);
-        match lease {
-            Some(_) if stream.thread.borrow().is_none() => run_thread(stream, address),
-            Some(_) => {}
-            None => stop(stream),
+        // Without a master process, a reload may name another stream.
+        let is_of = |thread: &Thread| Arc::ptr_eq(&thread.address, address);
+        let is_running = stream.thread.borrow().as_ref().is_some_and(is_of);
+        if lease.is_none() || !is_running {
+            stop(stream);
+        }
+        if lease.is_some() && !is_running {
+            run_thread(stream, address);
         }
         let told = mem::take(&mut *TOLD.lock().unwrap_or_else(PoisonError::into_inner));
-        let current = stream.thread.borrow().as_ref().map(|(number, _)| *number);
+        let current = stream.thread.borrow().as_ref().map(|thread| thread.number);
         for (number, told) in told {
             if Some(number) == current {
                 take_in(main, told);
@@ -114,8 +125,8 @@ fn tick() {
 }
 
 fn stop(stream: &Stream) {
-    if let Some((_, stop)) = stream.thread.take() {
-        stop.store(true, Ordering::Relaxed);
+    if let Some(thread) = stream.thread.take() {
+        thread.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -123,7 +134,7 @@ fn run_thread(stream: &Stream, address: &Arc<Address>) {
     let number = stream.last_thread.get() + 1;
     stream.last_thread.set(number);
     let stop = Arc::new(AtomicBool::new(false));
-    let (address, stopped) = (Arc::clone(address), Arc::clone(&stop));
+    let (of_thread, stopped) = (Arc::clone(address), Arc::clone(&stop));
     let run = move || {
         let tell = |told| {
             let mut all = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,7 +142,7 @@ fn run_thread(stream: &Stream, address: &Arc<Address>) {
         };
         let mut held = BTreeSet::new();
         while !stopped.load(Ordering::Relaxed) {
-            let session = AssertUnwindSafe(|| session(&address, &stopped, &mut held, &tell));
+            let session = AssertUnwindSafe(|| session(&of_thread, &stopped, &mut held, &tell));
             match catch_unwind(session) {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => tell(Told::Broken(error.to_string())),
@@ -141,7 +152,11 @@ fn run_thread(stream: &Stream, address: &Arc<Address>) {
         }
     };
     if spawn(run).is_ok() {
-        stream.thread.replace(Some((number, stop)));
+        stream.thread.replace(Some(Thread {
+            number,
+            address: Arc::clone(address),
+            stop,
+        }));
     }
 }
 

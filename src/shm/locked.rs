@@ -85,12 +85,19 @@ impl SharedZone {
     /// Takes the right to read the revocation stream until `deadline`, or renews it for who has the number `own`;
     /// `None` while another worker has it.
     pub fn take_stream_lease(self, own: Option<u64>, deadline: u64, now: u64) -> Option<u64> {
-        let locked = self.lock();
-        let zone = locked.zone();
-        let is_own = own == Some(zone.stream_holder.get());
-        if !is_own && now < zone.stream_lease_until.get() {
+        let is_others = |zone: &Zone| {
+            own != Some(zone.stream_holder.get()) && now < zone.stream_lease_until.get()
+        };
+        // Most often, and without the mutex.
+        if is_others(self.header()) {
             return None;
         }
+        let locked = self.lock();
+        let zone = locked.zone();
+        if is_others(zone) {
+            return None;
+        }
+        let is_own = own == Some(zone.stream_holder.get());
         if !is_own {
             zone.stream_holder.set(zone.leases.increment());
         }
