@@ -9,13 +9,11 @@ use authgear_core::credential::MAX_TOKEN;
 use authgear_core::digest::{Digester, Kind, TokenDigests};
 use authgear_core::keys::freshness::Need;
 use authgear_core::keys::slots::Slots;
-use authgear_core::revocation::State;
-use authgear_core::status::Count;
+use authgear_core::status::{Cause, Count};
 use authgear_core::token::{SignedBy, TokenCache};
 use authgear_core::AlgorithmSet;
 use authgear_tables::counters::Counters;
 use authgear_tables::judgements::{Key, Known, Text, Writer};
-use authgear_tables::revocations::{self, Merged};
 use nginx_sys::{ngx_cycle_t, ngx_process, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER};
 use ngx::http::HttpModuleMainConf;
 use smallvec::SmallVec;
@@ -26,6 +24,9 @@ use crate::nginx::{now, Timer};
 use crate::shm::{Id, SharedZone};
 
 mod counting;
+mod revocation;
+
+pub use revocation::*;
 
 /// How often a worker looks for finished fetches and answers while it waits for some, in milliseconds.
 const POLL: usize = 15;
@@ -224,6 +225,13 @@ pub fn counters(project: &Project) -> Option<Counters> {
     counting::counters(project, zone)
 }
 
+/// Counts a response that was cut off.
+pub fn count_closed(cause: Cause) {
+    if let Some(own) = zone().and_then(SharedZone::own_counters) {
+        own.count(Count::Closed(cause));
+    }
+}
+
 /// Counts one more.
 pub fn count(project: &Project, count: Count) {
     if let Some(counters) = counters(project) {
@@ -231,90 +239,9 @@ pub fn count(project: &Project, count: Count) {
     }
 }
 
-/// What was heard of a user under any of the names, if it counts at `now`, in Unix seconds. Where there are
-/// no revocations, one word of the zone is read.
-pub fn revocation(names: &[Id], user: &str, now: u64) -> Option<revocations::Entry> {
-    let zone = zone()?;
-    let reader = zone.revocations().filter(|reader| !reader.is_empty(now))?;
-    let entries = names
-        .iter()
-        .filter_map(|name| reader.look_up(&user_key(&reader, name, user), now));
-    entries.reduce(|one, other| revocations::Entry {
-        state: one.state.merge(&other.state),
-        came_at: one.came_at.max(other.came_at),
-        until: one.until.max(other.until),
-    })
-}
-
 /// The configuration of the `http` block, if it has this module.
 pub fn main_conf() -> Option<&'static MainConf> {
     AuthgearModule::main_conf(current_cycle()?)
-}
-
-/// Takes or renews the right to read the revocation stream for so many milliseconds.
-pub fn take_stream_lease(own: Option<u64>, milliseconds: u64) -> Option<u64> {
-    zone()?.take_stream_lease(own, now() + milliseconds, now())
-}
-
-/// Notes that the stream works; returns for how many seconds it did not.
-pub fn stream_is_up() -> Option<u64> {
-    Some(now().saturating_sub(zone()?.stream_is_up()?) / 1000)
-}
-
-/// Notes that the stream is broken; true if that is new.
-pub fn stream_is_down() -> bool {
-    zone().is_some_and(|zone| zone.stream_is_down(now()))
-}
-
-/// Tells whether JWTs wait for what the revocation stream has told so far.
-pub fn is_learning() -> bool {
-    zone().is_some_and(|zone| now() < zone.learning_until())
-}
-
-/// The number of changes of revocations so far; `None` where there is no table.
-pub fn revocation_changes() -> Option<u64> {
-    Some(zone()?.revocations()?.changes())
-}
-
-/// Stores what was heard of a user under a name; `None` when there is no table.
-pub fn revoke(name: &Id, user: &str, heard: &State, keep: u64, now: u64) -> Option<Merged> {
-    revoke_in(zone()?, name, user, heard, keep, now)
-}
-
-/// As [`revoke`], in a zone before any worker uses it.
-pub fn revoke_in(
-    zone: SharedZone,
-    name: &Id,
-    user: &str,
-    heard: &State,
-    keep: u64,
-    now: u64,
-) -> Option<Merged> {
-    let key = user_key(&zone.revocations()?, name, user);
-    zone.with_revocations(|table| table.merge(&key, heard, keep, now, self::now()))
-}
-
-/// The key of a user in the table of revocations.
-fn user_key(table: &revocations::Reader, name: &Id, user: &str) -> revocations::Key {
-    let digester = WORKER.with(|worker| {
-        let digester = worker.user_digester.get();
-        digester.unwrap_or_else(|| {
-            let digester = Digester::with(table.key());
-            worker.user_digester.set(Some(digester));
-            digester
-        })
-    });
-    let mut group = [0; 8];
-    group.copy_from_slice(&name[..8]);
-    revocations::Key {
-        group: u64::from_ne_bytes(group),
-        digest: digester.of(Kind::User, &[name, user.as_bytes()]),
-    }
-}
-
-/// Notes a token that outlives its revocation; true for the first of a project.
-pub fn note_long_lived(project: usize) -> bool {
-    zone().is_some_and(|zone| zone.note_long_lived(project))
 }
 
 /// Says how many requests wait in this worker.

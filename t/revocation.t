@@ -237,4 +237,25 @@ subtest 'a token that outlives its revocation is told of once' => sub {
     $nginx->stop_soundly;
 };
 
+subtest 'the status page counts webhooks, and users who are revoked' => sub {
+    my $nginx = start(server => 'location = /metrics { authgear_verify off; authgear_status prometheus; }');
+    my $metrics = sub {
+        my $body = $nginx->ask(path => '/metrics')->{body};
+        return { map {/^authgear_(webhooks_total|revocations)\{project="myapp"(?:,result="(\w+)")?\} (\d+)$/m ? ($2 // 'users' => $3) : ()} split /\n/, $body };
+    };
+    my %before = (map({ $_ => 0 } qw(accepted ignored bad_signature malformed too_large unavailable)), users => 0);
+    is_deeply($metrics->(), \%before, 'nothing at first');
+    my ($user) = issued(10);
+    deliver($nginx, event('user.disabled', $user)) for 1 .. 3;
+    deliver($nginx, event('user.disabled', (issued(10))[0]));
+    deliver($nginx, event('user.profile.updated', $user));
+    deliver($nginx, 'no event');
+    my $body = event('user.disabled', $user);
+    post($nginx, '/webhook/myapp', $body, 'X-Authgear-Body-Signature: ' . '0' x 64) for 1, 2;
+    deliver($nginx, event('user.disabled', $user, payload => { more => 'x' x 2_000_000 }));
+    my %after = (%before, accepted => 4, ignored => 1, malformed => 1, bad_signature => 2, too_large => 1, users => 2);
+    is_deeply($metrics->(), \%after, 'each by its answer') or diag explain $metrics->();
+    $nginx->stop_soundly;
+};
+
 done_testing();

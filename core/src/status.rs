@@ -17,10 +17,10 @@ mod tests;
 
 pub use accept::{Choice, Format};
 pub use count::{
-    Answer, Count, Duration, FetchResult, Found, Histogram, Mode, Source, Table, Totals, UnmetKind,
-    BUCKETS, COUNTS,
+    Answer, Cause, Count, Duration, FetchResult, Found, Histogram, Mode, Received, Source, Table,
+    Totals, UnmetKind, BUCKETS, COUNTS,
 };
 pub use keys::Source as KeyFacts;
 pub use snapshot::{
-    Build, Key, KeyOrigin, KeyState, Keys, LastError, Project, Snapshot, TableState, Zone,
+    Build, Key, KeyOrigin, KeyState, Keys, LastError, Project, Snapshot, Stream, TableState, Zone,
 };

@@ -53,6 +53,7 @@ pub fn before_header(r: &Request) -> Result<(), Failed> {
 
 /// Log: strips a request that nginx refused before post-read, and that has no response.
 pub fn log(r: &Request) -> ngx_int_t {
+    counting::count_lost_webhook(r);
     strip_unknown(r).map_or(NGX_ERROR as ngx_int_t, |()| NGX_OK as ngx_int_t)
 }
 

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use authgear_core::session::Field;
+use authgear_core::status::Cause;
 use authgear_core::token::VerifiedToken;
 use nginx_sys::{ngx_http_request_t, NGX_LOG_INFO};
 use ngx::ngx_log_error;
@@ -49,7 +50,7 @@ enum Holder {
 
 /// The next step for a request.
 enum Next {
-    Close(&'static str),
+    Close(Cause),
     /// To look again at this time, in Unix seconds.
     Again(f64),
     /// To look again when a user is revoked.
@@ -189,7 +190,7 @@ fn poll_revocations() {
 }
 
 /// Looks at a request, and sets its timer or has it closed.
-fn look(timer: PoolTimer<Watched>, close: impl FnOnce(PoolTimer<Watched>, &'static str)) {
+fn look(timer: PoolTimer<Watched>, close: impl FnOnce(PoolTimer<Watched>, Cause)) {
     // SAFETY: a request that goes away drops its timer, so this one's pool lives.
     let watched = unsafe { timer.value() };
     // SAFETY: as the timer's.
@@ -213,7 +214,7 @@ fn look(timer: PoolTimer<Watched>, close: impl FnOnce(PoolTimer<Watched>, &'stat
 fn next(r: &Request, credential: &Credential) -> Next {
     let now = r.now();
     let (user, end) = match &credential.holder {
-        Holder::Token(_, end) if now >= *end => return Next::Close("its token expired"),
+        Holder::Token(_, end) if now >= *end => return Next::Close(Cause::Expired),
         Holder::Token(token, end) if token.is_client() => (None, Some(*end)),
         Holder::Token(token, end) => (Some(token.sub()), Some(*end)),
         Holder::Session(login, _) => (Some(&*login.user), None),
@@ -226,7 +227,7 @@ fn next(r: &Request, credential: &Credential) -> Next {
                 Holder::Session(login, since) => login.is_revoked(&revocation, *since, now),
             };
             if is_revoked {
-                return Next::Close("its user was revoked");
+                return Next::Close(Cause::Revoked);
             }
             revocation.state.next_plan(now).map(|plan| plan as f64)
         }
@@ -239,13 +240,18 @@ fn next(r: &Request, credential: &Credential) -> Next {
     }
 }
 
-fn close(timer: PoolTimer<Watched>, cause: &'static str) {
+fn close(timer: PoolTimer<Watched>, cause: Cause) {
     // SAFETY: as in `look`.
     let r = unsafe { Request::from_raw(timer.value().request.as_ptr()) };
+    worker::count_closed(cause);
+    let why = match cause {
+        Cause::Expired => "its token expired",
+        Cause::Revoked => "its user was revoked",
+    };
     ngx_log_error!(
         NGX_LOG_INFO,
         r.log(),
-        "authgear: the response was cut off, {cause}"
+        "authgear: the response was cut off, {why}"
     );
     r.reset();
 }

@@ -1,7 +1,7 @@
 //! What is counted of requests.
 
 use authgear_core::policy::Requirement;
-use authgear_core::status::{Answer, Count, Duration, Mode, Source, UnmetKind};
+use authgear_core::status::{Answer, Count, Duration, Mode, Received, Source, UnmetKind};
 use authgear_core::Reason;
 
 use crate::conf::Project;
@@ -33,6 +33,15 @@ pub fn count_verdict(context: &Context, project: &Project, mode: Mode) {
             Unmet::Session(Requirement::Scope) => UnmetKind::Scope,
             Unmet::Session(Requirement::AuthAge) => UnmetKind::AuthAge,
         }));
+    }
+}
+
+/// Counts a webhook that nginx refused for its length, before any handler.
+pub fn count_lost_webhook(r: &Request) {
+    const TOO_LARGE: usize = nginx_sys::NGX_HTTP_REQUEST_ENTITY_TOO_LARGE as usize;
+    if let (Some(index), TOO_LARGE) = (r.location().webhook(), r.status()) {
+        let project = &r.main_conf().projects[index];
+        worker::count(project, Count::Webhook(Received::TooLarge));
     }
 }
 

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use authgear_core::revocation::journal::{self, Record};
 use authgear_core::revocation::stream::{Address, Link, Message};
+use authgear_core::status::{Count, Received};
 use nginx_sys::{
     ngx_cycle_t, ngx_http_finalize_request, ngx_http_request_t, ngx_http_run_posted_requests,
     ngx_int_t, NGX_HTTP_NO_CONTENT, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_LOG_ERR, NGX_LOG_WARN,
@@ -256,6 +257,12 @@ unsafe fn answer(request: NonNull<ngx_http_request_t>, project: usize, error: Op
         );
         status = NGX_HTTP_SERVICE_UNAVAILABLE;
     }
+    let received = if error.is_none() {
+        Received::Accepted
+    } else {
+        Received::Unavailable
+    };
+    worker::count(&r.main_conf().projects[project], Count::Webhook(received));
     // SAFETY: the connection is looked up before the request may end.
     unsafe {
         let connection = (*request.as_ptr()).connection;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use authgear_core::revocation::journal::Record;
 use authgear_core::revocation::stream::Message;
 use authgear_core::revocation::{Delivery, Event, State};
+use authgear_core::status::{Count, Received};
 use authgear_tables::revocations::Merged;
 use nginx_sys::{
     ngx_http_request_t, ngx_int_t, NGX_HTTP_BAD_REQUEST, NGX_HTTP_INTERNAL_SERVER_ERROR,
@@ -57,10 +58,25 @@ fn receive(r: &Request) -> Option<u32> {
     };
     let project = &r.main_conf().projects[index];
     let webhook = Webhook { r, project };
-    match webhook.event() {
-        Ok(Some(signed)) => webhook.accept(signed),
-        Ok(None) => Some(NGX_HTTP_NO_CONTENT),
-        Err(status) => Some(status),
+    let (received, status) = match webhook.event() {
+        Ok(Some(signed)) => {
+            let status = webhook.accept(signed)?;
+            (received_with(status), status)
+        }
+        Ok(None) => (Received::Ignored, NGX_HTTP_NO_CONTENT),
+        Err(status) => (received_with(status), status),
+    };
+    worker::count(project, Count::Webhook(received));
+    Some(status)
+}
+
+/// What to count for the status of an answer.
+fn received_with(status: u32) -> Received {
+    match status {
+        NGX_HTTP_NO_CONTENT => Received::Accepted,
+        NGX_HTTP_UNAUTHORIZED => Received::BadSignature,
+        NGX_HTTP_BAD_REQUEST => Received::Malformed,
+        _ => Received::Unavailable,
     }
 }
 

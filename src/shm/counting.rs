@@ -13,7 +13,7 @@ use super::zone::{SharedZone, BUCKETS};
 
 /// The most lanes of a project.
 const MOST_LANES: usize = 64;
-/// Counters take at most one part in so many of the zone.
+/// Counters take at most one part in so many of the zone, unless one lane for each project takes more.
 const PART: usize = 64;
 /// In place of a project's digest, which is never 0.
 const OWN: u64 = 0;
@@ -34,11 +34,11 @@ impl SharedZone {
     /// room is not counted. No worker with these projects runs yet.
     pub(super) fn place_counters(self, projects: &[u64], workers: usize, size: usize) {
         let room = size / PART / (projects.len() + 1);
-        let fitting = (1..=workers.clamp(1, MOST_LANES)).rev();
-        let lanes = fitting
-            .into_iter()
-            .find(|lanes| Counters::size(*lanes) <= room);
-        let lanes = lanes.unwrap_or(1);
+        let fits = |lanes: &usize| Counters::size(*lanes) <= room;
+        let lanes = (1..=workers.clamp(1, MOST_LANES))
+            .rev()
+            .find(fits)
+            .unwrap_or(1);
         let header = self.header();
         if self.own_counters().is_none() {
             self.place(&header.own_counters, OWN, lanes);

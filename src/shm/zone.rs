@@ -167,6 +167,16 @@ impl SharedZone {
         is_new
     }
 
+    /// The time since which the stream is broken, if it is.
+    pub fn stream_down_since(self) -> Option<u64> {
+        Some(self.header().stream_down_since.get()).filter(|since| *since != 0)
+    }
+
+    /// True when a token of a project was met that outlives its revocation.
+    pub fn has_long_lived(self, project: usize) -> bool {
+        self.header().long_lived.get() & 1 << (project % 64) != 0
+    }
+
     /// Notes a token that outlives its revocation; true for the first of a project.
     pub fn note_long_lived(self, project: usize) -> bool {
         let (noted, bit) = (&self.header().long_lived, 1 << (project % 64));

@@ -3,8 +3,8 @@
 use authgear_core::keys::freshness::Timing;
 use authgear_core::keys::KeySet;
 use authgear_core::status::{
-    Build, Count, Duration, Found, Key, KeyOrigin, KeyState, Keys, Project as Shown, Snapshot,
-    Table, TableState, Totals, Zone,
+    Build, Cause, Count, Duration, Found, Key, KeyOrigin, KeyState, Keys, Project as Shown,
+    Snapshot, Stream, Table, TableState, Totals, Zone,
 };
 
 use crate::conf::{MainConf, Project, ProjectKeys};
@@ -30,9 +30,18 @@ pub fn snapshot(main: &MainConf) -> Snapshot {
                 used: used as u64,
                 tables: tables(zone, &counts),
                 lock_wait: counts.histogram(Duration::Lock),
+                connections_closed: Cause::ALL.map(|cause| counts.get(Count::Closed(cause))),
             }
         }),
         waiting_requests: zone.map_or(0, SharedZone::waiting),
+        stream: zone.and_then(|zone| {
+            main.stream.address()?;
+            let since = zone.stream_down_since();
+            Some(Stream {
+                down_for: since.map(|since| now().saturating_sub(since) as f64 / 1e3),
+                is_incomplete: zone.learning_until() != 0,
+            })
+        }),
         projects: main
             .projects
             .iter()
@@ -53,13 +62,23 @@ fn tables(zone: SharedZone, counts: &Totals) -> Vec<TableState> {
             fill: Some([entries, capacity]),
         }
     });
+    let revocations = zone.revocations().map(|table| TableState {
+        name: "revocations",
+        lookups: None,
+        live_evictions: table.evictions(),
+        fill: Some([
+            table.count(None, unix_time()) as u64,
+            table.capacity() as u64,
+        ]),
+    });
     let keys = TableState {
         name: "keys",
         lookups: None,
         live_evictions: zone.evicted_keys(),
         fill: None,
     };
-    judgements.into_iter().chain([keys]).collect()
+    let both = judgements.into_iter().chain(revocations);
+    both.chain([keys]).collect()
 }
 
 fn build() -> Build {
@@ -82,6 +101,11 @@ fn show(project: &Project, zone: Option<SharedZone>) -> Shown {
             (_, None) => Keys::default(),
         },
         resolver_failing_for: failing_since.map(|since| now().saturating_sub(since) as f64 / 1e3),
+        revocations: project.webhook_secrets.as_ref().and_then(|_| {
+            let names = &project.fixed_tenant()?.names;
+            worker::revoked_users(names.first()?, unix_time())
+        }),
+        outlives_revocation: zone.is_some_and(|zone| zone.has_long_lived(project.index)),
         counts: counters
             .map(|counters| counters.totals())
             .unwrap_or_default(),

@@ -232,14 +232,17 @@ impl<'m> Reader<'m> {
         }
     }
 
-    /// The number of entries that count at `now`, in Unix seconds. Every slot is read.
+    /// The number of entries that count at `now`, in Unix seconds, of one group if there is one.
     #[must_use]
-    pub fn count(&self, now: u64) -> usize {
-        let counts = |slot: &&Slot| slot.read().is_some_and(|(_, entry)| now <= entry.until);
-        match self.is_empty(now) {
-            true => 0,
-            false => self.slots.iter().filter(counts).count(),
-        }
+    pub fn count(&self, group: Option<u64>, now: u64) -> usize {
+        let counts = |(key, entry): &(Key, Entry)| {
+            now <= entry.until && group.is_none_or(|group| group == key.group)
+        };
+        self.slots
+            .iter()
+            .filter_map(Slot::read)
+            .filter(counts)
+            .count()
     }
 
     /// The number of users that the table has room for.

@@ -88,6 +88,30 @@ words! {
         Miss = "miss",
     }
 
+    /// The answer to a webhook.
+    Received {
+        /// It changed what is known of a user, or would have if it had come first.
+        Accepted = "accepted",
+        /// An event that ends no session, or one that is too old to count.
+        Ignored = "ignored",
+        /// Its signature is missing or wrong.
+        BadSignature = "bad_signature",
+        /// It is no event, or one from the future.
+        Malformed = "malformed",
+        /// It is longer than `client_max_body_size`: the event is lost.
+        TooLarge = "too_large",
+        /// It could not be stored, or handed on.
+        Unavailable = "unavailable",
+    }
+
+    /// The cause of a response that was cut off.
+    Cause {
+        /// Its token expired.
+        Expired = "expired",
+        /// Its user was revoked.
+        Revoked = "revoked",
+    }
+
     /// The result of a fetch: `ok`, or the stage that failed.
     FetchResult {
         /// A key set that can be used.
@@ -137,8 +161,12 @@ pub enum Count {
     Recheck(Answer),
     /// A fetch of keys.
     Fetch(FetchResult),
+    /// A webhook.
+    Webhook(Received),
     /// A look-up in a table, of the whole zone.
     Lookup(Table, Found),
+    /// A response that `authgear_close_expired` cut off, of the whole zone.
+    Closed(Cause),
 }
 
 /// A duration that is measured: a histogram of a project, or of the whole zone.
@@ -158,8 +186,10 @@ const SIGNATURE_CHECK: usize = UNMET + UnmetKind::ALL.len();
 const QUESTION: usize = SIGNATURE_CHECK + 1;
 const RECHECK: usize = QUESTION + Answer::ALL.len();
 const FETCH: usize = RECHECK + Answer::ALL.len();
-const LOOKUP: usize = FETCH + FetchResult::ALL.len();
-const HISTOGRAMS: usize = LOOKUP + Table::ALL.len() * Found::ALL.len();
+const WEBHOOK: usize = FETCH + FetchResult::ALL.len();
+const LOOKUP: usize = WEBHOOK + Received::ALL.len();
+const CLOSED: usize = LOOKUP + Table::ALL.len() * Found::ALL.len();
+const HISTOGRAMS: usize = CLOSED + Cause::ALL.len();
 /// Cells of a histogram: the buckets, the one without a bound, and the sum in microseconds.
 const HISTOGRAM: usize = BUCKETS.len() + 2;
 
@@ -179,6 +209,8 @@ impl Count {
             Count::Question(answer) => QUESTION + answer as usize,
             Count::Recheck(answer) => RECHECK + answer as usize,
             Count::Fetch(result) => FETCH + result as usize,
+            Count::Webhook(received) => WEBHOOK + received as usize,
+            Count::Closed(cause) => CLOSED + cause as usize,
             Count::Lookup(table, found) => {
                 LOOKUP + table as usize * Found::ALL.len() + found as usize
             }

@@ -2,7 +2,9 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::count::{Answer, Count, Duration, FetchResult, Histogram, Totals, UnmetKind, BUCKETS};
+use super::count::{
+    Answer, Count, Duration, FetchResult, Histogram, Received, Totals, UnmetKind, BUCKETS,
+};
 use super::snapshot::Snapshot;
 
 /// The snapshot as a JSON object: that of its fields, and the problems.
@@ -87,6 +89,8 @@ impl Serialize for Totals {
         let fetches = FetchResult::ALL.map(|result| (result.as_str(), Count::Fetch(result)));
         map.serialize_entry("fetches", &named(&fetches))?;
         map.serialize_entry("fetch_duration", &self.histogram(Duration::Fetch))?;
+        let webhooks = Received::ALL.map(|result| (result.as_str(), Count::Webhook(result)));
+        map.serialize_entry("webhooks", &named(&webhooks))?;
         map.end()
     }
 }

@@ -5,7 +5,9 @@
 
 use std::fmt::{Display, Write};
 
-use super::count::{Answer, Count, Duration, FetchResult, Found, Histogram, UnmetKind, BUCKETS};
+use super::count::{
+    Answer, Cause, Count, Duration, FetchResult, Found, Histogram, Received, UnmetKind, BUCKETS,
+};
 use super::snapshot::{Project, Snapshot, Zone};
 
 /// The metrics of a snapshot.
@@ -17,6 +19,7 @@ pub fn render(snapshot: &Snapshot, is_openmetrics: bool) -> String {
     requests(&mut text, snapshot);
     resolver(&mut text, snapshot);
     keys(&mut text, snapshot);
+    revocation(&mut text, snapshot);
     module(&mut text, snapshot);
     if is_openmetrics {
         text.text.push_str("# EOF\n");
@@ -138,6 +141,46 @@ fn keys(text: &mut Text, snapshot: &Snapshot) {
     }
 }
 
+/// Webhooks and revocations, of the projects that have them.
+fn revocation(text: &mut Text, snapshot: &Snapshot) {
+    let projects = || {
+        let all = snapshot.projects.iter();
+        all.filter_map(|project| Some((project, project.revocations?)))
+    };
+    if projects().next().is_some() {
+        let name = "authgear_webhooks";
+        text.counter(name, "Webhooks that were received, by the answer.");
+        for (project, _) in projects() {
+            for received in Received::ALL {
+                let labels = [
+                    ("project", project.name.as_str()),
+                    ("result", received.as_str()),
+                ];
+                let count = project.counts.get(Count::Webhook(received));
+                text.sample(name, "_total", &labels, count);
+            }
+        }
+        let name = "authgear_revocations";
+        text.gauge(
+            name,
+            "",
+            "Users whose tokens and sessions from before a time are refused.",
+        );
+        for (project, users) in projects() {
+            text.sample(name, "", &of(project), users);
+        }
+    }
+    if let Some(stream) = &snapshot.stream {
+        let name = "authgear_stream_connected";
+        text.gauge(name, "", "1 while the revocation stream answers.");
+        text.sample(name, "", &[], u8::from(stream.down_for.is_none()));
+        let name = "authgear_stream_lag_seconds";
+        let help = "Time since the revocation stream ceased to answer; 0 while it does.";
+        text.gauge(name, "seconds", help);
+        text.sample(name, "", &[], stream.down_for.unwrap_or(0.0));
+    }
+}
+
 fn module(text: &mut Text, snapshot: &Snapshot) {
     let name = "authgear_waiting_requests";
     let help = "Requests that wait for keys, or for the answer to another request's question.";
@@ -151,6 +194,11 @@ fn module(text: &mut Text, snapshot: &Snapshot) {
             text.sample(name, "", &[("state", state)], bytes);
         }
         tables(text, zone);
+        let name = "authgear_connections_closed";
+        text.counter(name, "Responses that authgear_close_expired cut off.");
+        for (cause, count) in Cause::ALL.iter().zip(zone.connections_closed) {
+            text.sample(name, "_total", &[("cause", cause.as_str())], count);
+        }
         let name = "authgear_zone_lock_seconds";
         text.head(
             name,

@@ -4,7 +4,7 @@ use std::time::{self, UNIX_EPOCH};
 
 use askama::Template;
 
-use super::count::{Answer, Count, Duration, FetchResult, Totals, UnmetKind, BUCKETS};
+use super::count::{Answer, Count, Duration, FetchResult, Received, Totals, UnmetKind, BUCKETS};
 use super::problems::{bytes, span};
 use super::snapshot::{KeyOrigin, KeyState, Keys, Snapshot};
 
@@ -86,6 +86,7 @@ impl Page<'_> {
         let questions = Answer::ALL.map(|answer| (answer.as_str(), Count::Question(answer)));
         let rechecks = Answer::ALL.map(|answer| (answer.as_str(), Count::Recheck(answer)));
         let fetches = FetchResult::ALL.map(|result| (result.as_str(), Count::Fetch(result)));
+        let webhooks = Received::ALL.map(|result| (result.as_str(), Count::Webhook(result)));
         vec![
             ("Unmet requirements", named(&unmet)),
             (
@@ -97,6 +98,7 @@ impl Page<'_> {
             ("Rechecks", named(&rechecks)),
             ("Fetches of keys", named(&fetches)),
             ("Fetch duration", typical(counts, Duration::Fetch)),
+            ("Webhooks", named(&webhooks)),
         ]
     }
 }

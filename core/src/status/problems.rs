@@ -1,6 +1,6 @@
 //! What an operator should look at, in words.
 
-use super::snapshot::{KeyState, Keys, Project, Snapshot, Zone};
+use super::snapshot::{KeyState, Keys, Project, Snapshot, Stream, Zone};
 
 impl Snapshot {
     /// What an operator should look at, the most urgent first; empty when all is well.
@@ -9,9 +9,11 @@ impl Snapshot {
         // What is refused comes before what is merely old.
         problems.sort_by_key(|(is_urgent, _)| !is_urgent);
         let zone = self.zone.iter().flat_map(Zone::problems);
+        let stream = self.stream.iter().flat_map(Stream::problems);
         problems
             .into_iter()
             .map(|(_, text)| text)
+            .chain(stream)
             .chain(zone)
             .collect()
     }
@@ -48,6 +50,33 @@ impl Project {
                 true,
                 format!("Project {name}: the resolver has not answered for {age}."),
             ));
+        }
+        if self.outlives_revocation {
+            problems.push((
+                false,
+                format!(
+                    "Project {name}: a token lives longer than \"revocation_keep\", so that it would \
+                     stand again when its revocation is forgotten."
+                ),
+            ));
+        }
+        problems
+    }
+}
+
+impl Stream {
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if let Some(down) = self.down_for {
+            problems.push(format!(
+                "The revocation stream has not answered for {}: what other nodes receive is missing here.",
+                span(down)
+            ));
+        }
+        if self.is_incomplete {
+            let text =
+                "Revocations from before this node's start have not been read from the stream.";
+            problems.push(text.into());
         }
         problems
     }

@@ -17,8 +17,19 @@ pub struct Snapshot {
     pub zone: Option<Zone>,
     /// Requests that wait for keys, or for the answer to another request's question.
     pub waiting_requests: u64,
+    /// The revocation stream, if there is one.
+    pub stream: Option<Stream>,
     /// The projects, in the order of the configuration.
     pub projects: Vec<Project>,
+}
+
+/// The revocation stream.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Stream {
+    /// Seconds since it ceased to answer; `None` while it answers.
+    pub down_for: Option<f64>,
+    /// True while what it told before this node started has not been read.
+    pub is_incomplete: bool,
 }
 
 /// The build of the module.
@@ -45,6 +56,8 @@ pub struct Zone {
     pub tables: Vec<TableState>,
     /// The waits for its mutex.
     pub lock_wait: Histogram,
+    /// Responses that were cut off since their token expired, and since their user was revoked.
+    pub connections_closed: [u64; 2],
 }
 
 /// A table of the zone.
@@ -70,6 +83,10 @@ pub struct Project {
     pub keys: Keys,
     /// Seconds since the resolver ceased to answer; `None` while it answers, or was not asked.
     pub resolver_failing_for: Option<f64>,
+    /// Users who are revoked; `None` without a webhook.
+    pub revocations: Option<u64>,
+    /// True when a token lives longer than its revocation is kept.
+    pub outlives_revocation: bool,
     /// Its counters.
     pub counts: Totals,
 }

@@ -4,6 +4,8 @@ use super::*;
 use crate::keys::freshness::{Record, Timing};
 use crate::reason::Reason;
 
+mod revocation;
+
 fn choose(choice: Choice, accept: &[&str]) -> Format {
     Format::choose(choice, accept.iter().map(|line| line.as_bytes()))
 }
@@ -62,9 +64,11 @@ fn every_count_has_a_cell_of_its_own() {
     all.extend(Answer::ALL.map(|answer| Count::Question(answer).cell()));
     all.extend(Answer::ALL.map(|answer| Count::Recheck(answer).cell()));
     all.extend(FetchResult::ALL.map(|result| Count::Fetch(result).cell()));
+    all.extend(Received::ALL.map(|received| Count::Webhook(received).cell()));
     for table in Table::ALL {
         all.extend(Found::ALL.map(|found| Count::Lookup(table, found).cell()));
     }
+    all.extend(Cause::ALL.map(|cause| Count::Closed(cause).cell()));
     for duration in [Duration::Question, Duration::Fetch, Duration::Lock] {
         let measured = BUCKETS.iter().map(|bound| Time::from_secs_f64(*bound));
         let cells = measured.map(|measured| duration.cells(measured).0);
@@ -117,6 +121,8 @@ fn project(name: &str) -> Project {
             ..Keys::default()
         },
         resolver_failing_for: None,
+        revocations: None,
+        outlives_revocation: false,
         counts,
     }
 }
@@ -149,8 +155,10 @@ fn snapshot(projects: Vec<Project>) -> Snapshot {
                 },
             ],
             lock_wait: Totals::default().histogram(Duration::Lock),
+            connections_closed: [0, 0],
         }),
         waiting_requests: 5,
+        stream: None,
         projects,
     }
 }

@@ -29,11 +29,7 @@ pub fn read(cf: &Conf, words: &[&str]) -> Result<Status, Mistake> {
     };
     let handler = cf.main_conf().status_handler().ok_or(Failed)?;
     if cf.is_answered() {
-        return Err(
-            "stands beside another directive that answers requests, such as \
-                    \"proxy_pass\"; give it a location of its own"
-                .into(),
-        );
+        return Err(BESIDE.into());
     }
     cf.set_content_handler(handler);
     let place = cf.place();

@@ -139,7 +139,7 @@ fn what_is_heard_merges_and_what_is_known_changes_nothing() {
     assert_eq!(memory.reader().changes(), 4);
     assert_eq!(hear(plan, 105), Merged::Known);
     assert_eq!(memory.reader().changes(), 4);
-    assert_eq!(memory.reader().count(NOW), 1);
+    assert_eq!(memory.reader().count(None, NOW), 1);
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn the_oldest_instant_gives_way_where_there_is_no_room() {
     for user in 1..32 {
         assert_eq!(memory.hear(user, ended(NOW - 100 + user)), Merged::Stored);
     }
-    assert_eq!(memory.reader().count(NOW), 32);
+    assert_eq!(memory.reader().count(None, NOW), 32);
     assert_eq!(memory.reader().evictions(), 0);
     assert_eq!(memory.hear(40, ended(NOW - 50)), Merged::Evicted);
     assert_eq!(memory.reader().look_up(&key(0), NOW), None);
@@ -195,7 +195,7 @@ fn a_hundred_thousand_users_find_room_in_sixteen_megabytes() {
     for user in 0..USERS {
         assert_eq!(memory.instant(user), Some(NOW - user % 1_000));
     }
-    assert_eq!(memory.reader().count(NOW), USERS as usize);
+    assert_eq!(memory.reader().count(None, NOW), USERS as usize);
 }
 
 #[test]
