@@ -48,8 +48,7 @@ pub struct Entry {
     pub until: u64,
 }
 
-/// The head of a table in shared memory; the sets follow it, and the slots follow them. Each field is
-/// atomic, or never changes after [`place`].
+/// The head of a table; sets and slots follow it. Each field is atomic, or never changes after [`place`].
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Head {
