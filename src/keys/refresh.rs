@@ -121,7 +121,7 @@ fn start(
     if let Err(error) = spawn(Arc::new(source.clone()), lease, standing, has_keys) {
         slots.give_back(standing);
         count(store, source, FetchResult::Internal, Duration::ZERO);
-        let why = format_args!("cannot start a thread: {error}");
+        let why = format!("cannot start a thread: {error}");
         failed(store, source, lease, FetchResult::Internal, &why, now);
         return Start::No;
     }
