@@ -4,7 +4,7 @@
 #   perl tools/suite.pl FLAVOUR plain|valgrind|asan FILE…
 #
 # With COUNTS=FILE in the environment, one line "PASSED FAILED SKIPPED" is
-# appended to that file.
+# appended to that file; with FAILURES=FILE, what a failed file said.
 use strict;
 use warnings;
 
@@ -69,7 +69,8 @@ my $harness = TAP::Harness->new({
                 'detect_odr_violation=0', "log_path=$directory/asan");
             push @environment, "LSAN_OPTIONS=suppressions=$root/t/lib/lsan.suppress";
         }
-        return ['env', @environment, $^X, "-I$root/t/lib", $file];
+        return ['env', @environment, 'sh', '-c', 'exec "$@" 2>"$AUTHGEAR_TEST_DIR/stderr.log"', 'sh',
+            $^X, "-I$root/t/lib", $file];
     },
 });
 
@@ -110,12 +111,11 @@ for my $file (@files) {
 
 keep_logs($_) for @failed_files;
 print "logs are in $kept/\n" if @failed_files;
+my $said = join '', map { "\n$_, nginx $flavour:\n" . last_words($directory{$_}) } @failed_files;
+print $said;
+append($ENV{FAILURES}, $said) if $ENV{FAILURES};
 
-if (my $counts = $ENV{COUNTS}) {
-    open my $out, '>>', $counts or die "cannot write $counts: $!\n";
-    print {$out} "$passed $failed $skipped\n";
-    close $out;
-}
+append($ENV{COUNTS}, "$passed $failed $skipped\n") if $ENV{COUNTS};
 print "$mode suite, nginx $flavour: $passed passed, $failed failed, $skipped skipped\n";
 exit($failed || !$passed ? 1 : 0);
 
@@ -144,6 +144,24 @@ sub free_ports {
         return $first;
     }
     die "no free ports below 32000\n";
+}
+
+# The end of what a test file wrote to standard error: its failed tests with
+# what they got.
+sub last_words {
+    my ($directory) = @_;
+    open my $in, '<', "$directory/stderr.log" or return '';
+    my @lines = <$in>;
+    splice @lines, 0, -60 if @lines > 60;
+    return join '', @lines;
+}
+
+sub append {
+    my ($file, $text) = @_;
+    open my $out, '>>', $file or die "cannot write $file: $!\n";
+    print {$out} $text;
+    close $out or die "cannot write $file: $!\n";
+    return;
 }
 
 # Lines of a checker's log: valgrind's begin with ==, and so does the headline

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs the tests of the crates that know no nginx. With COUNTS=FILE in the
-# environment, one line "PASSED FAILED SKIPPED" is appended to that file.
+# environment, one line "PASSED FAILED SKIPPED" is appended to that file; with
+# FAILURES=FILE, what failed.
 set -euo pipefail
 . "$(dirname "$0")/nginx.sh"
 use_flavour debian
@@ -27,5 +28,8 @@ read -r passed failed skipped < <(awk '
 # A test that did not compile, or died, has failed too.
 if [ $status != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
 if [ -n "${COUNTS:-}" ]; then echo "$passed $failed $skipped" >>"$COUNTS"; fi
+if [ $status != 0 ] && [ -n "${FAILURES:-}" ]; then
+    grep -A 8 -E '^(error|test .* FAILED|thread .* panicked)' "$out" | head -60 >>"$FAILURES" || true
+fi
 echo "unit tests: $passed passed, $failed failed, $skipped skipped"
 exit $status
