@@ -249,8 +249,13 @@ impl<'m> Writer<'m> {
                 Some(slot) => Some((slot.rank(now)?, slot.used.get(), index)),
             }
         };
-        let ways = position.bucket.ways.iter().enumerate();
-        let least = ways
+        let ways = || position.bucket.ways.iter();
+        // Most buckets have such a way. Then no slot is read, which is memory that no cache holds.
+        if let Some(free) = ways().position(|way| way.get() == 0) {
+            return Some(free);
+        }
+        let least = ways()
+            .enumerate()
             .filter_map(worth)
             .filter(|(rank, ..)| room.takes(*rank))
             .min()?;
