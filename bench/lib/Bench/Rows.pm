@@ -50,7 +50,7 @@ my @rows = (
     },
     {
         name => 'JWT, never seen', path => '/jwt', send => 'unseen', asks => 0, auth => 1,
-        floor => 6,
+        server => 'defaults', floor => 6,
     },
     {
         name => 'JWT, 10,000 in rotation, defaults', path => '/jwt', send => 'seen', asks => 0, auth => 1,
