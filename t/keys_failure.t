@@ -143,7 +143,7 @@ my @names = map { $_->[0] } @faults;
     control('POST', '/-/back');
     my $began = time;
     soon { $nginx->ask(token => $token)->{status} == 200 } 'keys come by themselves';
-    cmp_ok(time - $began, '<', 4, 'within a second or two');
+    cmp_ok(time - $began, '<', 9, 'within a second or two, unless the machine is busy');
     like(($nginx->key_lines)[-1], qr/^\[notice\] .* fetched again$/, 'and the log says so');
     $nginx->stop_soundly;
 }
