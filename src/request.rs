@@ -2,6 +2,7 @@
 
 pub mod access;
 mod attempt;
+mod backend;
 mod challenge;
 mod closing;
 pub mod context;

@@ -91,7 +91,7 @@ pub struct Context {
     /// The subject of the last judgement in the access phase.
     pub subject: Cell<Option<Subject>>,
     /// Set while an early outcome is being found, so that a variable cannot ask for itself.
-    pub is_asking: Cell<bool>,
+    is_asking: Cell<bool>,
     /// Texts of claims, in the request's pool.
     pub claim_texts: RefCell<Vec<(ClaimName, ngx_str_t)>>,
     /// The verdict that was counted last.
@@ -280,6 +280,15 @@ impl ClientRequest {
     }
 }
 
+/// The end of what [`Context::ask`] began, when it is dropped.
+pub struct Asking<'a>(&'a Context);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.is_asking.set(false);
+    }
+}
+
 /// nginx's place for this module's pointer of a request.
 fn slot(r: &Request) -> *mut *mut c_void {
     let index = AuthgearModule::module().ctx_index;
@@ -327,6 +336,12 @@ impl Context {
         self.unmet.set(None);
         self.claim_texts.borrow_mut().clear();
         *self.outcome.borrow_mut() = outcome;
+    }
+
+    /// Begins to evaluate variables for the value of one of ours; `None` where that was asked for by one of
+    /// them.
+    pub fn ask(&self) -> Option<Asking<'_>> {
+        (!self.is_asking.replace(true)).then(|| Asking(self))
     }
 
     /// The word for `$authgear_reason`; `None` while nothing is known.

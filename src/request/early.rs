@@ -48,8 +48,10 @@ fn settled_early(r: &Request) -> Option<&Context> {
     let found = Context::find_or_create(r).ok()?;
     let (_, context) = found;
     let here = Some(NonNull::from(r.location()));
-    if context.settled_for.get() != here && !context.is_asking.replace(true) {
-        let _asking = Asking(context);
+    if context.settled_for.get() == here {
+        return Some(context);
+    }
+    if let Some(_asking) = context.ask() {
         let attempt = at_hand(r, found);
         // After an internal redirect, the outcome of the location before counts here if it is the
         // same judgement.
@@ -68,15 +70,6 @@ fn at_hand<'r>(r: &'r Request, found: (&'r ClientRequest, &'r Context)) -> Optio
     let (gate, _) = r.location().gate()?;
     let project = project(r, gate).ok()??;
     Some(Attempt::new(r, found, project, Reach::AtHand))
-}
-
-/// Ends [`Context::is_asking`], however the search ends.
-struct Asking<'a>(&'a Context);
-
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        self.0.is_asking.set(false);
-    }
 }
 
 /// An early outcome from what is at hand, or none. A location's requirements are not evaluated.
