@@ -19,5 +19,6 @@ mod requirements;
 mod resolver;
 mod revoked;
 mod step;
+mod suspend;
 pub mod variables;
 pub mod waiting;

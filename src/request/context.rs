@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use authgear_core::reason::Reason;
 use authgear_core::status::{Mode, Source};
+use authgear_tables::early::Slip;
 use nginx_sys::{ngx_http_request_t, ngx_str_t, ngx_table_elt_t};
 use ngx::http::HttpModule;
 use smallvec::SmallVec;
@@ -90,6 +91,10 @@ pub struct Context {
     pub is_early: Cell<bool>,
     /// The subject of the last judgement in the access phase.
     pub subject: Cell<Option<Subject>>,
+    /// True while the request is suspended before the limits (`authgear_early`).
+    pub is_identifying: Cell<bool>,
+    /// The question that counts for the client's address.
+    pub slip: Cell<Option<Slip>>,
     /// Set while an early outcome is being found, so that a variable cannot ask for itself.
     is_asking: Cell<bool>,
     /// Texts of claims, in the request's pool.
@@ -308,6 +313,8 @@ impl Context {
             settled_for: Cell::new(None),
             is_early: Cell::new(false),
             subject: Cell::new(None),
+            is_identifying: Cell::new(false),
+            slip: Cell::new(None),
             is_asking: Cell::new(false),
             claim_texts: RefCell::default(),
             counted: Cell::new(None),
@@ -322,6 +329,8 @@ impl Context {
         if let Stage::Waiting(waiter) = self.stage.replace(Stage::New) {
             waiting::forget(waiter);
         }
+        self.is_identifying.set(false);
+        self.slip.set(None);
         self.waiting_since.set(None);
         self.queued_until.set(None);
         if self.is_early.get() {
