@@ -54,6 +54,7 @@ directives! {
         c"authgear_resource_metadata", MANY, metadata: Option<OrOff<Box<str>>>, read setters::resource_metadata, inherit;
         c"authgear_bypass_preflight",  MANY, bypass_preflight: Option<bool>,    read |_, words| flag(words), inherit;
         c"authgear_pass_headers",      MANY, pass_headers: Option<bool>,        read |_, words| flag(words), inherit;
+        c"authgear_early",             MANY, early: Option<bool>,               read |_, words| flag(words), inherit;
         c"authgear_close_expired",     MANY, close_expired: Option<bool>,       read |_, words| flag(words), inherit;
         .. {
             /// The format of the status page.
@@ -267,6 +268,11 @@ impl LocationConf {
     /// True if the backend gets `X-Authgear-*`.
     pub fn pass_headers(&self) -> bool {
         self.pass_headers.unwrap_or(true)
+    }
+
+    /// True if the caller is identified before the limits.
+    pub fn early(&self) -> bool {
+        self.early.unwrap_or(false)
     }
 
     /// True if a response ends when its token expires or its user is revoked.

@@ -38,7 +38,7 @@ pub fn answer<'r>(judge: &Judge<'_, 'r>, question: Question<'r>) -> Step<'r> {
     let (token, cookie) = (question.token, &question.cookie);
     if let Some(asked) = judge.client.pending(&judge.tenant.id, token, cookie) {
         return match judge.reach {
-            Reach::Full => Step::Join(asked),
+            Reach::Full | Reach::Early => Step::Join(asked),
             Reach::AtHand => Step::Done(Outcome::Unknown),
         };
     }
@@ -57,7 +57,7 @@ pub fn answer<'r>(judge: &Judge<'_, 'r>, question: Question<'r>) -> Step<'r> {
             step_of(verdict)
         }
         Found::Turn(lease) => asked(judge, question, Some((key, lease))),
-        Found::Waits if judge.reach == Reach::Full => Step::WaitForAnswer(key),
+        Found::Waits if judge.reach != Reach::AtHand => Step::WaitForAnswer(key),
         Found::Waits | Found::Nothing => Step::Done(Outcome::Unknown),
     }
 }
@@ -81,7 +81,7 @@ fn look_up(judge: &Judge<'_, '_>, key: Key, fresh: u64) -> Found {
     if let Some(verdict) = usable(judge, &known, &text, fresh, now()) {
         return Found::Verdict(verdict);
     }
-    if judge.reach == Reach::AtHand {
+    if !judge.may_ask() {
         return Found::Nothing;
     }
     let found = worker::change_judgements(|writer, now| {
@@ -141,16 +141,16 @@ fn asked<'r>(
     question: Question<'r>,
     entry: Option<(Key, Option<Lease>)>,
 ) -> Step<'r> {
-    match judge.reach {
-        Reach::AtHand => Step::Done(Outcome::Unknown),
-        Reach::Full => Step::Ask(Box::new(Ask {
-            tenant: judge.tenant.id,
-            names: Rc::clone(&judge.tenant.names),
-            project: judge.project.index,
-            question,
-            purpose: Purpose::Judgement(entry),
-        })),
+    if !judge.may_ask() {
+        return Step::Done(Outcome::Unknown);
     }
+    Step::Ask(Box::new(Ask {
+        tenant: judge.tenant.id,
+        names: Rc::clone(&judge.tenant.names),
+        project: judge.project.index,
+        question,
+        purpose: Purpose::Judgement(entry),
+    }))
 }
 
 fn step_of<'r>(verdict: Verdict) -> Step<'r> {

@@ -8,6 +8,7 @@ use nginx_sys::{
 };
 
 use crate::nginx::{borrowed_str, bytes, fields, guard, Conf, Failed, Request};
+use crate::request::backend;
 use crate::request::context::ClaimName;
 use crate::request::early::settled;
 use crate::request::outcome::{Outcome, Verified};
@@ -53,6 +54,8 @@ const VARIABLES: &[(&str, Text)] = &[
     ("authgear_resolver_cookie", |r| {
         Some(own_question(r)?.cookie)
     }),
+    ("authgear_backend_authorization", backend::authorization),
+    ("authgear_backend_cookie", backend::cookie),
 ];
 
 /// The prefix of variables for one top-level claim, whose name follows.
