@@ -180,7 +180,7 @@ sub sources {
 
 sub requests_counted {
     is_deeply(counted($by_name), [0, 0], 'jwks_file: no network at all');
-    is_deeply(counted($for_uri, $second), [0, 3], 'jwks_uri: the key set alone is fetched, once a project');
+    is_deeply(counted($for_uri, $second), [0, 2], 'jwks_uri: the key set alone is fetched');
     is_deeply(counted($https), [1, 2], 'https: discovery, then the key set, from the public origin;'
             . ' a jwks_uri off the endpoint is fetched where it says');
     is_deeply(counted($overridden), [1, 1], 'issuer and audience leave discovery alone');
@@ -216,7 +216,7 @@ sub unusable {
         ok($line, "$name: a log line says why") or diag(grep {/authgear: keys of/} map {"$_\n"} @log);
         like($line // '', qr/\[error\]/, "$name: of level error");
     }
-    is_deeply(counted($for_uri, $second), [0, 3], 'redirects are never followed');
+    is_deeply(counted($for_uri, $second), [0, 2], 'redirects are never followed');
     is(counted("https://$_.example.com")->[1], 0, "$_: the fetch ends before its key set")
         for qw(foreign-issuer foreign-slash exposed-keys loopback-4 loopback-6 loopback-name own-http moved-discovery);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use authgear_core::credential::CookieNames;
 use authgear_core::fingerprint::fingerprint;
-use authgear_core::keys::fetch::{Certificates, KeysFrom, Source};
+use authgear_core::keys::fetch::{Certificates, KeysFrom, Proxy, Source};
 use authgear_core::keys::freshness::Timing;
 use authgear_core::keys::{KeySet, Origin, Url};
 use authgear_core::policy::Rules;
@@ -58,6 +58,8 @@ pub struct Project {
     /// The folder that keeps them for the next start.
     pub state: Option<Arc<Path>>,
     endpoint: Endpoint,
+    /// True if keys are fetched with the CA certificates of the system.
+    pub asks_system_ca: bool,
 }
 
 #[derive(Debug)]
@@ -82,6 +84,7 @@ struct Template {
     jwks_file: Option<Rc<KeySet>>,
     timeout: Duration,
     certificates: Arc<Certificates>,
+    proxy: Option<Arc<Proxy>>,
     state: Option<Arc<Path>>,
     timing: Timing,
 }
@@ -186,6 +189,7 @@ impl Template {
                     internal: self.internal.clone(),
                     timeout: self.timeout,
                     certificates: Arc::clone(&self.certificates),
+                    proxy: self.proxy.clone(),
                 };
                 Keys::Remote(KeySource {
                     id: from.id(),
