@@ -31,7 +31,7 @@ directives! {
         // name, parameters, field, setter
         c"endpoint",                ONE,  endpoint: Option<GivenEndpoint>,         read |cf, w| readers::endpoint(cf, w[0]);
         c"internal_endpoint",       ONE,  internal_endpoint: Option<Origin>,       read |_, w| readers::internal_endpoint(w[0]);
-        c"issuer",                  ONE,  issuer: Option<Box<str>>,                read |_, w| Ok(texts(w)?.remove(0));
+        c"issuer",                  MANY, issuer: Option<Vec<Box<str>>>,           read |_, w| texts(w);
         c"audience",                MANY, audience: Option<Vec<Box<str>>>,         read |_, w| texts(w);
         c"client_id",               MANY, client_id: Option<Vec<Box<str>>>,        read |_, w| texts(w);
         c"token_type",              ONE,  token_type: Option<TokenKind>,           read |_, w| readers::token_type(w[0]);
@@ -88,7 +88,7 @@ pub fn block(projects: &mut Vec<Project>, cf: &Conf, name: &str) -> Result<(), M
         .finish(name, projects.len())
         .map_err(|mistake| mistake.after(&format!("\"{name}\"")))?;
     warn_of_recheck(cf, &project);
-    projects.push(project);
+    super::add(projects, project);
     Ok(())
 }
 

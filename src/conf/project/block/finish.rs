@@ -35,7 +35,7 @@ impl Block {
         let state: Option<Arc<Path>> = self.state_path.and_then(OrOff::on).map(Arc::from);
         let template = Template {
             project: name.to_string(),
-            issuer: self.issuer,
+            issuers: self.issuer.unwrap_or_default(),
             audience: self.audience.unwrap_or_default(),
             internal: self.internal_endpoint,
             jwks_uri: self.jwks_uri,
@@ -50,12 +50,10 @@ impl Block {
                 min_interval: self.jwks_min_interval.unwrap_or(30_000),
             },
         };
-        let endpoint = match self.endpoint {
+        let (endpoint, sharer) = match self.endpoint {
             Some(GivenEndpoint::Variable(value)) => Endpoint::variable(value, template),
-            Some(GivenEndpoint::Fixed(origin)) => {
-                Endpoint::Fixed(Rc::new(template.tenant(Some(origin))))
-            }
-            None => Endpoint::Fixed(Rc::new(template.tenant(None))),
+            Some(GivenEndpoint::Fixed(origin)) => Endpoint::fixed(Some(origin), template),
+            None => Endpoint::fixed(None, template),
         };
         Ok(Project {
             name: name.to_string(),
@@ -81,6 +79,7 @@ impl Block {
                 leeway: self.leeway.unwrap_or(0) as f64 / 1000.0,
             },
             endpoint,
+            sharer,
             asks_system_ca,
         })
     }
