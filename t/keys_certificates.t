@@ -79,4 +79,18 @@ for my $name (sort keys %project) {
 }
 $nginx->stop_soundly;
 
+# A machine without a CA bundle: rustls-native-certs looks nowhere else then.
+{
+    local $ENV{SSL_CERT_FILE} = "$directory/nosuch.pem";
+    delete local $ENV{SSL_CERT_DIR};
+    my $bare = Test::Nginx::Authgear::Server->start(
+        main => 'env SSL_CERT_FILE;', project => "jwks_uri https://localhost:$open/oauth2/jwks;",
+    );
+    my $remedy = qr/this machine has no CA certificates; install the package ca-certificates, or name a file with "ssl_trusted_certificate"/;
+    is($bare->ask(token => token())->{reason}, 'keys_unavailable', 'without CA certificates on the machine: no keys');
+    like($bare->log_text, qr/\[warn\] .*authgear: project "myapp" cannot fetch its keys: $remedy/, 'nginx warns at start');
+    like($bare->log_text, qr/authgear: keys of \S+: TLS: $remedy/, 'and the log of the fetch names the remedy');
+    $bare->stop_soundly;
+}
+
 done_testing();
