@@ -2,6 +2,7 @@
 
 use core::cell::{Cell, OnceCell, RefCell};
 
+use authgear_core::keys::fetch::check_system_ca;
 use nginx_sys::ngx_command_t;
 
 use crate::nginx::{
@@ -187,6 +188,14 @@ pub fn finish(cf: &Conf) -> Result<(), Failed> {
                 location.name, location.project
             ));
             return Err(Failed);
+        }
+    }
+    if let Some(project) = main.projects.iter().find(|project| project.asks_system_ca) {
+        if let Err(error) = check_system_ca() {
+            cf.warn_nowhere(format_args!(
+                "project \"{}\" cannot fetch its keys: {error}",
+                project.name
+            ));
         }
     }
     warn_of_strangers(cf, &main.statuses.borrow());

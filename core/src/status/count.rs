@@ -120,6 +120,8 @@ words! {
         NameLookup = "name_lookup",
         /// No connection.
         Connect = "connect",
+        /// The proxy cannot be reached, or refuses.
+        Proxy = "proxy",
         /// The TLS handshake, or the certificate.
         Tls = "tls",
         /// The time ran out.
