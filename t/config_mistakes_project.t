@@ -197,6 +197,69 @@ server {
 }
 --- fine
 
+=== authgear_endpoint_host: several endpoints share a location that does not use it
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+}
+authgear_project b {
+    endpoint https://b.example;
+    resolve_request /_authgear/resolve;
+}
+server {
+    location = /_authgear/resolve {
+        internal;
+        proxy_pass https://127.0.0.1/_resolver/resolve;
+    }
+}
+--- warn
+authgear: location "/_authgear/resolve" is asked about several endpoints and does not say about which; add "proxy_set_header Host $authgear_endpoint_host;"
+
+=== authgear_endpoint_host: an endpoint with variables, and a location that does not use it
+authgear_project a {
+    endpoint https://$host;
+    resolve_request /_authgear/resolve;
+}
+server {
+    location = /_authgear/resolve {
+        internal;
+        proxy_pass https://127.0.0.1/_resolver/resolve;
+    }
+}
+--- warn
+authgear: location "/_authgear/resolve" is asked about several endpoints and does not say about which; add "proxy_set_header Host $authgear_endpoint_host;"
+
+=== authgear_endpoint_host: projects with one endpoint share a location
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+}
+authgear_project b {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+}
+server {
+    location = /_authgear/resolve {
+        internal;
+        proxy_pass https://127.0.0.1/_resolver/resolve;
+    }
+}
+--- fine
+
+=== authgear_endpoint_host: a location that uses it
+authgear_project a {
+    endpoint https://$host;
+    resolve_request /_authgear/resolve;
+}
+server {
+    location = /_authgear/resolve {
+        internal;
+        proxy_pass https://127.0.0.1/_resolver/resolve;
+        proxy_set_header Host $authgear_endpoint_host;
+    }
+}
+--- fine
+
 === resolve_cache: no resolve_request
 authgear_project a {
     endpoint https://a.example;

@@ -144,8 +144,7 @@ fn asked<'r>(
     match judge.reach {
         Reach::AtHand => Step::Done(Outcome::Unknown),
         Reach::Full => Step::Ask(Box::new(Ask {
-            tenant: judge.tenant.id,
-            names: Rc::clone(&judge.tenant.names),
+            tenant: Rc::clone(judge.tenant),
             project: judge.project.index,
             question,
             purpose: Purpose::Judgement(entry),

@@ -53,6 +53,14 @@ const VARIABLES: &[(&str, Text)] = &[
     ("authgear_resolver_cookie", |r| {
         Some(own_question(r)?.cookie)
     }),
+    ("authgear_endpoint_host", |r| {
+        let host = own_question(r)?.endpoint_host()?;
+        Some(borrowed_str(host.as_bytes()))
+    }),
+    ("authgear_endpoint_scheme", |r| {
+        let scheme = own_question(r)?.endpoint_scheme()?;
+        Some(borrowed_str(scheme.as_bytes()))
+    }),
 ];
 
 /// The prefix of variables for one top-level claim, whose name follows.

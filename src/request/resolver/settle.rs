@@ -27,7 +27,8 @@ impl Purpose {
         };
         let verdict = match reply {
             Ok(Some(session)) => {
-                let void = instead_of_yes(r, &asked.names, &session.session(), asked.asked_at);
+                let void =
+                    instead_of_yes(r, &asked.tenant.names, &session.session(), asked.asked_at);
                 void.unwrap_or(Verdict::Yes(Some(*session), Provenance::Request))
             }
             Ok(None) => Verdict::No,
