@@ -22,7 +22,7 @@ mod token_cache;
 mod value;
 mod zone;
 
-use location::{warn_of_strangers, StatusLocation};
+use location::{warn_of_one_host, warn_of_strangers, StatusLocation};
 pub use location::{Gate, LocationConf};
 pub use module::AuthgearModule;
 pub use project::{NoTenant, Project, ProjectKeys};
@@ -198,6 +198,7 @@ pub fn finish(cf: &Conf) -> Result<(), Failed> {
             ));
         }
     }
+    warn_of_one_host(cf, &main.resolvers.borrow());
     warn_of_strangers(cf, &main.statuses.borrow());
     main.loaded_at.set(unix_time());
     let has_webhook = |project: &Project| project.webhook_secrets.is_some();

@@ -49,6 +49,9 @@ pub struct Project {
     pub resolve_request: Option<Box<[u8]>>,
     /// The lifetime of a resolver's yes in the cache, in milliseconds.
     pub resolve_cache: Option<u64>,
+    /// How long after that a yes is used while the resolver cannot answer, in milliseconds; 0 for not at
+    /// all.
+    pub resolve_stale: u64,
     /// How often valid tokens are confirmed with the resolver, if at all.
     pub recheck: Option<Recheck>,
     /// The secrets that sign its webhooks.

@@ -39,7 +39,7 @@ pub struct Attempt<'r> {
 pub struct Judge<'a, 'r> {
     pub attempt: &'a Attempt<'r>,
     pub presented: &'a Presented<'r>,
-    pub tenant: &'a Tenant,
+    pub tenant: &'a Rc<Tenant>,
 }
 
 impl<'r> Deref for Judge<'_, 'r> {

@@ -79,8 +79,7 @@ pub fn confirm<'r>(
         leeway: judge.project.rules.leeway,
     };
     let ask = Ask {
-        tenant: judge.tenant.id,
-        names: Rc::clone(&judge.tenant.names),
+        tenant: Rc::clone(judge.tenant),
         project: judge.project.index,
         question,
         purpose: Purpose::Confirmation(confirmation),

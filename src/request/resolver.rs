@@ -5,11 +5,13 @@
 
 use std::rc::Rc;
 
+use authgear_core::recheck::FAILED_PAUSE;
 use authgear_core::session::{Fields, Session};
 use authgear_core::Reason;
 use authgear_tables::judgements::{self, Key, Known, Text};
 
-use crate::nginx::{now, Failed};
+use crate::keys::Tenant;
+use crate::nginx::{now, Failed, Request};
 use crate::request::attempt::{Judge, Reach};
 use crate::request::outcome::{Outcome, Provenance, Resolved};
 use crate::request::question::{Ask, Lease, Purpose, Question, Turn, Verdict, NO_LIFETIME};
@@ -106,6 +108,9 @@ fn look_up(judge: &Judge<'_, '_>, key: Key, fresh: u64) -> Found {
 }
 
 /// The verdict of an answer that was kept, if it may be used still.
+///
+/// A question that failed is the answer to all who have waited for it. Where the resolver cannot answer, an
+/// older yes takes its place, and for a second nobody waits for another question.
 fn usable(
     judge: &Judge<'_, '_>,
     known: &Known,
@@ -117,16 +122,23 @@ fn usable(
     let is_younger = |limit: u64| now.saturating_sub(at) < limit;
     let since = judge.context.waiting_since.get();
     match verdict {
-        judgements::Verdict::Yes if is_younger(fresh) => {
-            let fields = Fields::from_record(text.bytes())?;
-            let session = Session::resolved(fields);
-            if revoked::instead_of_yes(judge.r, &judge.tenant.names, &session, at).is_some() {
-                return None;
+        judgements::Verdict::Yes => {
+            let yes = |provenance| kept_yes(judge.r, judge.tenant, (text, at), provenance);
+            if is_younger(fresh) {
+                if let Some(yes) = yes(Provenance::Cache) {
+                    return Some(yes);
+                }
             }
-            let session = Resolved::copy_to(judge.r.pool(), &fields);
-            Some(session.map_or(Verdict::Failed, |session| {
-                Verdict::Yes(Some(session), Provenance::Cache)
-            }))
+            let failure = known.failure?;
+            let has_waited = since.is_some_and(|since| since <= failure.at);
+            let is_recent = now.saturating_sub(failure.at) < FAILED_PAUSE;
+            let may_be_stale = is_younger(fresh.saturating_add(judge.project.resolve_stale));
+            if failure.is_outage && may_be_stale && (has_waited || is_recent) {
+                if let Some(yes) = yes(Provenance::Stale) {
+                    return Some(yes);
+                }
+            }
+            has_waited.then_some(Verdict::Failed)
         }
         judgements::Verdict::No if is_younger(fresh.min(NO_LIFETIME)) => Some(Verdict::No),
         judgements::Verdict::Failed if since.is_some_and(|since| since <= at) => {
@@ -134,6 +146,23 @@ fn usable(
         }
         _ => None,
     }
+}
+
+/// A yes that was kept, unless its user was revoked since.
+fn kept_yes(
+    r: &Request,
+    tenant: &Tenant,
+    (text, at): (&Text, u64),
+    provenance: Provenance,
+) -> Option<Verdict> {
+    let fields = Fields::from_record(text.bytes())?;
+    if revoked::instead_of_yes(r, &tenant.names, &Session::resolved(fields), at).is_some() {
+        return None;
+    }
+    let session = Resolved::copy_to(r.pool(), &fields);
+    Some(session.map_or(Verdict::Failed, |session| {
+        Verdict::Yes(Some(session), provenance)
+    }))
 }
 
 fn asked<'r>(
@@ -145,8 +174,7 @@ fn asked<'r>(
         return Step::Done(Outcome::Unknown);
     }
     Step::Ask(Box::new(Ask {
-        tenant: judge.tenant.id,
-        names: Rc::clone(&judge.tenant.names),
+        tenant: Rc::clone(judge.tenant),
         project: judge.project.index,
         question,
         purpose: Purpose::Judgement(entry),

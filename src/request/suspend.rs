@@ -32,7 +32,7 @@ pub fn resume(r: &Request, (client, context): (&ClientRequest, &Context)) -> boo
                 // SAFETY: the question and its texts live in the pool of the client request.
                 let verdict = unsafe {
                     let asked = question.as_ref();
-                    client.answer(&asked.tenant, bytes(&asked.token), bytes(&asked.cookie))
+                    client.answer(&asked.tenant.id, bytes(&asked.token), bytes(&asked.cookie))
                 };
                 if let Some(Verdict::Yes(..)) = verdict {
                     worker::give_back_early_question(slip);

@@ -56,6 +56,14 @@ const VARIABLES: &[(&str, Text)] = &[
     }),
     ("authgear_backend_authorization", backend::authorization),
     ("authgear_backend_cookie", backend::cookie),
+    ("authgear_endpoint_host", |r| {
+        let host = own_question(r)?.endpoint_host()?;
+        Some(borrowed_str(host.as_bytes()))
+    }),
+    ("authgear_endpoint_scheme", |r| {
+        let scheme = own_question(r)?.endpoint_scheme()?;
+        Some(borrowed_str(scheme.as_bytes()))
+    }),
 ];
 
 /// The prefix of variables for one top-level claim, whose name follows.

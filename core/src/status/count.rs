@@ -48,6 +48,8 @@ words! {
         Resolver = "resolver",
         /// The resolver, asked before.
         ResolverCache = "resolver_cache",
+        /// The resolver, asked before; it cannot answer now.
+        ResolverStale = "resolver_stale",
         /// Nobody vouches for the caller.
         None = "none",
     }

@@ -47,6 +47,7 @@ directives! {
         c"cookie_prefix",           ONE,  cookie_prefix: Option<CookieNames>,      read |_, w| readers::cookie_prefix(w[0]);
         c"resolve_request",         ONE,  resolve_request: Option<OrOff<Box<[u8]>>>, read |_, w| readers::resolve_request(w[0]);
         c"resolve_cache",           ONE,  resolve_cache: Option<OrOff<u64>>,       read |_, w| or_off(w[0], positive_time);
+        c"resolve_stale",           ONE,  resolve_stale: Option<OrOff<u64>>,       read |_, w| or_off(w[0], positive_time);
         c"recheck",                 MANY, recheck: Option<OrOff<Recheck>>,         read |_, w| readers::recheck(w);
         c"ssl_trusted_certificate", ONE,  ssl_trusted_certificate: Option<Vec<u8>>, read |cf, w| readers::certificates(cf, w[0]);
         c"ssl_name",                ONE,  ssl_name: Option<Box<str>>,              read |_, w| readers::ssl_name(w[0]);

@@ -68,6 +68,7 @@ impl Block {
                 .unwrap_or(AlgorithmSet::EMPTY.with(Algorithm::Rs256)),
             resolve_request: self.resolve_request.and_then(OrOff::on),
             resolve_cache: self.resolve_cache.and_then(OrOff::on),
+            resolve_stale: self.resolve_stale.and_then(OrOff::on).unwrap_or(0),
             recheck: self.recheck.and_then(OrOff::on),
             webhook_secrets: self.webhook_secret_file,
             state,
@@ -166,7 +167,7 @@ impl Block {
     }
 
     /// Refuses `resolve_request` with `token_type client`, and `resolve_cache` or `recheck` without
-    /// `resolve_request`.
+    /// `resolve_request`, and `resolve_stale` without `resolve_cache`.
     fn check_resolver(&self) -> Result<(), Mistake> {
         let has_resolver = matches!(self.resolve_request, Some(OrOff::On(_)));
         if has_resolver && self.token_type == Some(TokenKind::Client) {
@@ -183,6 +184,14 @@ impl Block {
             ),
             ("recheck", matches!(self.recheck, Some(OrOff::On(_)))),
         ];
+        let is_on = |time: &Option<OrOff<u64>>| matches!(time, Some(OrOff::On(_)));
+        if is_on(&self.resolve_stale) && !is_on(&self.resolve_cache) {
+            return Err(
+                "has \"resolve_stale\" but no \"resolve_cache\", which keeps what may be used \
+                 longer; add \"resolve_cache 10s;\""
+                    .into(),
+            );
+        }
         match needs.iter().find(|(_, present)| *present) {
             Some((directive, _)) if !has_resolver => Err(format!(
                 "has \"{directive}\" but no \"resolve_request\"; \
