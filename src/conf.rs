@@ -22,7 +22,7 @@ mod token_cache;
 mod value;
 mod zone;
 
-use location::{warn_of_one_host, warn_of_strangers, StatusLocation};
+use location::{warn_of_one_host, warn_of_strangers, ResolverLocation, StatusLocation};
 pub use location::{Gate, LocationConf};
 pub use module::AuthgearModule;
 pub use project::{NoTenant, Project, ProjectKeys};
@@ -55,14 +55,6 @@ directives! {
             pub loaded_at: Cell<u64>,
         }
     }
-}
-
-/// A location that a project names in `resolve_request`, checked when all is merged.
-#[derive(Debug)]
-struct ResolverLocation {
-    name: String,
-    project: String,
-    confs: LocationConfs,
 }
 
 /// The `server` level.

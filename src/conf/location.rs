@@ -18,7 +18,7 @@ mod webhook;
 
 pub use setters::{ClaimSet, Require};
 pub use status::{warn_of_strangers, StatusLocation};
-pub use warnings::warn_of_one_host;
+pub use warnings::{warn_of_one_host, ResolverLocation};
 
 /// The project that guards a location.
 #[derive(Debug, Clone, Copy)]

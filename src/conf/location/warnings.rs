@@ -2,11 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use crate::conf::ResolverLocation;
-use crate::nginx::{Conf, LocationAt};
+use crate::nginx::{Conf, LocationAt, LocationConfs};
 
 /// The variable by which one resolver's location serves several endpoints.
 const ENDPOINT_HOST: &str = "authgear_endpoint_host";
+
+/// A location that a project names in `resolve_request`, checked when all is merged.
+#[derive(Debug)]
+pub struct ResolverLocation {
+    pub name: String,
+    pub project: String,
+    pub confs: LocationConfs,
+}
 
 /// Warns of a resolver's location that is asked about several endpoints, where nothing says which.
 pub fn warn_of_one_host(cf: &Conf, locations: &[ResolverLocation]) {
