@@ -43,18 +43,18 @@ sub shared_memory {
     my @pids = ($nginx->{master}, @{ $nginx->{workers} });
     my @sockets = connections($nginx);
     # What a worker makes once is not the tokens' memory.
-    for my $path ('/jwt', '/counted') {
+    for my $path ('/bare', '/jwt', '/counted') {
         answer($_, $path, $lines[0]) for @sockets;
     }
     counts($nginx, scalar @sockets, 1);
 
     # On a kept connection nginx itself, without any module, keeps some 88 bytes for each request of this
     # size until the connection ends: the bare server's growth is not the tokens'.
-    my @start = shared_out_bytes(@pids);
+    my @before = shared_out_bytes(@pids);
     for my $line (@lines) {
         answer($_, '/bare', $line) for @sockets;
     }
-    my @before = shared_out_bytes(@pids);
+    my @between = shared_out_bytes(@pids);
     for my $line (@lines) {
         answer($_, '/jwt', $line) for @sockets;
     }
@@ -62,7 +62,10 @@ sub shared_memory {
     answer($sockets[$_ % @sockets], '/counted', $lines[$_]) for 0 .. $#lines;
     my %counts = counts($nginx, scalar @lines);
     stop($nginx->{master});
-    return { tokens => scalar @lines, start => \@start, before => \@before, after => \@after, known => $counts{jwt_cache} // 0 };
+    return {
+        tokens => scalar @lines, before => \@before, between => \@between, after => \@after,
+        known => $counts{jwt_cache} // 0,
+    };
 }
 
 # CPU time per request of 2 workers that are busy on 2 cores, in microseconds: with the defaults,

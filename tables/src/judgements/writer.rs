@@ -266,7 +266,7 @@ impl<'m> Writer<'m> {
             }
         };
         let ways = || position.bucket.ways.iter();
-        // Most buckets have such a way. Then no slot is read, which is memory that no cache holds.
+        // Most buckets have such a way. Taking it reads no slot, each of which would be a cache miss.
         if let Some(free) = ways().position(|way| way.get() == 0) {
             return Some(free);
         }
