@@ -234,8 +234,9 @@ fn digester() -> Option<Digester> {
     })
 }
 
-/// The counters of a project; `None` where the zone had no room for them.
+/// The counters of a project; `None` where the zone had no room for them, or is gone.
 pub fn counters(project: &Project) -> Option<Counters> {
+    current_cycle()?;
     counting::counters(project, zone)
 }
 

@@ -10,6 +10,7 @@ use POSIX ();
 use Test::More;
 use Test::Nginx::Authgear;
 use Test::Nginx::Authgear::Server;
+use Test::Nginx::Authgear::State;
 use Test::Nginx::Authgear::Webhook;
 use Time::HiRes qw(sleep time);
 
@@ -57,7 +58,8 @@ sub node {
     my $stream = $more{stream} // "redis://127.0.0.1:$redis_port";
     return Test::Nginx::Authgear::Server->start(
         workers => 4, beside => $beside, server => webhook_location(),
-        project => 'webhook_secret_file ' . ($more{secret} // '$TEST_NGINX_WEBHOOK_SECRET') . ';',
+        project => 'webhook_secret_file ' . ($more{secret} // '$TEST_NGINX_WEBHOOK_SECRET') . ';'
+            . ($more{state} ? " state_path $more{state};" : ''),
         http => "authgear_revocation_stream $stream;",
     );
 }
@@ -111,10 +113,10 @@ subtest 'Redis is not trusted' => sub {
     $add->('https://elsewhere.example', hmac_sha256_hex($body, webhook_secret()));
     redis('XADD', 'authgear', '*', 'x', 'y');
     redis('ZADD', '{authgear}:kept', time + 999, 'nonsense');
-    sleep 0.5;
-    is(reason($_, $token), 'ok', 'what is not signed counts nowhere') for $one, $other;
-    like($_->log_text, qr/\[warn\] .*authgear: revocation stream: refused \d messages, since no project here has their endpoint and secret/, 'and is logged')
-        for $one, $other;
+    for my $node ($one, $other) {
+        soon { $node->log_text =~ /\[warn\] .*authgear: revocation stream: refused \d messages, since no project here has their endpoint and secret/ } 'what is not signed is logged';
+        is(reason($node, $token), 'ok', 'and counts nowhere');
+    }
     $add->($origin, hmac_sha256_hex($body, webhook_secret()));
     is_refused($other, $token, 'what is signed does');
 };
@@ -129,7 +131,7 @@ subtest 'while Redis is down' => sub {
         for $one, $other;
     ok(start_redis(), 'Redis is back, and has lost all');
     is_refused($other, $token, 'then the other is told');
-    like($one->log_text, qr/\[notice\] .*authgear: revocation stream: connected again after \d+ s/, 'which is logged');
+    soon { $one->log_text =~ /\[notice\] .*authgear: revocation stream: connected again after \d+ s/ } 'which is logged';
     my ($second, $old) = known();
     is(deliver($one, event('user.disabled', $second)), 204, 'webhooks are accepted again');
     is_refused($other, $old, 'and shared');
@@ -185,8 +187,54 @@ subtest 'a password' => sub {
     unlike($_->log_text, qr/s3cret/, 'no log holds it') for $one, $other;
 };
 
-subtest 'a Redis that cannot be reached at the start' => sub {
+subtest 'with state_path a restart without Redis forgets nothing of the stream' => sub {
     stop_redis();
+    ok(start_redis(), 'Redis is up');
+    my ($folder, $journal) = (folder(), 'revocations.jsonl');
+    my ($one, $other) = (node(0), node(1, state => $folder));
+    my ($user, $token) = known();
+    wait_for { reason($_, $token) eq 'ok' } 8 for $one, $other;
+    is(deliver($one, event('user.disabled', $user)), 204, 'a webhook of the other node');
+    soon { -e "$folder/$journal" && content("$folder/$journal") =~ /\Q"$user"\E/ } 'what the stream tells is saved';
+    stop_redis();
+    ok(start_redis(), 'Redis comes back');
+    soon { redis('ZCARD', '{authgear}:kept') =~ /^:[1-9]/ } 'and is told it again';
+    my ($second) = known();
+    is(deliver($one, event('user.disabled', $second)), 204, 'another webhook');
+    soon { content("$folder/$journal") =~ /\Q"$second"\E/ } 'is saved';
+    is(scalar(() = content("$folder/$journal") =~ /\Q"$user"\E/g), 1, 'what was known is not saved again');
+    stop_redis();
+    $other->stop_soundly;
+    my $again = node(1, state => $folder);
+    is_refused($again, $token, 'the user is out after a restart');
+    $_->stop_soundly for $one, $again;
+};
+
+subtest 'TLS' => sub {
+    my $of = sub {
+        my ($name) = @_;
+        my $said = qx(openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=$name \\
+            -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE -keyout $directory/$name.key -out $directory/$name.crt 2>&1);
+        die "openssl: $said\n" if $?;
+        return "$directory/$name.crt";
+    };
+    my ($right, $wrong) = map { $of->($_) } qw(right wrong);
+    ok(start_redis('--port', 0, '--tls-port', $redis_port, '--tls-cert-file', $right, '--tls-key-file', "$directory/right.key",
+        '--tls-auth-clients', 'no'), 'Redis wants TLS');
+    my $stream = "rediss://127.0.0.1:$redis_port ca=";
+    my ($one, $other) = (node(0, stream => $stream . $right), node(1, stream => $stream . $right));
+    my $stranger = node(2, stream => $stream . $wrong);
+    my ($user, $token) = known();
+    wait_for { reason($_, $token) eq 'ok' } 8 for $one, $other, $stranger;
+    is(deliver($one, event('user.disabled', $user)), 204, 'a webhook');
+    is_refused($other, $token, 'is shared');
+    soon { $stranger->log_text =~ /\[error\] .*authgear: revocation stream: .*certificate/i } 'a certificate of another CA is refused';
+    is(deliver($stranger, event('user.disabled', (known())[0])), 503, 'so that a webhook there is not shared');
+    $_->stop_soundly for $one, $other, $stranger;
+    stop_redis();
+};
+
+subtest 'a Redis that cannot be reached at the start' => sub {
     my $node = node(0);
     my (undef, $token) = known();
     is($node->ask(token => $token)->{status}, 503, 'JWTs wait');

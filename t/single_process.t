@@ -55,9 +55,10 @@ for my $case (
     my ($name, $removed) = @$case;
     fault(jwks => 'hang');
     reset_counts();
-    $nginx = Test::Nginx::Authgear::Server->start(workers => 0, project => 'fetch_timeout 30s;');
+    $nginx = Test::Nginx::Authgear::Server->start(workers => 0, project => 'fetch_timeout 30s;',
+        server => "location = /metrics {\nauthgear_status prometheus;\nallow 127.0.0.1;\ndeny all;\n}\n");
     my $waiting = $nginx->send(token => $token);
-    soon { counts()->{jwks} } 'a request waits for its keys';
+    soon { $nginx->ask(path => '/metrics')->{body} =~ /^authgear_waiting_requests 1$/m } 'a request waits for its keys';
     remove_from_configuration($removed);
     $nginx->mark_log;
     $nginx->signal('HUP');

@@ -54,6 +54,7 @@ my %port = map { $_ => free_ports() } @files;
 my $harness = TAP::Harness->new({
     jobs => $jobs,
     verbosity => $ENV{VERBOSE} ? 1 : 0,
+    timer => 1,
     color => -t STDOUT ? 1 : 0,
     exec => sub {
         my ($self, $file) = @_;

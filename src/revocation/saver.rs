@@ -20,6 +20,7 @@ use nginx_sys::{
     ngx_int_t, NGX_HTTP_NO_CONTENT, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_LOG_ERR, NGX_LOG_WARN,
 };
 use ngx::http::HttpModuleMainConf;
+use ngx::log::ngx_cycle_log;
 use ngx::ngx_log_error;
 
 use crate::conf::AuthgearModule;
@@ -33,6 +34,9 @@ const POLL: usize = 5;
 const LEARNING: u64 = 5_000;
 /// The time between two attempts to tell other nodes, in milliseconds.
 const RETRY: u64 = 300;
+
+/// The number under which no webhook waits.
+const NOBODY: u64 = 0;
 
 /// An event to be saved, or shared with other nodes.
 #[derive(Debug)]
@@ -114,6 +118,20 @@ pub fn save_and_answer(r: &Request, project: usize, save: Save) -> Result<(), Fa
     })
 }
 
+/// Saves what the stream told. Nobody waits for it.
+pub fn save(journal: (Arc<Path>, Record), now: u64, keep: u64) {
+    SAVER.with(|saver| {
+        let save = Save {
+            journal: Some(journal),
+            shared: None,
+            now,
+            keep,
+        };
+        saver.queued.borrow_mut().push((NOBODY, save));
+        start(saver);
+    });
+}
+
 /// Runs when a webhook's request is over, answered or not.
 unsafe extern "C" fn forget(id: *mut c_void) {
     guard((), || {
@@ -131,8 +149,7 @@ pub fn retry() {
             return;
         }
         let again = mem::take(&mut *saver.unsent.borrow_mut()).into_iter();
-        // No webhook waits under this number.
-        let again = again.map(|shared| (0, Save::shared_alone(shared)));
+        let again = again.map(|shared| (NOBODY, Save::shared_alone(shared)));
         saver.queued.borrow_mut().extend(again);
         start(saver);
     });
@@ -221,6 +238,15 @@ fn poll() {
     SAVER.with(|saver| {
         if !ended.is_empty() {
             saver.is_running.set(false);
+        }
+        let of_stream = |ended: &&Ended| ended.id == NOBODY && ended.unsent.is_none();
+        let unsaved = ended
+            .iter()
+            .filter(of_stream)
+            .find_map(|ended| ended.error.as_deref());
+        if let Some(error) = unsaved {
+            let log = ngx_cycle_log().as_ptr();
+            ngx_log_error!(NGX_LOG_ERR, log, "authgear: revocation stream: {error}");
         }
         for Ended { id, error, unsent } in ended {
             saver.unsent.borrow_mut().extend(unsent);

@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use authgear_core::revocation::stream::{Address, Link, LinkError, Message};
 use authgear_core::revocation::{Delivery, State};
+use authgear_tables::revocations::Merged;
 use nginx_sys::{
     ngx_cycle_t, ngx_exiting, ngx_process, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN,
     NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
@@ -20,7 +21,8 @@ use ngx::http::HttpModuleMainConf;
 use ngx::log::ngx_cycle_log;
 use ngx::ngx_log_error;
 
-use super::webhook::store;
+use super::saver::save;
+use super::webhook::{record, store, EVICTED, NO_ROOM};
 use crate::conf::{AuthgearModule, MainConf};
 use crate::nginx::{spawn, update_time, Timer};
 use crate::worker;
@@ -225,12 +227,13 @@ fn take_in(main: &MainConf, told: Told) {
     }
 }
 
-/// Stores what messages say whose signature is right.
+/// Stores what messages say whose signature is right, and saves what is new of it where there is `state_path`.
 fn accept(main: &MainConf, messages: &[Message]) {
     update_time();
     let unix_now = nginx_sys::ngx_timeofday().sec as u64;
     let keep = main.revocation_keep();
     let mut refused = 0;
+    let mut worst = Merged::Known;
     for message in messages {
         let signed = main.projects.iter().find(|project| {
             let tenant = project.fixed_tenant();
@@ -248,8 +251,25 @@ fn accept(main: &MainConf, messages: &[Message]) {
         if let Ok(Delivery::Lifecycle(event)) =
             Delivery::read(&message.body, unix_now, project.revocation_keep)
         {
-            store(project, &event.user, &State::of(&event), keep, unix_now);
+            let state = State::of(&event);
+            let merged =
+                store(project, &event.user, &state, keep, unix_now).unwrap_or(Merged::Known);
+            worst = worst.max(merged);
+            if matches!(merged, Merged::Stored | Merged::Evicted) {
+                if let Some(record) = record(project, event.user, state) {
+                    save(record, unix_now, keep);
+                }
+            }
         }
+    }
+    let complaint = match worst {
+        Merged::Known | Merged::Renewed | Merged::Stored => None,
+        Merged::Evicted => Some(EVICTED),
+        Merged::NoRoom => Some(NO_ROOM),
+    };
+    if let Some(complaint) = complaint {
+        let log = ngx_cycle_log().as_ptr();
+        ngx_log_error!(NGX_LOG_ERR, log, "authgear: revocation stream: {complaint}");
     }
     if refused > 0 {
         ngx_log_error!(

@@ -1,5 +1,6 @@
 //! The location of `authgear_webhook`: receives what Authgear sends.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use authgear_core::revocation::journal::Record;
@@ -18,6 +19,15 @@ use crate::conf::Project;
 use crate::log::log_limited;
 use crate::nginx::{guard, update_time, Failed, Request};
 use crate::worker;
+
+/// The complaint where an older revocation gave way.
+pub const EVICTED: &str =
+    "the shared zone is too small for revocations: an older one is dropped; enlarge \
+                           \"authgear_shared_zone\"";
+/// The complaint where a revocation found no room.
+pub const NO_ROOM: &str =
+    "the shared zone is too small for revocations: this one is dropped; enlarge \
+                           \"authgear_shared_zone\"";
 
 /// The content handler. An error page could turn a refusal into a success, which Authgear would believe.
 pub fn handle(r: &Request) -> ngx_int_t {
@@ -140,17 +150,11 @@ impl Webhook<'_> {
         let state = State::of(&event);
         let unavailable = NGX_HTTP_SERVICE_UNAVAILABLE;
         match store(self.project, &event.user, &state, keep, now) {
-            Some(Merged::Known | Merged::Stored) => {}
+            Some(Merged::Known | Merged::Renewed | Merged::Stored) => {}
             Some(Merged::Evicted) => {
-                let why = "the shared zone is too small for revocations: an older one is dropped; \
-                           enlarge \"authgear_shared_zone\"";
-                self.complain("evicted", NGX_HTTP_NO_CONTENT, &why);
+                self.complain("evicted", NGX_HTTP_NO_CONTENT, &EVICTED);
             }
-            Some(Merged::NoRoom) => {
-                let why = "the shared zone is too small for revocations: this one is dropped; \
-                           enlarge \"authgear_shared_zone\"";
-                return Some(self.complain("room", unavailable, &why));
-            }
+            Some(Merged::NoRoom) => return Some(self.complain("room", unavailable, &NO_ROOM)),
             None => {
                 let why = "cannot be stored, since the shared zone is gone";
                 return Some(self.complain("zone", unavailable, &why));
@@ -159,14 +163,7 @@ impl Webhook<'_> {
         let Some(tenant) = self.project.fixed_tenant() else {
             return Some(unavailable);
         };
-        let journal = self.project.state.as_ref().map(|folder| {
-            let record = Record {
-                names: tenant.names.to_vec(),
-                user: event.user,
-                state,
-            };
-            (Arc::clone(folder), record)
-        });
+        let journal = record(self.project, event.user, state);
         let shared = self.r.main_conf().stream.address().map(|address| {
             let message = Message {
                 endpoint: tenant.origin.to_string(),
@@ -199,4 +196,11 @@ pub fn store(project: &Project, user: &str, heard: &State, keep: u64, now: u64) 
         .iter()
         .map(|name| worker::revoke(name, user, heard, keep, now));
     results.try_fold(Merged::Known, |worst, result| Some(worst.max(result?)))
+}
+
+/// What `state_path` keeps of what was heard of a user, and its folder; `None` without one.
+pub fn record(project: &Project, user: String, state: State) -> Option<(Arc<Path>, Record)> {
+    let folder = Arc::clone(project.state.as_ref()?);
+    let names = project.fixed_tenant()?.names.to_vec();
+    Some((folder, Record { names, user, state }))
 }

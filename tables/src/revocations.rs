@@ -134,6 +134,8 @@ pub struct Writer<'m>(Reader<'m>);
 pub enum Merged {
     /// The entry holds it, and did before.
     Known,
+    /// The entry held it before; that it came again is noted, for answers that were asked for meanwhile.
+    Renewed,
     /// The entry holds it now.
     Stored,
     /// The entry holds it now, and an older one that counted gave way.
@@ -343,6 +345,7 @@ impl<'m> Writer<'m> {
             .tagged(&position)
             .find(|(_, slot)| slot.content().0 == *key);
         let (index, merged) = match own {
+            Some((index, _)) if known_state == state => (index, Merged::Renewed),
             Some((index, _)) => (index, Merged::Stored),
             None => match self.make_room(&position, &entry, now) {
                 Some(room) => room,

@@ -123,7 +123,7 @@ fn what_is_heard_merges_and_what_is_known_changes_nothing() {
         (Some(NOW - 10), 100)
     );
     // The same instant comes later once more: answers from before are void.
-    assert_eq!(hear(ended(NOW - 10), 102), Merged::Stored);
+    assert_eq!(hear(ended(NOW - 10), 102), Merged::Renewed);
     assert_eq!(entry().came_at, 102);
     let plan = heard(NOW, NOW - 5, Effect::EndsLater(NOW + 1_000_000));
     assert_eq!(hear(plan, 103), Merged::Stored);

@@ -166,6 +166,7 @@ sub is_alive {
     return 0 if $self->{ended};
     return 1 if waitpid($self->{master}, POSIX::WNOHANG()) == 0;
     $self->{ended} = 1;
+    $self->{signal} = $? & 127;
     return 0;
 }
 
@@ -322,6 +323,8 @@ sub was_sound {
     my $bad = qr/\[(?:alert|emerg|crit)\]|panicked|exited on signal/;
     my @lines = grep { /$bad/ } split /\n/, $self->log_text;
     @lines = grep { !/exited on signal 9$/ } @lines if $option{killed};
+    # Nobody logs how a master process ended, or nginx without one.
+    push @lines, "ended by signal $self->{signal}" if $self->{signal} && $self->{signal} != 9;
     return Test::More::is(join("\n", @lines), '', 'no crash, no panic, nothing left open');
 }
 
