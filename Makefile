@@ -36,7 +36,7 @@ help: ## List the targets
 	@echo "  NGINX_TREE=DIR             nginx's source for source and asan (a crate's)"
 	@echo "  TESTS='t/a.t t/b.t'        only these files, for suite and test-…"
 	@echo "  MINUTES=3 SEED=n           how long to stress, and which random choices"
-	@echo "  JOBS=N                     so many test files side by side (all cores)"
+	@echo "  JOBS=N                     so many test files side by side (two for each core)"
 	@echo "  ROUNDS=12 UNSEEN=5000      how much to measure; more in bench/README.md"
 	@echo "  BASE=COMMIT|MODULE.so      the module that bench measures beside this one"
 

@@ -19,7 +19,8 @@ use TAP::Harness;
 
 my ($flavour, $mode, @files) = @ARGV;
 my $root = getcwd();
-my $jobs = $ENV{JOBS} || `nproc`;
+# A test file spends most of its time waiting.
+my $jobs = $ENV{JOBS} || 2 * `nproc`;
 my $kept = "build/failed-$flavour";
 
 # Outside the checkout, which a worker that is not root may not be able to

@@ -3,8 +3,8 @@
 #
 #   tools/suite.sh debian|source|asan|newest [--valgrind] [t/FILE.t …]
 #
-# JOBS files run side by side, as many as there are cores unless it is set. The
-# logs of a file that failed are kept in build/failed-FLAVOUR/.
+# JOBS files run side by side, two for each core unless it is set. The logs of a
+# file that failed are kept in build/failed-FLAVOUR/.
 set -euo pipefail
 . "$(dirname "$0")/nginx.sh"
 use_flavour "$1"
