@@ -22,9 +22,6 @@ use cookies::{Jar, Names};
 pub use navigation::is_navigation;
 use page::Page;
 
-/// The lifetime of a login that has begun, in seconds.
-const LONGEST_LOGIN: u32 = 60 * 60;
-
 /// Logins without an admitted request after which the browser is not sent to another.
 const MOST_ROUNDS: u8 = 2;
 
@@ -153,7 +150,7 @@ impl Login {
         if jar.rounds >= MOST_ROUNDS {
             return Ok(Answer {
                 status: 401,
-                content: Page::not_seen(&target).render(),
+                content: Content::Page(Page::not_seen(&target).text()),
                 cookies: vec![self.names.forget_rounds()],
                 failure: None,
             });
@@ -192,7 +189,7 @@ impl Login {
         let Some((nonce, target)) = begun else {
             return Answer {
                 status: 400,
-                content: Page::unknown().render(),
+                content: Content::Page(Page::unknown().text()),
                 cookies: Vec::new(),
                 failure: None,
             };
@@ -214,7 +211,7 @@ impl Login {
         };
         Answer {
             status,
-            content: page.render(),
+            content: Content::Page(page.text()),
             cookies: vec![forget],
             failure,
         }

@@ -11,12 +11,13 @@ use super::mistake::Mistake;
 use super::value::{flag, OrOff};
 use crate::nginx::{ComplexValue, Conf, Failed, LocationAt, Place};
 
+mod received;
 mod receiver;
 mod setters;
 mod status;
 mod warnings;
 
-pub use receiver::Receives;
+pub use received::Receives;
 pub use setters::{ClaimSet, Require};
 pub use status::{warn_of_strangers, StatusLocation};
 pub use warnings::{warn_of_one_host, ResolverLocation};
@@ -68,7 +69,7 @@ directives! {
             /// True if anything is asked of callers who are known.
             asks: bool,
             /// The directive by which Authgear sends something here, and for which project when all is merged.
-            receiver: Option<receiver::Receiver>,
+            receiver: Option<received::Receiver>,
             receives: Option<(Receives, usize)>,
         }
     }

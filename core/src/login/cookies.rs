@@ -2,8 +2,11 @@
 
 use std::str;
 
-use super::{target, LONGEST_LOGIN};
+use super::target;
 use crate::credential::{cookie_pairs, split_pair};
+
+/// The lifetime of a login that has begun, in seconds.
+const LONGEST_LOGIN: u32 = 60 * 60;
 
 /// The most logins that a browser may have begun; the oldest is forgotten.
 const MOST_BEGUN: usize = 8;

@@ -2,8 +2,6 @@
 
 use askama::Template;
 
-use super::Content;
-
 /// A page, complete in itself: it loads nothing, and runs no script.
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -66,8 +64,9 @@ impl<'a> Page<'a> {
         }
     }
 
-    pub(super) fn render(&self) -> Content {
+    /// The page as HTML.
+    pub(super) fn text(&self) -> String {
         // Writing to a string cannot fail.
-        Content::Page(Template::render(self).unwrap_or_default())
+        self.render().unwrap_or_default()
     }
 }

@@ -1,34 +1,9 @@
 //! `authgear_webhook` and `authgear_login_callback`: locations that receive what Authgear sends.
 
+use super::received::{Receiver, Receives};
 use super::{find_project, inherit, LocationConf, Verify};
 use crate::conf::mistake::Mistake;
-use crate::nginx::{Conf, Failed, Place};
-
-/// The kinds of what a location receives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Receives {
-    /// Webhooks.
-    Webhooks,
-    /// Browsers that come back from a login.
-    Browsers,
-}
-
-/// A directive that makes a location receive something.
-#[derive(Debug, Clone)]
-pub struct Receiver {
-    kind: Receives,
-    project: String,
-    place: Place,
-}
-
-impl Receives {
-    fn directive(self) -> &'static str {
-        match self {
-            Self::Webhooks => "authgear_webhook",
-            Self::Browsers => "authgear_login_callback",
-        }
-    }
-}
+use crate::nginx::{Conf, Failed};
 
 impl LocationConf {
     /// Reads a directive's project, and makes the location receive what is sent for it.
