@@ -93,6 +93,7 @@ sub wherever_a_401_would_be_sent {
         ['a dead session', '/', '302 login', cookie(session => 'dead')],
         ['an expired token in a cookie', '/', '302 login', cookie(app_access_token => $expired)],
         ['a valid session', '/', 200, cookie(session => session(user => 'alice'))],
+        ['a dead session, identified early', '/early', '302 login', cookie(session => 'dead')],
         ['optional: nobody', '/optional', 200],
         ['optional: a dead session', '/optional', '302 login', cookie(session => 'dead')],
         ['observe', '/observe', 200],
@@ -347,6 +348,7 @@ location = /_authgear/callback {
 }
 location = /free { authgear_verify off; return 200 "free\n"; }
 location /optional { authgear_verify myapp optional; proxy_pass $TEST_NGINX_ECHO; }
+location /early { authgear_early on; proxy_pass $TEST_NGINX_ECHO; }
 location /observe { authgear_verify myapp observe; proxy_pass $TEST_NGINX_ECHO; }
 location /off { authgear_login off; proxy_pass $TEST_NGINX_ECHO; }
 location /admin { authgear_require_role admin; proxy_pass $TEST_NGINX_ECHO; }

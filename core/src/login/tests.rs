@@ -1,5 +1,7 @@
 use super::*;
 
+use proptest::prelude::*;
+
 const WWW: &str = "https://www.example.com";
 
 fn login() -> Login {
@@ -417,5 +419,24 @@ fn a_browser_that_opens_a_page_is_told_by_fetch_metadata_or_by_what_it_accepts()
             expected,
             "{is_get} {headers:?}"
         );
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_page_leads_to_another_host_or_out_of_its_header(target in "[/\\\\.@:?#%a-c\\x00-\\x20\u{7f}-\u{ff}]{0,12}") {
+        let back = returns_to(&target);
+        prop_assert!(back.starts_with('/') && !back.starts_with("//"), "{target:?} {back}");
+        prop_assert!(back.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\'), "{target:?} {back}");
+    }
+
+    #[test]
+    fn no_cookie_or_query_leads_to_another_host(value in any::<Vec<u8>>(), query in "(state=A{22}|[&=;%+a-z]){0,4}", cookie in "[ -~]{0,40}") {
+        let forged = forged("AAAAAAAAAAAAAAAAAAAAAA", &value);
+        let answer = end(&login(), &query, &[&forged, &cookie]);
+        if let Content::Redirect(url) = &answer.content {
+            let path = url.strip_prefix(WWW).unwrap();
+            prop_assert!(path.starts_with('/') && !path.starts_with("//"), "{path}");
+        }
     }
 }
