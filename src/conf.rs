@@ -23,7 +23,7 @@ mod value;
 mod zone;
 
 use location::{warn_of_one_host, warn_of_strangers, ResolverLocation, StatusLocation};
-pub use location::{Gate, LocationConf};
+pub use location::{Gate, LocationConf, Receives};
 pub use module::AuthgearModule;
 pub use project::{NoTenant, Project, ProjectKeys};
 use stream::StreamConf;
@@ -44,7 +44,10 @@ directives! {
             /// them apart.
             claims: RefCell<Vec<(String, usize)>>,
             claim_getter: Cell<Option<Getter>>,
-            webhook_handler: Cell<Option<PhaseHandler>>,
+            /// The functions that receive webhooks, and browsers after a login.
+            receivers: Cell<Option<[PhaseHandler; 2]>>,
+            /// The projects whose logins end in a location.
+            callbacks: RefCell<Vec<usize>>,
             of_headers: OnceCell<Box<[usize]>>,
             /// The locations that projects name in `resolve_request`.
             resolvers: RefCell<Vec<ResolverLocation>>,
@@ -87,14 +90,28 @@ impl MainConf {
         self.claim_getter.set(Some(getter));
     }
 
-    /// Sets the function that receives webhooks.
-    pub fn set_webhook_handler(&self, handler: PhaseHandler) {
-        self.webhook_handler.set(Some(handler));
+    /// Sets the functions that receive webhooks, and browsers after a login.
+    pub fn set_receivers(&self, webhooks: PhaseHandler, browsers: PhaseHandler) {
+        self.receivers.set(Some([webhooks, browsers]));
     }
 
-    /// The function that receives webhooks.
-    fn webhook_handler(&self) -> Option<PhaseHandler> {
-        self.webhook_handler.get()
+    /// The function that receives what is of that kind.
+    fn receiver(&self, kind: Receives) -> Option<PhaseHandler> {
+        let [webhooks, browsers] = self.receivers.get()?;
+        Some(match kind {
+            Receives::Webhooks => webhooks,
+            Receives::Browsers => browsers,
+        })
+    }
+
+    /// Remembers that the logins of a project end in a location, for [`finish`].
+    fn note_callback(&self, project: usize) {
+        self.callbacks.borrow_mut().push(project);
+    }
+
+    /// True if a project has a login.
+    pub fn has_login(&self) -> bool {
+        self.projects.iter().any(|project| project.login.is_some())
     }
 
     /// How long any project keeps a revocation, in seconds: users are shared.
@@ -192,6 +209,15 @@ pub fn finish(cf: &Conf) -> Result<(), Failed> {
     }
     warn_of_one_host(cf, &main.resolvers.borrow());
     warn_of_strangers(cf, &main.statuses.borrow());
+    for project in &main.projects {
+        if project.login.is_some() && !main.callbacks.borrow().contains(&project.index) {
+            cf.warn_nowhere(format_args!(
+                "project \"{}\" has a \"login\", but no location in which one ends; add a location for \
+                 the path of \"callback\", with \"authgear_login_callback {};\"",
+                project.name, project.name
+            ));
+        }
+    }
     main.loaded_at.set(unix_time());
     let has_webhook = |project: &Project| project.webhook_secrets.is_some();
     if main.projects.iter().any(has_webhook) {

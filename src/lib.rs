@@ -20,7 +20,7 @@ use ngx::http::HttpModule;
 
 use crate::conf::{AuthgearModule, LocationConf};
 use crate::nginx::{guard, Conf, Failed, Request};
-use crate::request::{access, variables, waiting};
+use crate::request::{access, login, variables, waiting};
 
 /// Directives: tables, setters, merging, messages.
 mod conf;
@@ -85,6 +85,20 @@ static mut ngx_http_authgear_first_module: ngx_module_t = ngx_module_t {
     ..ngx_module_t::default()
 };
 
+static LAST_CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    postconfiguration: Some(postconfiguration_of_last),
+    ..FIRST_CONTEXT
+};
+
+/// A third module without directives, before nginx's module of `expires` and `add_header`: nginx runs header
+/// filters in reverse, so its filter has the last word.
+#[allow(non_upper_case_globals)]
+static mut ngx_http_authgear_last_module: ngx_module_t = ngx_module_t {
+    ctx: ptr::addr_of!(LAST_CONTEXT).cast_mut().cast(),
+    type_: NGX_HTTP_MODULE as ngx_uint_t,
+    ..ngx_module_t::default()
+};
+
 /// The symbols that `load_module` looks up: the modules in this file, their names, and their place
 /// among nginx's own.
 mod exports {
@@ -102,30 +116,35 @@ mod exports {
 
     #[no_mangle]
     #[allow(non_upper_case_globals)]
-    static ngx_modules: Table<ngx_module_t, 3> = Table([
+    static ngx_modules: Table<ngx_module_t, 4> = Table([
         ptr::addr_of!(super::ngx_http_authgear_module),
         ptr::addr_of!(super::ngx_http_authgear_first_module),
+        ptr::addr_of!(super::ngx_http_authgear_last_module),
         ptr::null(),
     ]);
 
     #[no_mangle]
     #[allow(non_upper_case_globals)]
-    static ngx_module_names: Table<c_char, 3> = Table([
+    static ngx_module_names: Table<c_char, 4> = Table([
         c"ngx_http_authgear_module".as_ptr(),
         c"ngx_http_authgear_first_module".as_ptr(),
+        c"ngx_http_authgear_last_module".as_ptr(),
         ptr::null(),
     ]);
 
-    /// The place of the module with the access handler; the other one stands behind all. nginx runs
+    /// Each module stands before all that are named behind it here; one that is not named stands behind all.
+    /// The first is the module with the access handler. nginx runs
     /// access handlers in the reverse of this order: cheap refusals (`deny`, `auth_basic`) come
     /// before a signature is checked, and `auth_request` comes after it, so that its subrequest can
     /// use `$authgear_*`.
     #[no_mangle]
     #[allow(non_upper_case_globals)]
-    static ngx_module_order: Table<c_char, 4> = Table([
+    static ngx_module_order: Table<c_char, 6> = Table([
         c"ngx_http_authgear_module".as_ptr(),
         c"ngx_http_auth_basic_module".as_ptr(),
         c"ngx_http_access_module".as_ptr(),
+        c"ngx_http_authgear_last_module".as_ptr(),
+        c"ngx_http_headers_filter_module".as_ptr(),
         ptr::null(),
     ]);
 }
@@ -147,13 +166,14 @@ configuration_handlers! {
     preconfiguration => prepare,
     postconfiguration => finish,
     postconfiguration_of_first => register_first,
+    postconfiguration_of_last => register_last,
 }
 
 /// Registers the variables, and hands over the functions that configuration refers to.
 fn prepare(cf: &Conf) -> Result<(), Failed> {
     cf.main_conf().set_claim_getter(variables::get_claim_at);
     cf.main_conf().set_status_handler(status_handler);
-    cf.main_conf().set_webhook_handler(webhook_handler);
+    cf.main_conf().set_receivers(webhook_handler, login_handler);
     variables::register(cf)
 }
 
@@ -172,6 +192,14 @@ fn register_first(cf: &Conf) -> Result<(), Failed> {
     cf.add_first_preaccess_handler(preaccess_handler)?;
     cf.add_first_log_handler(log_handler)?;
     nginx::set_first_header_filter(access::before_header);
+    Ok(())
+}
+
+/// Registers the filter that runs after all that change headers.
+fn register_last(cf: &Conf) -> Result<(), Failed> {
+    if cf.main_conf().has_login() {
+        nginx::set_last_header_filter(login::forbid_caching);
+    }
     Ok(())
 }
 
@@ -216,6 +244,7 @@ phase_handlers! {
     log_handler => access::log,
     status_handler => status::answer,
     webhook_handler => revocation::receive_webhook,
+    login_handler => login::end,
 }
 
 extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {

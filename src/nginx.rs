@@ -15,7 +15,7 @@ mod conf;
 mod content;
 /// Bit fields, timers, and the checked layout of nginx's structures.
 pub mod fields;
-/// A function before all header filters.
+/// Functions before and after all other header filters.
 mod filter;
 /// Panics and failures at the border to C.
 mod guard;
@@ -53,7 +53,7 @@ pub use clock::{now, unix_time};
 pub use complex_value::ComplexValue;
 pub use conf::Conf;
 pub use content::update_time;
-pub use filter::set_first_header_filter;
+pub use filter::{set_first_header_filter, set_last_header_filter};
 pub use guard::{guard, Failed};
 pub use headers::RequestHeader;
 pub use location::{LocationAt, LocationConfs};

@@ -11,6 +11,7 @@ mod decide;
 mod early;
 mod headers;
 mod jwt;
+pub mod login;
 mod outcome;
 mod presented;
 mod question;

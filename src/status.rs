@@ -3,7 +3,9 @@
 mod gather;
 
 use authgear_core::status::Format;
-use nginx_sys::{ngx_int_t, NGX_DECLINED, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED};
+use nginx_sys::{
+    ngx_int_t, NGX_DECLINED, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED, NGX_HTTP_OK,
+};
 
 use crate::nginx::{Failed, Method, Request};
 
@@ -32,5 +34,5 @@ fn send(r: &Request, format: Format) -> Result<ngx_int_t, Failed> {
             form-action 'none'; frame-ancestors 'none'";
         r.add_response_header("Content-Security-Policy", policy)?;
     }
-    r.respond(format.content_type(), body.as_bytes())
+    r.respond(NGX_HTTP_OK as u16, format.content_type(), body.as_bytes())
 }

@@ -415,7 +415,7 @@ authgear_project a {
     authgear_verify a;
 }
 --- emerg
-authgear: "authgear_verify" is unknown in "authgear_project", which takes endpoint, internal_endpoint, issuer, audience, client_id, token_type, algorithms, typ, jwks_uri, jwks_file, jwks_refresh, jwks_stale, jwks_min_interval, fetch_timeout, leeway, cookie_prefix, resolve_request, resolve_cache, resolve_stale, recheck, ssl_trusted_certificate, ssl_name, ssl_certificate, ssl_certificate_key, fetch_proxy, webhook_secret_file, revocation_keep, state_path in nginx.conf:3
+authgear: "authgear_verify" is unknown in "authgear_project", which takes endpoint, internal_endpoint, issuer, audience, client_id, token_type, algorithms, typ, jwks_uri, jwks_file, jwks_refresh, jwks_stale, jwks_min_interval, fetch_timeout, leeway, cookie_prefix, resolve_request, resolve_cache, resolve_stale, recheck, ssl_trusted_certificate, ssl_name, ssl_certificate, ssl_certificate_key, fetch_proxy, webhook_secret_file, revocation_keep, login, state_path in nginx.conf:3
 
 === authgear_project: a block in it
 authgear_project a {

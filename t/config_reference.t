@@ -52,7 +52,7 @@ for my $row (@$http) {
 
 for my $row (@$in_location) {
     # Where one needs a project, that it is missing is the first mistake.
-    my $line = $row->{name} eq 'authgear_webhook' ? 'authgear_webhook a;' : "$row->{name};";
+    my $line = $row->{name} eq 'authgear_status' ? "$row->{name};" : "$row->{name} a;";
     unlike(config_error("server { location / { $line } }"), qr/not allowed here/, "$row->{name} in a location");
     for my $place ("%s", "server {\n%s\n}", "server { location / { if (\$arg_x) {\n%s\n} } }", "server { location / { limit_except GET {\n%s\n} } }") {
         like(config_error(sprintf $place, $line), qr/^"$row->{name}" directive is not allowed here in nginx\.conf:\d$/,

@@ -120,6 +120,18 @@ my %directive = (
             off => ['401 Bearer realm="myapp"'],
         },
     },
+    authgear_login => {
+        project => 'resolve_request /_authgear/resolve; login client_id=x callback=http://localhost/callback;',
+        one => 'authgear_login on;',
+        two => 'authgear_login off;',
+        off => 'authgear_login off;',
+        probes => [['Sec-Fetch-Mode: navigate', 'Sec-Fetch-Dest: document']],
+        answers => {
+            one => ['302'],
+            two => ['401 Bearer realm="myapp"'],
+            off => ['401 Bearer realm="myapp"'],
+        },
+    },
     # No `off` is needed: another line replaces all that stand above.
     authgear_claim_set => {
         one => 'authgear_claim_set $of_level https://one.example/claims plan;',
@@ -202,6 +214,7 @@ sub levels {
 sub http_config { return filled($_[0], <<'EOC') }
 authgear_project myapp {
     endpoint $TEST_NGINX_AUTHGEAR;
+    PROJECT
 }
 add_header X-Claim $of_level always;
 authgear_verify myapp;
@@ -261,7 +274,7 @@ EOC
 sub filled {
     my ($name, $text) = @_;
     my $directive = $directive{$name} or die "no directive $name\n";
-    $text =~ s{\b(ONE|TWO|OFF)\b}{$directive->{lc $1} // ""}ge;
+    $text =~ s{\b(ONE|TWO|OFF|PROJECT)\b}{$directive->{lc $1} // ""}ge;
     $text =~ s/^add_header X-Claim.*\n//m if $name ne 'authgear_claim_set';
     return $text;
 }
@@ -336,6 +349,11 @@ __DATA__
 --- check: levels
 --- http_config eval: main::http_config('authgear_bypass_preflight')
 --- config eval: main::config('authgear_bypass_preflight')
+
+=== authgear_login
+--- check: levels
+--- http_config eval: main::http_config('authgear_login')
+--- config eval: main::config('authgear_login')
 
 === authgear_claim_set
 --- check: levels

@@ -125,12 +125,12 @@ sub login {
         my ($name, @headers) = @$case;
         # The client's request does not change the address of the redirect.
         for my $uri ('/page?a=b', '//evil.example/%2e%2e', '/?redirect_uri=https://evil.example/&x=%0d%0aA:b') {
-            my $answer = get($uri, @headers, 'X-Forwarded-Host: evil.example', 'Host: evil.example');
+            my $answer = get($uri, 'Host: www.example.com', @headers, 'X-Forwarded-Host: evil.example');
             is($answer->{status}, 302, "$name is redirected from $uri");
-            is(header($answer, 'Location'),
-                'https://auth.example.com/oauth2/authorize?client_id=CLIENT_ID&response_type=none&scope=openid&redirect_uri=https%3A%2F%2Fwww.example.com%2F',
+            like(header($answer, 'Location'),
+                qr{^https://auth\.example\.com/oauth2/authorize\?client_id=CLIENT_ID&response_type=none&scope=openid&redirect_uri=https%3A%2F%2Fwww\.example\.com%2F_authgear%2Fcallback&state=[\w-]{22}$},
                 "$name: to Authgear's login");
-            is(!!header($answer, 'Set-Cookie'), !!($name =~ /dead/), "$name: a dead session's cookie is cleared");
+            is(!!(header($answer, 'Set-Cookie') =~ /(?:^| )session=;/), !!($name =~ /dead/), "$name: a dead session's cookie is cleared");
         }
     }
     for my $case (
@@ -146,20 +146,28 @@ sub login {
         ['a WebSocket', 'GET /', 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-Fetch-Mode: websocket'],
     ) {
         my ($name, $line, @rest) = @$case;
-        my $answer = ask($line, { port => port(1) }, @rest);
+        my $answer = ask($line, { port => port(1) }, 'Host: www.example.com', @rest);
         is($answer->{status}, 401, "$name gets a 401");
         is(header($answer, 'WWW-Authenticate'), 'Bearer realm="myapp"', "$name: with the challenge");
         is(header($answer, 'Location'), undef, "$name: and no redirect");
     }
     for my $accept ('application/json', $old_browser[0] =~ s/^Accept: //r) {
         for my $header (bearer(expires_in => -1), 'Authorization: bearer made-up') {
-            my $answer = get('/', "Accept: $accept", $header);
+            my $answer = get('/', 'Host: www.example.com', "Accept: $accept", $header);
             is($answer->{status}, 401, "a program with a bad token gets a 401, whatever it accepts: $accept");
             like(header($answer, 'WWW-Authenticate'), qr/error="invalid_token"/, 'and is told what is wrong with it');
             is(header($answer, 'Location'), undef, 'and no redirect');
         }
     }
-    my $answer = get('/', @browser, cookie(session => $session));
+    is(get('/', 'Host: evil.example', @browser)->{status}, 401, 'a browser on another host gets a 401');
+    my $answer = get('/', 'Host: www.example.com', @browser);
+    my ($state) = header($answer, 'Location') =~ /state=(.*)/;
+    my ($kept) = header($answer, 'Set-Cookie') =~ /^(.*?);/;
+    $answer = get("/_authgear/callback?state=$state", 'Host: www.example.com', @browser, "Cookie: $kept");
+    is(header($answer, 'Location'), 'https://www.example.com/', 'a browser comes back');
+    is(header(get('/logout', 'Host: www.example.com', @browser), 'Location'),
+        'https://auth.example.com/oauth2/end_session?post_logout_redirect_uri=https%3A%2F%2Fwww.example.com%2F', 'and can log out');
+    $answer = get('/', @browser, cookie(session => $session));
     is($answer->{status}, 200, 'a browser with a session is let in');
     fault(resolver => 'status');
     is(get('/', @browser, cookie(session => $session))->{status}, 503, 'a failure is no reason to log in again');

@@ -10,6 +10,7 @@ mod cookies;
 
 pub use crate::text::trim_blanks as trim;
 pub use backend::{add_others_cookies, others_authorization, OwnCookies};
+pub(crate) use cookies::{cookie_pairs, split_pair};
 pub use cookies::{CookieNames, CookiePrefixError, Cookies, Line};
 
 /// The longest token that is looked at, in bytes.

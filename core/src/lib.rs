@@ -24,6 +24,7 @@ pub mod fingerprint;
 mod folder;
 mod json;
 pub mod keys;
+pub mod login;
 pub mod policy;
 pub mod reason;
 pub mod recheck;

@@ -15,6 +15,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use accept::accepts_html;
 pub use accept::{Choice, Format};
 pub use count::{
     Answer, Cause, Count, Duration, FetchResult, Found, Histogram, Mode, Received, Source, Table,

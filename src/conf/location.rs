@@ -11,11 +11,13 @@ use super::mistake::Mistake;
 use super::value::{flag, OrOff};
 use crate::nginx::{ComplexValue, Conf, Failed, LocationAt, Place};
 
+mod received;
+mod receiver;
 mod setters;
 mod status;
 mod warnings;
-mod webhook;
 
+pub use received::Receives;
 pub use setters::{ClaimSet, Require};
 pub use status::{warn_of_strangers, StatusLocation};
 pub use warnings::{warn_of_one_host, ResolverLocation};
@@ -56,6 +58,7 @@ directives! {
         c"authgear_bypass_preflight",  MANY, bypass_preflight: Option<bool>,    read |_, words| flag(words), inherit;
         c"authgear_pass_headers",      MANY, pass_headers: Option<bool>,        read |_, words| flag(words), inherit;
         c"authgear_early",             MANY, early: Option<bool>,               read |_, words| flag(words), inherit;
+        c"authgear_login",             MANY, login: Option<bool>,               read |_, words| flag(words), inherit;
         c"authgear_close_expired",     MANY, close_expired: Option<bool>,       read |_, words| flag(words), inherit;
         .. {
             /// The format of the status page.
@@ -65,9 +68,9 @@ directives! {
             requirement: Option<(&'static CStr, Place)>,
             /// True if anything is asked of callers who are known.
             asks: bool,
-            /// The project whose webhooks are received here, by name, and by index when all is merged.
-            webhook: Option<(String, Place)>,
-            webhook_of: Option<usize>,
+            /// The directive by which Authgear sends something here, and for which project when all is merged.
+            receiver: Option<received::Receiver>,
+            receives: Option<(Receives, usize)>,
         }
     }
 }
@@ -90,7 +93,13 @@ impl LocationConf {
         Directive {
             name: c"authgear_webhook",
             takes: ONE,
-            set: Self::set_webhook,
+            set: |conf, cf, words| conf.set_receiver(cf, Receives::Webhooks, words[0]),
+            merge: |_, _| {},
+        },
+        Directive {
+            name: c"authgear_login_callback",
+            takes: ONE,
+            set: |conf, cf, words| conf.set_receiver(cf, Receives::Browsers, words[0]),
             merge: |_, _| {},
         },
     ];
@@ -157,7 +166,7 @@ impl LocationConf {
         for directive in Self::DIRECTIVES {
             (directive.merge)(self, prev);
         }
-        self.merge_webhook(prev, cf, verifies_here)?;
+        self.merge_receiver(prev, cf, verifies_here)?;
         if let Some(Verify::Named(name, mode, place)) = &self.verify {
             let index = find_project(cf, "authgear_verify", name, place)?;
             self.verify = Some(Verify::Gate(Gate::Project(index), *mode, place.clone()));
@@ -180,7 +189,7 @@ impl LocationConf {
     fn check_place(&self, cf: &Conf, location: &LocationAt) -> Result<(), Failed> {
         warnings::look_at_resolver(cf, location);
         match (&self.verify, &self.requirement) {
-            (Some(Verify::Gate(gate, _, place)), _) => self.check_kind(cf, *gate, place),
+            (Some(Verify::Gate(gate, _, place)), _) => self.check_project(cf, *gate, place),
             (_, Some((directive, place))) if location.is_leaf => {
                 cf.emerg_at(
                     place,
@@ -195,12 +204,24 @@ impl LocationConf {
         }
     }
 
-    /// Refuses to ask clients for what only users have.
-    fn check_kind(&self, cf: &Conf, gate: Gate, verify: &Place) -> Result<(), Failed> {
+    /// Refuses a login that the project does not have, and to ask clients for what only users have.
+    fn check_project(&self, cf: &Conf, gate: Gate, verify: &Place) -> Result<(), Failed> {
         let Gate::Project(index) = gate else {
             return Ok(());
         };
         let project = &cf.main_conf().projects[index];
+        if self.login() && project.login.is_none() {
+            cf.emerg_at(
+                verify,
+                format_args!(
+                    "\"authgear_verify\" names the project \"{}\" without a \"login\", but \
+                     \"authgear_login\" is on; add \"login client_id=... callback=https://...;\" to the \
+                     project, or write \"authgear_login off;\"",
+                    project.name
+                ),
+            );
+            return Err(Failed);
+        }
         if project.rules.token_type != TokenKind::Client {
             return Ok(());
         }
@@ -274,6 +295,11 @@ impl LocationConf {
     /// True if the caller is identified before the limits.
     pub fn early(&self) -> bool {
         self.early.unwrap_or(false)
+    }
+
+    /// True if a browser that would get a 401 is sent to the login.
+    pub fn login(&self) -> bool {
+        self.login.unwrap_or(false)
     }
 
     /// True if a response ends when its token expires or its user is revoked.

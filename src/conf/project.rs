@@ -1,6 +1,6 @@
 //! The block `authgear_project`.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::rc::Rc;
@@ -12,6 +12,7 @@ use authgear_core::fingerprint::fingerprint;
 use authgear_core::keys::fetch::{Certificates, KeysFrom, Proxy, Source};
 use authgear_core::keys::freshness::Timing;
 use authgear_core::keys::{KeySet, Origin, Url};
+use authgear_core::login::Login;
 use authgear_core::policy::Rules;
 use authgear_core::recheck::Recheck;
 use authgear_core::revocation::Secrets;
@@ -56,6 +57,10 @@ pub struct Project {
     pub recheck: Option<Recheck>,
     /// The secrets that sign its webhooks.
     pub webhook_secrets: Option<Secrets>,
+    /// The login of browsers.
+    pub login: Option<Login>,
+    /// True once it was logged that a login is wanted on another host.
+    pub login_elsewhere: Cell<bool>,
     /// How long a revocation is kept, in seconds.
     pub revocation_keep: u64,
     /// The folder that keeps them for the next start.

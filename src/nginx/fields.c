@@ -55,6 +55,9 @@ FIELD(_Bool, ngx_variable_value_t, no_cacheable)
 FIELD(_Bool, ngx_variable_value_t, not_found)
 FIELD(_Bool, ngx_variable_value_t, valid)
 
+FIELD(_Bool, ngx_buf_t, last_buf)
+FIELD(_Bool, ngx_buf_t, last_in_chain)
+
 FIELD(_Bool, ngx_event_t, active)
 FIELD(_Bool, ngx_event_t, cancelable)
 FIELD(_Bool, ngx_event_t, posted)

@@ -5,7 +5,7 @@
 //! whose offsets the build compares with the C compiler's (`layout.txt`).
 
 use nginx_sys::{
-    ngx_connection_t, ngx_event_t, ngx_http_core_loc_conf_t, ngx_http_request_t,
+    ngx_buf_t, ngx_connection_t, ngx_event_t, ngx_http_core_loc_conf_t, ngx_http_request_t,
     ngx_http_upstream_t, ngx_msec_t, ngx_queue_t, ngx_slab_pool_t, ngx_uint_t,
     ngx_variable_value_t,
 };
@@ -71,6 +71,10 @@ fields! {
         no_cacheable / set_no_cacheable: bool,
         not_found / set_not_found: bool,
         valid / set_valid: bool,
+    }
+    buffer: ngx_buf_t {
+        last_buf / set_last_buf: bool,
+        last_in_chain / set_last_in_chain: bool,
     }
     event: ngx_event_t {
         active: bool,

@@ -1,42 +1,84 @@
-//! A function before all header filters.
+//! Functions before and after all other header filters.
 
 use core::cell::Cell;
 
 use nginx_sys::{
     ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter, ngx_int_t,
-    NGX_ERROR,
+    NGX_AGAIN, NGX_ERROR, NGX_OK,
 };
 
 use super::guard::{guard, Failed};
 use super::request::Request;
 
-/// A function that is run before a response's header is made.
-pub type BeforeHeader = fn(&Request) -> Result<(), Failed>;
+/// A function that is run before a response's header is made. It may return a body that is sent in place of
+/// the response's; an empty one is none.
+pub type BeforeHeader = fn(&Request) -> Result<Option<String>, Failed>;
+
+/// A function that is run when all other filters have changed the header.
+pub type AfterHeaders = fn(&Request) -> Result<(), Failed>;
 
 thread_local! {
-    // The event loop's thread alone runs filters. Both are code, which stays mapped.
-    static NEXT: Cell<ngx_http_output_header_filter_pt> = const { Cell::new(None) };
+    // The event loop's thread alone runs filters. All are code, which stays mapped.
+    static AFTER_FIRST: Cell<ngx_http_output_header_filter_pt> = const { Cell::new(None) };
     static FIRST: Cell<Option<BeforeHeader>> = const { Cell::new(None) };
+    static AFTER_LAST: Cell<ngx_http_output_header_filter_pt> = const { Cell::new(None) };
+    static LAST: Cell<Option<AfterHeaders>> = const { Cell::new(None) };
 }
 
-/// Puts `first` before all header filters. nginx makes the chain anew for each configuration, in the
-/// process whose children inherit it.
+/// Puts `first` before all header filters that are there. nginx makes the chain anew for each configuration, in
+/// the process whose children inherit it.
 pub fn set_first_header_filter(first: BeforeHeader) {
     FIRST.set(Some(first));
     // SAFETY: nginx reads its configuration in its only thread, and runs no filter meanwhile.
     unsafe {
-        NEXT.set(ngx_http_top_header_filter);
-        ngx_http_top_header_filter = Some(header_filter);
+        AFTER_FIRST.set(ngx_http_top_header_filter);
+        ngx_http_top_header_filter = Some(first_filter);
     }
 }
 
-unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
+/// Puts `last` before all header filters that are there now: those of modules that are set up later run before
+/// it.
+pub fn set_last_header_filter(last: AfterHeaders) {
+    LAST.set(Some(last));
+    // SAFETY: as above.
+    unsafe {
+        AFTER_LAST.set(ngx_http_top_header_filter);
+        ngx_http_top_header_filter = Some(last_filter);
+    }
+}
+
+unsafe extern "C" fn first_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
+    let body = guard(Err(Failed), || {
+        // SAFETY: nginx hands a live request over.
+        let r = unsafe { Request::from_raw(r) };
+        let body = FIRST.get().map_or(Ok(None), |first| first(&r))?;
+        if body.as_deref() == Some("") {
+            r.send_headers_alone();
+        }
+        Ok(body)
+    });
+    let (Ok(body), Some(next)) = (body, AFTER_FIRST.get()) else {
+        return NGX_ERROR as ngx_int_t;
+    };
+    // SAFETY: it is the next filter of nginx's chain.
+    let status = unsafe { next(r) };
+    let is_sent = status == NGX_OK as ngx_int_t || status == NGX_AGAIN as ngx_int_t;
+    match body {
+        Some(body) if is_sent && !body.is_empty() => guard(NGX_ERROR as ngx_int_t, || {
+            // SAFETY: nginx hands a live request over.
+            unsafe { Request::from_raw(r) }.send_body_alone(body.as_bytes())
+        }),
+        _ => status,
+    }
+}
+
+unsafe extern "C" fn last_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     let is_ready = guard(false, || {
         // SAFETY: nginx hands a live request over.
         let r = unsafe { Request::from_raw(r) };
-        FIRST.get().is_none_or(|first| first(&r).is_ok())
+        LAST.get().is_none_or(|last| last(&r).is_ok())
     });
-    match NEXT.get() {
+    match AFTER_LAST.get() {
         // SAFETY: it is the next filter of nginx's chain.
         Some(next) if is_ready => unsafe { next(r) },
         _ => NGX_ERROR as ngx_int_t,

@@ -128,6 +128,26 @@ impl Request {
         Ok(true)
     }
 
+    /// Tells whether a header that [`Request::add_response_header`] added is still sent.
+    pub fn shows_response_header(&self, header: NonNull<ngx_table_elt_t>) -> bool {
+        // SAFETY: the request is live, and so is its list of headers.
+        let mut all = unsafe { Elements::of(&self.get().headers_out.headers) };
+        all.any(|own| ptr::eq(own, header.as_ptr()) && own.hash != 0)
+    }
+
+    /// Removes headers of the response by their name.
+    pub fn remove_response_headers(&self, is_meant: impl Fn(&[u8]) -> bool) {
+        // SAFETY: the request is live, and so is its list of headers, whose elements nothing else refers to
+        // during this.
+        unsafe {
+            for header in Elements::of(&self.get().headers_out.headers) {
+                if is_meant(bytes(&header.key)) {
+                    (*ptr::from_ref(header).cast_mut()).hash = 0;
+                }
+            }
+        }
+    }
+
     /// The status of a finished subrequest, and what its upstream answered, if it has one: the
     /// status and the headers, those that `proxy_hide_header` hides included.
     pub fn answered(&self) -> (ngx_uint_t, Option<(ngx_uint_t, Headers<'_>)>) {

@@ -80,6 +80,30 @@ impl Request {
         unsafe { bytes(&self.get().uri) }
     }
 
+    /// Path and query as the client sent them, whatever nginx made of them since.
+    pub fn unparsed_uri(&self) -> &[u8] {
+        // SAFETY: the text lives in the request's pool.
+        unsafe { bytes(&self.get().unparsed_uri) }
+    }
+
+    /// The request line as the client sent it, or as nginx made it of the pseudo-headers of HTTP/2 and HTTP/3.
+    pub fn request_line(&self) -> &[u8] {
+        // SAFETY: the text lives as long as the request.
+        unsafe { bytes(&self.get().request_line) }
+    }
+
+    /// The query.
+    pub fn args(&self) -> &[u8] {
+        // SAFETY: the text lives in the request's pool.
+        unsafe { bytes(&self.get().args) }
+    }
+
+    /// The host that the client asked, without a port and in lower case; empty without one.
+    pub fn host(&self) -> &[u8] {
+        // SAFETY: the text lives as long as the request.
+        unsafe { bytes(&self.get().headers_in.server) }
+    }
+
     /// The status of the response; 0 before there is one.
     pub fn status(&self) -> usize {
         self.get().headers_out.status

@@ -3,6 +3,7 @@
 use core::fmt::Write;
 use core::ptr::NonNull;
 
+use authgear_core::login::Prompt;
 use authgear_core::reason::{Level, Reason};
 use authgear_core::status::Mode;
 use nginx_sys::{
@@ -22,7 +23,7 @@ use crate::request::outcome::{Outcome, Unmet};
 use crate::request::requirements;
 use crate::request::step::Step;
 use crate::request::suspend::{self, Progress};
-use crate::request::{closing, counting, early, headers, resolver};
+use crate::request::{closing, counting, early, headers, login, resolver};
 use crate::worker;
 
 const DECLINED: ngx_int_t = NGX_DECLINED as ngx_int_t;
@@ -46,9 +47,11 @@ pub fn server_rewrite(r: &Request) -> ngx_int_t {
     }
 }
 
-/// Before a response's header: strips a request that nginx refused before post-read.
-pub fn before_header(r: &Request) -> Result<(), Failed> {
-    strip_unknown(r)
+/// Before a response's header: strips a request that nginx refused before post-read, and sends a browser that
+/// would get a 401 to the login. Returns a body in place of the response's.
+pub fn before_header(r: &Request) -> Result<Option<String>, Failed> {
+    strip_unknown(r)?;
+    login::before_header(r)
 }
 
 /// Log: strips a request that nginx refused before post-read, and that has no response.
@@ -206,16 +209,23 @@ fn answer(
     let unauthorized = NGX_HTTP_UNAUTHORIZED as ngx_int_t;
     match (outcome, unmet) {
         _ if observed => Ok(DECLINED),
-        (Outcome::Verified(..) | Outcome::Resolved(..), None) => Ok(NGX_OK as ngx_int_t),
+        (Outcome::Verified(..) | Outcome::Resolved(..), None) => {
+            login::admitted(r, context, project).map(|()| NGX_OK as ngx_int_t)
+        }
         (Outcome::Verified(..) | Outcome::Resolved(..), Some(unmet)) => {
             requirements::refuse(r, context, project, unmet)
         }
         // The caller is not known, so other modules may still refuse the request.
         (Outcome::Anonymous, None) if mode == Mode::Optional => Ok(DECLINED),
-        (Outcome::Anonymous, _) => challenge::set(r, context, project, None).map(|()| unauthorized),
+        (Outcome::Anonymous, _) => {
+            challenge::set(r, context, project, None)?;
+            login::note(r, context, project, Prompt::Usual);
+            Ok(unauthorized)
+        }
         (Outcome::Refused(reason), _) => {
-            let error = Some(Error::Token(*reason));
-            challenge::set(r, context, project, error).map(|()| unauthorized)
+            challenge::set(r, context, project, Some(Error::Token(*reason)))?;
+            login::note(r, context, project, Prompt::Usual);
+            Ok(unauthorized)
         }
         (Outcome::Unavailable(_, seconds), _) => challenge::unavailable(r, context, *seconds),
         (Outcome::BadRequest, _) => Ok(NGX_HTTP_BAD_REQUEST as ngx_int_t),

@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use crate::conf::{AuthgearModule, LocationConf};
 use crate::nginx::{bytes, guard, Failed, Request};
 use crate::request::headers;
-use crate::request::outcome::{Outcome, Provenance, Unmet, Verified};
+use crate::request::outcome::{LoginStep, Outcome, Provenance, Unmet, Verified};
 use crate::request::question::{Asked, Verdict};
 use crate::request::waiting::{self, WaiterId};
 use crate::shm::Id;
@@ -103,6 +103,8 @@ pub struct Context {
     pub counted: Cell<Option<Counted>>,
     /// This module's own `WWW-Authenticate` in the response.
     pub challenge: Cell<Option<NonNull<ngx_table_elt_t>>>,
+    /// The way to the login.
+    pub login: Cell<Option<LoginStep>>,
     /// This module's own `Retry-After` in the response.
     pub retry_after: Cell<Option<NonNull<ngx_table_elt_t>>>,
 }
@@ -319,6 +321,7 @@ impl Context {
             claim_texts: RefCell::default(),
             counted: Cell::new(None),
             challenge: Cell::new(None),
+            login: Cell::new(None),
             retry_after: Cell::new(None),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use authgear_core::login::Prompt;
 use authgear_core::policy::Requirement;
 use authgear_core::reason::Reason;
 use authgear_core::session::{Fields, Session};
@@ -130,6 +131,17 @@ impl Outcome {
             Self::Anonymous | Self::Refused(_) | Self::BadRequest => Some(Source::None),
         }
     }
+}
+
+/// A client request's way to the login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginStep {
+    /// The browser goes to the login of the project of that index, if the response is a 401.
+    Wanted(usize, Prompt),
+    /// The response sends it there, or explains why not.
+    Answered,
+    /// The request was admitted.
+    Admitted,
 }
 
 /// The requirement that a caller does not meet.

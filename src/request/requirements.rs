@@ -1,5 +1,6 @@
 //! A location's requirements for a caller who is known.
 
+use authgear_core::login::Prompt;
 use authgear_core::policy::Requirement;
 use authgear_core::session::Session;
 use nginx_sys::{ngx_int_t, NGX_HTTP_FORBIDDEN, NGX_HTTP_OPTIONS, NGX_HTTP_UNAUTHORIZED};
@@ -8,6 +9,7 @@ use crate::conf::Project;
 use crate::nginx::{Failed, Request};
 use crate::request::challenge::{self, Error};
 use crate::request::context::Context;
+use crate::request::login;
 use crate::request::outcome::{Outcome, Unmet};
 
 /// The first requirement of the request's location that is not met. A caller who is refused anyway, or
@@ -64,6 +66,13 @@ pub fn refuse(
     let (status, error) = status_of(r, unmet);
     if let Some(error) = error {
         challenge::set(r, context, project, Some(error))?;
+        if status == NGX_HTTP_UNAUTHORIZED {
+            let prompt = match error {
+                Error::AuthAge(_) => Prompt::Again,
+                _ => Prompt::Usual,
+            };
+            login::note(r, context, project, prompt);
+        }
     }
     Ok(status as ngx_int_t)
 }

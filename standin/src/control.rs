@@ -30,6 +30,7 @@ pub fn router(standin: Arc<Standin>) -> Router {
         .route("/-/users/{id}/disable", post(webhooks::disable))
         .route("/-/users/{id}/delete", post(webhooks::delete))
         .route("/-/users/{id}/{change}", post(webhooks::other))
+        .route("/-/login", put(state::set_login))
         .route("/-/webhooks", get(webhooks::get).put(webhooks::set))
         .route("/-/webhooks/release", post(webhooks::release))
         .route("/-/token", post(issue::token))

@@ -140,6 +140,19 @@ fn remember<T>(requests: &mut VecDeque<T>, request: T) {
     requests.push_back(request);
 }
 
+/// The client that browsers log in for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Client {
+    pub client_id: String,
+    pub redirect_uris: Vec<String>,
+    #[serde(default)]
+    pub post_logout_redirect_uris: Vec<String>,
+    /// Authgear's `http.cookie_domain`.
+    pub cookie_domain: Option<String>,
+}
+
 /// The state of one project.
 pub struct Project {
     /// Its keys.
@@ -150,6 +163,8 @@ pub struct Project {
     pub counts: Counts,
     /// Webhooks.
     pub webhooks: Webhooks,
+    /// The client that browsers log in for.
+    pub client: Option<Client>,
     users: HashMap<String, User>,
     sessions: HashMap<(SessionKind, String), Grant>,
     opaque: HashMap<String, Grant>,
@@ -165,12 +180,18 @@ impl Project {
             raw_jwks: None,
             counts: Counts::default(),
             webhooks: Webhooks::default(),
+            client: None,
             users: HashMap::new(),
             sessions: HashMap::new(),
             opaque: HashMap::new(),
             issued: HashMap::new(),
             revoked: HashSet::new(),
         }
+    }
+
+    /// The domain of the session's cookie; `None` for the server's own host alone.
+    pub fn cookie_domain(&self) -> Option<&str> {
+        self.client.as_ref()?.cookie_domain.as_deref()
     }
 
     /// Makes a user, or changes what is said of an existing one.

@@ -1,5 +1,6 @@
 //! The endpoints that Authgear has in public.
 
+mod login;
 mod reply;
 
 use std::convert::Infallible;
@@ -49,19 +50,18 @@ pub async fn answer(
     request: Request<Incoming>,
     port: Port,
 ) -> Result<Response<Body>, Closed> {
+    let is_login = port != Port::Resolver && login::is_path(request.uri().path());
+    if is_login {
+        return Ok(match met(&standin, request.headers(), port) {
+            (Some(met), secure) => login::answer(&standin, &met, request, secure).await,
+            (None, _) => refuse(StatusCode::NOT_FOUND),
+        });
+    }
     let (request, _) = request.into_parts();
     let Some(endpoint) = endpoint(request.uri.path(), port) else {
         return Ok(refuse(StatusCode::NOT_FOUND));
     };
-    let forwarded = text(&request.headers, "x-forwarded-proto");
-    let secure = port == Port::Ingress || forwarded == Some("https");
-    let host = text(&request.headers, "host").unwrap_or_default();
-    let met = match port {
-        // Of the project it knows the origin, and of the request the host alone.
-        Port::Resolver => standin.by_name(Some(host)),
-        Port::Main | Port::Ingress => standin.by_host(host, secure),
-    };
-    let Some(met) = met else {
+    let (Some(met), secure) = met(&standin, &request.headers, port) else {
         return Ok(refuse(StatusCode::NOT_FOUND));
     };
     count(&met, endpoint, &request);
@@ -72,6 +72,18 @@ pub async fn answer(
         None => Ok(right()),
         Some(fault) => reply::faulty(&fault, endpoint, right).await,
     }
+}
+
+/// The project that a request means, and whether it came by TLS.
+fn met(standin: &Standin, headers: &HeaderMap, port: Port) -> (Option<Met>, bool) {
+    let secure = port == Port::Ingress || text(headers, "x-forwarded-proto") == Some("https");
+    let host = text(headers, "host").unwrap_or_default();
+    let met = match port {
+        // Of the project it knows the origin, and of the request the host alone.
+        Port::Resolver => standin.by_name(Some(host)),
+        Port::Main | Port::Ingress => standin.by_host(host, secure),
+    };
+    (met, secure)
 }
 
 fn endpoint(path: &str, port: Port) -> Option<Endpoint> {
@@ -138,8 +150,12 @@ fn right(
         Endpoint::Jwks => with_nonce(jwks(met)),
         Endpoint::Resolver => {
             let (prefix, behaviour) = (&standin.settings.cookie_prefix, *standin.resolver());
+            let domain = met.lock().cookie_domain().map(str::to_owned);
             let outcome = resolver::resolve(met, prefix, behaviour, &request.headers);
-            headers(StatusCode::OK, outcome.headers(prefix, behaviour, secure))
+            headers(
+                StatusCode::OK,
+                outcome.headers(prefix, behaviour, secure, domain.as_deref()),
+            )
         }
     }
 }

@@ -29,6 +29,7 @@ impl Outcome {
         cookie_prefix: &str,
         behaviour: Behaviour,
         secure: bool,
+        cookie_domain: Option<&str>,
     ) -> Vec<(&'static str, String)> {
         let valid = "x-authgear-session-valid";
         match self {
@@ -39,7 +40,7 @@ impl Outcome {
             Self::Invalid {
                 session_cookie: true,
             } => {
-                let clear = clearing_cookie(cookie_prefix, secure);
+                let clear = clearing_cookie(cookie_prefix, secure, cookie_domain);
                 vec![(valid, "false".to_owned()), ("set-cookie", clear)]
             }
             Self::Valid(user, grant) => {
@@ -68,11 +69,18 @@ impl Outcome {
     }
 }
 
-fn clearing_cookie(prefix: &str, secure: bool) -> String {
+/// The attributes of the session's cookie.
+pub(crate) fn cookie_attributes(secure: bool, domain: Option<&str>) -> String {
     let secure = if secure { " Secure;" } else { "" };
-    format!(
-        "{prefix}session=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly;{secure} SameSite=Lax"
-    )
+    let domain = domain.map_or(String::new(), |domain| format!(" Domain={domain};"));
+    format!("Path=/;{domain} HttpOnly;{secure} SameSite=Lax")
+}
+
+/// The cookie that ends a browser's session.
+pub(crate) fn clearing_cookie(prefix: &str, secure: bool, domain: Option<&str>) -> String {
+    let attributes = cookie_attributes(secure, domain);
+    let (path, rest) = attributes.split_at("Path=/;".len());
+    format!("{prefix}session=; {path} Expires=Thu, 01 Jan 1970 00:00:00 GMT;{rest}")
 }
 
 /// Judges the credentials of a request.
@@ -125,7 +133,7 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
 /// The first cookie of this name, as Go's `net/http` reads it (`readCookies`): blanks around a pair
 /// and a name are dropped, those around a value are part of it, one pair of quotes is dropped, and
 /// a cookie with a byte that no value may hold is passed over.
-fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let blank = |letter: char| matches!(letter, ' ' | '\t');
     let lines = headers
         .get_all(COOKIE)

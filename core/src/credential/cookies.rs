@@ -150,7 +150,7 @@ fn is_judged_here(token: &[u8]) -> bool {
 }
 
 /// The pairs of one `Cookie` header value, without the blanks around them.
-fn cookie_pairs(header: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn cookie_pairs(header: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(header);
     std::iter::from_fn(move || {
         let text = rest?;
@@ -161,7 +161,7 @@ fn cookie_pairs(header: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A cookie's name and value, from a pair without blanks around it.
-pub(super) fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
     match memchr(b'=', pair) {
         Some(at) => (trim_blanks(&pair[..at]), &pair[at + 1..]),
         None => (pair, &pair[pair.len()..]),

@@ -142,6 +142,11 @@ impl Origin {
         &self.text[self.scheme().len() + "://".len()..]
     }
 
+    /// The host without its port.
+    pub fn host_name(&self) -> &str {
+        split_port(self.host()).map_or(self.host(), |(name, _)| name)
+    }
+
     /// `https` or `http`.
     pub fn scheme(&self) -> &'static str {
         if self.is_https {

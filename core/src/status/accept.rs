@@ -96,6 +96,17 @@ impl Format {
     }
 }
 
+/// Tells whether an `Accept` header names HTML itself, with a quality above 0.
+pub fn accepts_html<'a>(accept: impl Iterator<Item = &'a [u8]>) -> bool {
+    let names_html = |text: &str| {
+        let (name, quality) = range(text);
+        name == Format::Html.media_type() && quality > 0.0
+    };
+    accept
+        .map(String::from_utf8_lossy)
+        .any(|line| line.split(',').any(names_html))
+}
+
 /// A media range in lower case and its quality, other parameters left aside.
 fn range(text: &str) -> (String, f32) {
     let mut parts = text.split(';').map(str::trim);

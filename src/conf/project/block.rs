@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use authgear_core::credential::CookieNames;
 use authgear_core::keys::fetch::Proxy;
 use authgear_core::keys::{KeySet, Origin, Url};
+use authgear_core::login::Client;
 use authgear_core::policy::TokenKind;
 use authgear_core::recheck::Recheck;
 use authgear_core::revocation::Secrets;
@@ -56,6 +57,7 @@ directives! {
         c"fetch_proxy",             MANY, fetch_proxy: Option<OrOff<Proxy>>,       read readers::fetch_proxy;
         c"webhook_secret_file",     ONE,  webhook_secret_file: Option<Secrets>,    read |cf, w| readers::webhook_secrets(cf, w[0]);
         c"revocation_keep",         ONE,  revocation_keep: Option<u64>,            read |_, w| positive_seconds(w[0]);
+        c"login",                   MANY, login: Option<Client>,                   read |_, w| readers::login(w);
         c"state_path",              ONE,  state_path: Option<OrOff<PathBuf>>,      read |cf, w| readers::state_path(cf, w[0]);
     }
 }
@@ -89,6 +91,12 @@ pub fn block(projects: &mut Vec<Project>, cf: &Conf, name: &str) -> Result<(), M
         .finish(name, projects.len())
         .map_err(|mistake| mistake.after(&format!("\"{name}\"")))?;
     warn_of_recheck(cf, &project);
+    if project.login.is_some() && project.resolve_request.is_none() {
+        cf.warn(format_args!(
+            "project \"{name}\" has \"login\", but without \"resolve_request\" the cookie of a login does \
+             not count; add \"resolve_request /_authgear/resolve;\" and that location"
+        ));
+    }
     super::add(projects, project);
     Ok(())
 }

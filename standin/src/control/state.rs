@@ -74,6 +74,11 @@ pub(super) async fn reset_resolver(State(standin): State<Arc<Standin>>) -> Statu
     StatusCode::NO_CONTENT
 }
 
+pub(super) async fn set_login(Target(met): Target, body: Bytes) -> Result<StatusCode, Refusal> {
+    met.lock().client = Some(read(&body)?);
+    Ok(StatusCode::NO_CONTENT)
+}
+
 pub(super) async fn counts(Target(met): Target) -> Json<Counts> {
     Json(met.lock().counts.clone())
 }

@@ -33,6 +33,12 @@ pub(super) fn json_text(body: Bytes) -> Response<Body> {
     response(StatusCode::OK, Some("application/json"), body)
 }
 
+/// A page of HTML, whose text must be escaped.
+pub(super) fn html(status: StatusCode, body: &str) -> Response<Body> {
+    let page = format!("<!DOCTYPE html><meta charset=utf-8><title>Authgear</title>{body}");
+    response(status, Some("text/html; charset=utf-8"), page.into())
+}
+
 /// An error page.
 pub(super) fn refuse(status: StatusCode) -> Response<Body> {
     let text = status.canonical_reason().unwrap_or_default();

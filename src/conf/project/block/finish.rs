@@ -1,5 +1,6 @@
 //! Checks what the directives of a block say together, and makes the project of them.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use authgear_core::credential::CookieNames;
 use authgear_core::keys::fetch::{Certificates, Identity};
 use authgear_core::keys::freshness::Timing;
+use authgear_core::login::Login;
 use authgear_core::policy::{Rules, TokenKind};
 use authgear_core::{Algorithm, AlgorithmSet};
 
@@ -24,7 +26,7 @@ impl Block {
         self.check_endpoint()?;
         self.check_keys_from_file()?;
         self.check_resolver()?;
-        self.check_webhook()?;
+        self.check_one_endpoint()?;
         let asks_system_ca = self.asks_by_tls() && self.ssl_trusted_certificate.is_none();
         let certificates = certificates(
             self.ssl_trusted_certificate,
@@ -50,6 +52,10 @@ impl Block {
                 min_interval: self.jwks_min_interval.unwrap_or(30_000),
             },
         };
+        let login = match (&self.endpoint, self.login) {
+            (Some(GivenEndpoint::Fixed(origin)), Some(client)) => Some(Login::new(origin, client)),
+            _ => None,
+        };
         let (endpoint, sharer) = match self.endpoint {
             Some(GivenEndpoint::Variable(value)) => Endpoint::variable(value, template),
             Some(GivenEndpoint::Fixed(origin)) => Endpoint::fixed(Some(origin), template),
@@ -71,6 +77,8 @@ impl Block {
             resolve_stale: self.resolve_stale.and_then(OrOff::on).unwrap_or(0),
             recheck: self.recheck.and_then(OrOff::on),
             webhook_secrets: self.webhook_secret_file,
+            login,
+            login_elsewhere: Cell::new(false),
             state,
             revocation_keep: self.revocation_keep.unwrap_or(24 * 60 * 60),
             rules: Rules {
@@ -153,8 +161,9 @@ impl Block {
         }
     }
 
-    /// Refuses a secret of the one project that it signs for, beside an endpoint that is many.
-    fn check_webhook(&self) -> Result<(), Mistake> {
+    /// Refuses what belongs to one project, a webhook's secret or a login, beside an endpoint that is many, and
+    /// a login beside none.
+    fn check_one_endpoint(&self) -> Result<(), Mistake> {
         let is_variable = matches!(self.endpoint, Some(GivenEndpoint::Variable(_)));
         if is_variable && self.webhook_secret_file.is_some() {
             return Err(
@@ -163,7 +172,15 @@ impl Block {
                     .into(),
             );
         }
-        Ok(())
+        match (&self.login, &self.endpoint) {
+            (Some(_), None) => Err("has \"login\" but no \"endpoint\", where users log in; add it".into()),
+            (Some(_), Some(GivenEndpoint::Variable(_))) => Err(
+                "has \"login\" and an \"endpoint\" with variables, but a client is one project's alone; \
+                 add an \"authgear_project\" for each that has a login"
+                    .into(),
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// Refuses `resolve_request` with `token_type client`, and `resolve_cache` or `recheck` without

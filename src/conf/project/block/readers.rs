@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use authgear_core::credential::CookieNames;
 use authgear_core::keys::fetch::{check_ca, Certificates, Proxy, ProxyError};
 use authgear_core::keys::{saved, KeySet, Origin, Url};
+use authgear_core::login::Client;
 use authgear_core::policy::TokenKind;
 use authgear_core::recheck::Recheck;
 use authgear_core::revocation::Secrets;
@@ -122,6 +123,32 @@ pub fn jwks_file(cf: &Conf, path: &str) -> Result<KeySet, Mistake> {
 pub fn webhook_secrets(cf: &Conf, path: &str) -> Result<Secrets, Mistake> {
     let (path, content) = file(cf, plain(path)?)?;
     Secrets::parse(&content).map_err(|error| format!("\"{path}\": {error}").into())
+}
+
+/// Reads `client_id=id callback=url`, in any order.
+pub fn login(words: &[&str]) -> Result<Client, Mistake> {
+    let (mut client_id, mut callback) = (None, None);
+    for word in words {
+        let taken = match word.split_once('=') {
+            Some(("client_id", id)) => client_id.replace(id).is_some(),
+            Some(("callback", url)) => callback.replace(url).is_some(),
+            _ => true,
+        };
+        if taken {
+            return Err(bad_login());
+        }
+    }
+    let (Some(client_id), Some(callback)) = (client_id, callback) else {
+        return Err(bad_login());
+    };
+    Client::new(plain(client_id)?, plain(callback)?)
+        .map_err(|error| format!("has a mistake: {error}").into())
+}
+
+fn bad_login() -> Mistake {
+    "must have a client id and its redirect URI, each once; write it as \"login client_id=... \
+     callback=https://www.example.com/_authgear/callback;\""
+        .into()
 }
 
 pub fn jwks_min_interval(word: &str) -> Result<u64, Mistake> {

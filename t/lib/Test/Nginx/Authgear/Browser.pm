@@ -20,7 +20,8 @@ use Test::Nginx::Authgear standin => 0;
 my $json = JSON::PP->new->utf8->allow_nonref;
 
 # width, height: those of the screen of a telephone, in CSS pixels; dark => 1 for a
-# dark colour scheme.
+# dark colour scheme; args => [...], prefs => { ... }: more of Chromium's options and
+# preferences.
 sub start {
     my ($class, %option) = @_;
     my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die "no port: $@\n";
@@ -40,7 +41,8 @@ sub start {
     my @dark = $option{dark} ? '--force-dark-mode' : ();
     my %chrome = (
         args => ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-background-networking',
-            '--disable-dev-shm-usage', "--user-data-dir=$directory/profile", @dark],
+            '--disable-dev-shm-usage', "--user-data-dir=$directory/profile", @dark, @{ $option{args} || [] }],
+        prefs => $option{prefs} || {},
         mobileEmulation => {
             deviceMetrics => { width => $option{width}, height => $option{height}, pixelRatio => 1, mobile => $option{width} < 600 ? \1 : \0, touch => \0 },
         },
@@ -62,6 +64,43 @@ sub ask {
 sub open {
     my ($self, $url) = @_;
     return $self->ask(POST => '/url', { url => $url });
+}
+
+# The address of the page.
+sub url { return $_[0]->ask(GET => '/url') }
+
+# The status of the response that made the page.
+sub status { return $_[0]->run('return performance.getEntriesByType("navigation")[0].responseStatus') }
+
+# Opens a tab and goes to it; returns what `go_to` takes.
+sub new_tab {
+    my ($self) = @_;
+    my $tab = $self->ask(POST => '/window/new', { type => 'tab' })->{handle};
+    $self->go_to($tab);
+    return $tab;
+}
+
+sub go_to {
+    my ($self, $tab) = @_;
+    return $self->ask(POST => '/window', { handle => $tab });
+}
+
+# Clicks what a selector of CSS finds, and waits for the page to which that leads.
+sub click {
+    my ($self, $selector) = @_;
+    return $self->ask(POST => $self->find($selector) . '/click', {});
+}
+
+# Types into a field that a selector of CSS finds.
+sub type {
+    my ($self, $selector, $text) = @_;
+    return $self->ask(POST => $self->find($selector) . '/value', { text => $text });
+}
+
+sub find {
+    my ($self, $selector) = @_;
+    my ($id) = values %{ $self->ask(POST => '/element', { using => 'css selector', value => $selector }) };
+    return "/element/$id";
 }
 
 # Runs a script in the page, and returns what that returns.

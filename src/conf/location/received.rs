@@ -1,0 +1,30 @@
+//! What Authgear sends to a location: plain data of `authgear_webhook` and `authgear_login_callback`.
+
+use crate::nginx::Place;
+
+/// The kinds of what a location receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receives {
+    /// Webhooks.
+    Webhooks,
+    /// Browsers that come back from a login.
+    Browsers,
+}
+
+/// A directive that makes a location receive something.
+#[derive(Debug, Clone)]
+pub struct Receiver {
+    pub kind: Receives,
+    pub project: String,
+    pub place: Place,
+}
+
+impl Receives {
+    /// The directive's name.
+    pub fn directive(self) -> &'static str {
+        match self {
+            Self::Webhooks => "authgear_webhook",
+            Self::Browsers => "authgear_login_callback",
+        }
+    }
+}
