@@ -26,7 +26,7 @@ NGINXES := $(addprefix nginx-,debian source asan newest)
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-network test-valgrind test-asan \
-	stress bench bench-instructions bench-tools unit lint minimum-rust fmt doc check-so install clean $(MISSING) $(MODULES) $(NGINXES)
+	stress conformance bench bench-instructions bench-tools unit lint minimum-rust fmt doc check-so install clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ test-asan: missing-test missing-asan module-asan standin ## Run the suite with n
 
 stress: missing-test module-$(NGINX) standin ## Mix all that can happen to keys at random for some minutes
 	@tools/stress.sh $(NGINX)
+
+conformance: ## State to a real server all that is relied on: AUTHGEAR=FILE (docs/conformance.md)
+	@python3 tools/conformance.py $(AUTHGEAR)
 
 bench: missing-bench module-$(NGINX) bench-tools ## Measure CPU time per request, beside auth_request
 	@bench/run.sh $(NGINX) $(if $(MARKDOWN),--markdown)

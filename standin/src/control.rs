@@ -3,7 +3,7 @@
 mod issue;
 mod keys;
 mod state;
-mod webhooks;
+pub(crate) mod webhooks;
 
 use std::sync::Arc;
 
@@ -43,6 +43,7 @@ pub fn router(standin: Arc<Standin>) -> Router {
         .route("/-/keys/add", post(keys::add))
         .route("/-/keys/raw", put(keys::set_raw).delete(keys::clear_raw))
         .route("/-/keys/pem", get(keys::pem))
+        .route("/-/admin", get(keys::admin))
         .route("/-/fault/{endpoint}", put(state::set_fault))
         .route("/-/fault", axum::routing::delete(state::clear_faults))
         .route(
@@ -58,7 +59,7 @@ pub fn router(standin: Arc<Standin>) -> Router {
 }
 
 /// A refusal: its status and what is wrong.
-struct Refusal(StatusCode, String);
+pub(crate) struct Refusal(StatusCode, String);
 
 impl Refusal {
     fn bad(error: impl ToString) -> Self {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Endpoint;
 use crate::keys::KeyRing;
-use crate::util::now;
+use crate::util::{now, random_token};
 use crate::webhook::Webhooks;
 
 /// Number of the latest requests that are remembered.
@@ -73,6 +73,16 @@ pub struct Grant {
     pub auth_time: Option<i64>,
     /// When an opaque token ends; a JWT says so itself, a session does not end.
     pub expires_at: Option<i64>,
+}
+
+/// What a refresh token stands for.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Refresh {
+    pub user: String,
+    pub client: String,
+    /// Unix seconds.
+    pub auth_time: i64,
 }
 
 /// The two kinds of cookie session.
@@ -169,6 +179,7 @@ pub struct Project {
     sessions: HashMap<(SessionKind, String), Grant>,
     opaque: HashMap<String, Grant>,
     issued: HashMap<String, Grant>,
+    refresh: HashMap<String, Refresh>,
     revoked: HashSet<String>,
 }
 
@@ -185,6 +196,7 @@ impl Project {
             sessions: HashMap::new(),
             opaque: HashMap::new(),
             issued: HashMap::new(),
+            refresh: HashMap::new(),
             revoked: HashSet::new(),
         }
     }
@@ -247,6 +259,7 @@ impl Project {
     pub fn end_sessions(&mut self, user: &str) {
         self.sessions.retain(|_, grant| grant.user != user);
         self.opaque.retain(|_, grant| grant.user != user);
+        self.refresh.retain(|_, refresh| refresh.user != user);
         let (ended, issued) = std::mem::take(&mut self.issued)
             .into_iter()
             .partition(|(_, grant)| grant.user == user);
@@ -286,6 +299,28 @@ impl Project {
     /// Forgets an opaque token; false when there is none.
     pub fn revoke_opaque(&mut self, token: &str) -> bool {
         self.opaque.remove(token).is_some()
+    }
+
+    /// Makes a refresh token.
+    pub fn issue_refresh(&mut self, refresh: Refresh) -> String {
+        let token = random_token();
+        self.refresh.insert(token.clone(), refresh);
+        token
+    }
+
+    /// What a refresh token stands for.
+    pub fn refresh(&self, token: &str) -> Option<&Refresh> {
+        self.refresh.get(token)
+    }
+
+    /// Revokes a refresh token and, as each user here logs in once, all sessions of its user; false
+    /// when there is none.
+    pub fn revoke_refresh(&mut self, token: &str) -> bool {
+        let refresh = self.refresh.remove(token);
+        if let Some(refresh) = &refresh {
+            self.end_sessions(&refresh.user);
+        }
+        refresh.is_some()
     }
 
     /// Remembers a JWT by its `jti`.

@@ -1,5 +1,6 @@
 //! The endpoints that Authgear has in public.
 
+mod api;
 mod login;
 mod reply;
 
@@ -7,6 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderMap, SET_COOKIE};
 use hyper::http::request::Parts;
@@ -20,6 +22,9 @@ use crate::project::{SeenFetch, SeenResolve};
 use crate::resolver;
 use crate::standin::{Met, Standin};
 use crate::util::random_token;
+
+/// The largest body that is read, in bytes.
+const BODY_LIMIT: usize = 64 * 1024;
 
 /// The body of every answer.
 pub type Body = BoxBody<Bytes, Infallible>;
@@ -57,6 +62,9 @@ pub async fn answer(
             (None, _) => refuse(StatusCode::NOT_FOUND),
         });
     }
+    if request.method() == Method::POST && port != Port::Resolver {
+        return Ok(posted(&standin, request, port).await);
+    }
     let (request, _) = request.into_parts();
     let Some(endpoint) = endpoint(request.uri.path(), port) else {
         return Ok(refuse(StatusCode::NOT_FOUND));
@@ -84,6 +92,23 @@ fn met(standin: &Standin, headers: &HeaderMap, port: Port) -> (Option<Met>, bool
         Port::Main | Port::Ingress => standin.by_host(host, secure),
     };
     (met, secure)
+}
+
+/// Answers a POST to the main port or the ingress.
+async fn posted(standin: &Standin, request: Request<Incoming>, port: Port) -> Response<Body> {
+    let (request, body) = request.into_parts();
+    let (Some(met), _) = met(standin, &request.headers, port) else {
+        return refuse(StatusCode::NOT_FOUND);
+    };
+    let Ok(body) = Limited::new(body, BODY_LIMIT).collect().await else {
+        return refuse(StatusCode::PAYLOAD_TOO_LARGE);
+    };
+    let path = request.uri.path();
+    let answer = api::answer(standin, &met, path, &request.headers, &body.to_bytes());
+    answer.unwrap_or_else(|| match endpoint(path, port) {
+        Some(_) => refuse(StatusCode::METHOD_NOT_ALLOWED),
+        None => refuse(StatusCode::NOT_FOUND),
+    })
 }
 
 fn endpoint(path: &str, port: Port) -> Option<Endpoint> {

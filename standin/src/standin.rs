@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::fault::Faults;
-use crate::keys::{KeyRing, KeyStore};
+use crate::keys::{self, Key, KeyRing, KeyStore};
 use crate::listener::Gate;
 use crate::origin::Origin;
 use crate::project::Project;
@@ -74,6 +74,15 @@ impl Standin {
             projects: Mutex::default(),
             schemes: Mutex::default(),
         }
+    }
+
+    /// The key that signs the tokens of the Admin API.
+    ///
+    /// # Errors
+    ///
+    /// [`keys::Error`] when it cannot be made.
+    pub fn admin_key(&self) -> Result<Key, keys::Error> {
+        self.store.rsa("admin")
     }
 
     /// The faults in force.

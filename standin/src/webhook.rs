@@ -12,6 +12,9 @@ use crate::project::User;
 use crate::standin::Met;
 use crate::util::{hex, now};
 
+/// The id of every project here.
+pub const APP_ID: &str = "standin";
+
 /// What is to become of deliveries, from now on.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -90,7 +93,7 @@ impl Webhooks {
         let body = json!({
             "id": format!("{:016}", self.last_seq), "seq": self.last_seq, "type": kind,
             "payload": payload,
-            "context": { "timestamp": now(), "user_id": user.id, "app_id": "standin" },
+            "context": { "timestamp": now(), "user_id": user.id, "app_id": APP_ID },
         });
         let body = body.to_string();
         let key = Key::new(HMAC_SHA256, self.settings.secret.as_bytes());

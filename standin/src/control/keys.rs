@@ -1,6 +1,8 @@
 //! The key set and the keys behind it.
 
-use axum::extract::Query;
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::Json;
 use bytes::Bytes;
@@ -9,6 +11,8 @@ use serde_json::{json, Value};
 
 use super::{read, Refusal, Target};
 use crate::keys::{Alg, Key, KeyType, Which};
+use crate::standin::Standin;
+use crate::webhook::APP_ID;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +95,15 @@ pub(super) async fn clear_raw(Target(met): Target) -> StatusCode {
 #[derive(Deserialize)]
 pub(super) struct WhichKey {
     kid: Option<String>,
+}
+
+/// What a client of the Admin API needs: the project's id, and the key as the portal hands it out.
+pub(super) async fn admin(State(standin): State<Arc<Standin>>) -> Result<Json<Value>, Refusal> {
+    let key = standin.admin_key()?;
+    let pem = key.private_pem()?;
+    Ok(Json(
+        json!({ "app_id": APP_ID, "key_id": key.kid, "key": pem }),
+    ))
 }
 
 /// The private key that signs now, or the one named, as PKCS#8 PEM.

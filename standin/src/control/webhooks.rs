@@ -47,43 +47,44 @@ pub(super) async fn release(Target(met): Target, body: Bytes) -> Result<StatusCo
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Disable {
-    #[serde(default)]
-    keep_sessions: bool,
+/// How a user is disabled.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Disable {
+    /// Leaves the sessions, as when a planned period begins.
+    pub keep_sessions: bool,
     /// Unix seconds.
-    from: Option<i64>,
-    until: Option<i64>,
+    pub from: Option<i64>,
+    /// Unix seconds.
+    pub until: Option<i64>,
 }
 
-/// Disables a user, now or from a later time on.
 pub(super) async fn disable(
     Target(met): Target,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<User>, Refusal> {
-    let Disable {
-        keep_sessions,
-        from,
-        until,
-    } = read(&body)?;
-    let later = from.filter(|from| *from > now());
-    let user = change(&met, &id, |user| {
+    disable_user(&met, &id, &read(&body)?).map(Json)
+}
+
+/// Disables a user, now or from a later time on.
+pub(crate) fn disable_user(met: &Met, id: &str, how: &Disable) -> Result<User, Refusal> {
+    let later = how.from.filter(|from| *from > now());
+    let user = change(met, id, |user| {
         user.disabled = later.is_none();
         user.disabled_from = later;
     })?;
-    if later.is_none() && !keep_sessions {
-        met.lock().end_sessions(&id);
+    if later.is_none() && !how.keep_sessions {
+        met.lock().end_sessions(id);
     }
     let mut more = json!({});
-    for (name, time) in [("from", from), ("until", until)] {
+    for (name, time) in [("from", how.from), ("until", how.until)] {
         if let Some(time) = time {
             more[format!("temporarily_disabled_{name}")] = rfc3339(time)?.into();
         }
     }
-    webhook::tell(&met, "user.disabled", &user, more);
-    Ok(Json(user))
+    webhook::tell(met, "user.disabled", &user, more);
+    Ok(user)
 }
 
 fn rfc3339(time: i64) -> Result<String, Refusal> {
@@ -127,25 +128,36 @@ pub(super) async fn other(
     Target(met): Target,
     Path((id, name)): Path<(String, String)>,
 ) -> Result<Json<User>, Refusal> {
+    change_user(&met, &id, &name).map(Json)
+}
+
+/// Makes one of the changes above.
+pub(crate) fn change_user(met: &Met, id: &str, name: &str) -> Result<User, Refusal> {
     let known = CHANGES.iter().find(|(known, ..)| *known == name);
     let (_, kind, disables) = known.ok_or_else(|| Refusal::missing("change"))?;
-    let user = change(&met, &id, |user| {
+    let user = change(met, id, |user| {
         user.disabled_from = None;
         user.disabled = disables.unwrap_or(user.disabled);
     })?;
     if *disables != Some(false) {
-        met.lock().end_sessions(&id);
+        met.lock().end_sessions(id);
     }
-    webhook::tell(&met, kind, &user, Value::Null);
-    Ok(Json(user))
+    webhook::tell(met, kind, &user, Value::Null);
+    Ok(user)
 }
 
 pub(super) async fn delete(
     Target(met): Target,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
-    let user = change(&met, &id, |_| ())?;
-    met.lock().delete_user(&id);
-    webhook::tell(&met, "user.deleted", &user, Value::Null);
+    delete_user(&met, &id)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Deletes a user, with all that was issued to one.
+pub(crate) fn delete_user(met: &Met, id: &str) -> Result<(), Refusal> {
+    let user = change(met, id, |_| ())?;
+    met.lock().delete_user(id);
+    webhook::tell(met, "user.deleted", &user, Value::Null);
+    Ok(())
 }
