@@ -48,17 +48,17 @@ authgear: "login" must have a client id and its redirect URI, each once; write i
 === login: an empty client
 authgear_project a { endpoint https://a.example; login client_id= callback=https://b.example/; }
 --- emerg
-authgear: "login" has a mistake: "client_id" is empty; write the client id that the portal shows in nginx.conf:1
+authgear: "login" has an empty client_id; write the one that the portal shows in nginx.conf:1
 
 === login: a path for a callback
 authgear_project a { endpoint https://a.example; login client_id=abc callback=/cb; }
 --- emerg
-authgear: "login" has a mistake: "callback" begins with neither https:// nor http://, write https:// before the host in nginx.conf:1
+authgear: "login" has an invalid value "/cb": begins with neither https:// nor http://, write https:// before the host in nginx.conf:1
 
 === login: plain http off loopback
 authgear_project a { endpoint https://a.example; login client_id=abc callback=http://www.example.com/cb; }
 --- emerg
-authgear: "login" has a mistake: "callback" plain http is allowed for loopback only (localhost, 127.0.0.0/8, [::1]), write https:// in nginx.conf:1
+authgear: "login" has an invalid value "http://www.example.com/cb": plain http is allowed for loopback only (localhost, 127.0.0.0/8, [::1]), write https:// in nginx.conf:1
 
 === login: a variable
 authgear_project a { endpoint https://a.example; login client_id=abc callback=https://$host/cb; }

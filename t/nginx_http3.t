@@ -87,6 +87,21 @@ sub rechecked {
     }
 }
 
+sub logins {
+    my $client = http3(port(1));
+    my @page = ('Sec-Fetch-Mode: navigate', 'Sec-Fetch-Dest: document');
+    for my $round (1, 2) {
+        my $answer = $client->ask('GET /login', @page);
+        is($answer->{status}, 302, "a browser goes to the login, round $round");
+        is($answer->{body}, '', "without a body, round $round");
+        like(header($answer, 'Location'), qr{/oauth2/authorize\?}, "with a Location, round $round");
+        $answer = $client->ask('GET /login', @page, 'Cookie: authgear_logins=2');
+        is($answer->{status}, 401, "and not a third time, round $round");
+        like($answer->{body}, qr{<h1>Your login.*</html>}s, "but to a whole page, round $round");
+        is($client->ask('POST /login', @page, \'text')->{status}, 401, "a form gets the 401, round $round");
+    }
+}
+
 $ENV{TEST_NGINX_HTTP3} = http3_listen(port(1));
 
 run_tests();
@@ -101,10 +116,12 @@ the_resolver_refuses
 the_resolver_closes
 the_resolver_hangs
 rechecked
+logins
 --- http_config
 authgear_project myapp {
     endpoint $TEST_NGINX_AUTHGEAR;
     resolve_request /_authgear/resolve;
+    login client_id=site callback=http://localhost/callback;
 }
 authgear_project hasty {
     endpoint $TEST_NGINX_AUTHGEAR;
@@ -145,6 +162,12 @@ location = /required {
     authgear_verify myapp;
     proxy_pass $TEST_NGINX_ECHO;
 }
+location = /login {
+    authgear_verify myapp;
+    authgear_login on;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+location = /callback { authgear_login_callback myapp; }
 location = /hasty {
     authgear_verify hasty;
     proxy_pass $TEST_NGINX_ECHO;

@@ -45,10 +45,10 @@ pub struct Login {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
     /// No client id.
-    #[error("\"client_id\" is empty; write the client id that the portal shows")]
+    #[error("has an empty client_id; write the one that the portal shows")]
     NoClient,
     /// A callback that is no URL, or plain `http` off loopback.
-    #[error("\"callback\" {0}")]
+    #[error(transparent)]
     Callback(OriginError),
 }
 

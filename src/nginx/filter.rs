@@ -40,7 +40,7 @@ pub fn set_first_header_filter(first: BeforeHeader) {
 /// it.
 pub fn set_last_header_filter(last: AfterHeaders) {
     LAST.set(Some(last));
-    // SAFETY: as above.
+    // SAFETY: nginx reads its configuration in its only thread, and runs no filter meanwhile.
     unsafe {
         AFTER_LAST.set(ngx_http_top_header_filter);
         ngx_http_top_header_filter = Some(last_filter);

@@ -137,12 +137,13 @@ impl Request {
 
     /// Removes headers of the response by their name.
     pub fn remove_response_headers(&self, is_meant: impl Fn(&[u8]) -> bool) {
-        // SAFETY: the request is live, and so is its list of headers, whose elements nothing else refers to
-        // during this.
+        // SAFETY: the request is live, and so is its list of headers, to whose elements no reference is held.
         unsafe {
-            for header in Elements::of(&self.get().headers_out.headers) {
-                if is_meant(bytes(&header.key)) {
-                    (*ptr::from_ref(header).cast_mut()).hash = 0;
+            let mut all = Elements::of(&self.get().headers_out.headers);
+            while let Some(header) = all.next_pointer() {
+                let header = header.as_ptr();
+                if is_meant(bytes(&(*header).key)) {
+                    (*header).hash = 0;
                 }
             }
         }
@@ -254,15 +255,23 @@ impl<'a> Iterator for Elements<'a> {
     type Item = &'a ngx_table_elt_t;
 
     fn next(&mut self) -> Option<Self::Item> {
+        // SAFETY: the element lives as long as the list.
+        self.next_pointer().map(|header| unsafe { header.as_ref() })
+    }
+}
+
+impl Elements<'_> {
+    /// The next element, to be changed.
+    fn next_pointer(&mut self) -> Option<NonNull<ngx_table_elt_t>> {
         while self.next >= self.part.nelts {
             // SAFETY: parts of a live list are valid until its pool goes.
             self.part = unsafe { *self.part.next.as_ref()? };
             self.next = 0;
         }
         // SAFETY: `next` is below the number of elements of this part.
-        let header = unsafe { &*self.part.elts.cast::<ngx_table_elt_t>().add(self.next) };
+        let header = unsafe { self.part.elts.cast::<ngx_table_elt_t>().add(self.next) };
         self.next += 1;
-        Some(header)
+        NonNull::new(header)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use authgear_core::credential::CookieNames;
 use authgear_core::keys::fetch::{check_ca, Certificates, Proxy, ProxyError};
 use authgear_core::keys::{saved, KeySet, Origin, Url};
-use authgear_core::login::Client;
+use authgear_core::login::{Client, LoginError};
 use authgear_core::policy::TokenKind;
 use authgear_core::recheck::Recheck;
 use authgear_core::revocation::Secrets;
@@ -141,8 +141,10 @@ pub fn login(words: &[&str]) -> Result<Client, Mistake> {
     let (Some(client_id), Some(callback)) = (client_id, callback) else {
         return Err(bad_login());
     };
-    Client::new(plain(client_id)?, plain(callback)?)
-        .map_err(|error| format!("has a mistake: {error}").into())
+    Client::new(plain(client_id)?, plain(callback)?).map_err(|error| match error {
+        LoginError::NoClient => error.to_string().into(),
+        LoginError::Callback(error) => bad_value(callback, error),
+    })
 }
 
 fn bad_login() -> Mistake {
