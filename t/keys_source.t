@@ -296,13 +296,14 @@ location / {
 
 === TEST 2: a request that arrives before the keys waits for them
 --- control
-PUT /-/fault/jwks {"mode": "slow", "delay_ms": 1200}
+PUT /-/fault/jwks {"mode": "slow", "delay_ms": 6000}
 --- check
 waits_for_the_keys
 --- http_config
 authgear_project slow {
     endpoint $TEST_NGINX_SLOW;
     internal_endpoint $TEST_NGINX_AUTHGEAR;
+    fetch_timeout 9s;
 }
 authgear_project ready {
     issuer https://issuer.example.com;
