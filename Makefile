@@ -26,7 +26,7 @@ NGINXES := $(addprefix nginx-,debian source asan newest)
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-network test-valgrind test-asan \
-	stress conformance bench bench-instructions bench-tools unit lint minimum-rust fmt doc check-so install clean $(MISSING) $(MODULES) $(NGINXES)
+	stress conformance bench bench-instructions bench-outage bench-tools unit lint minimum-rust fmt doc check-so install clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ bench: missing-bench module-$(NGINX) bench-tools ## Measure CPU time per request
 
 bench-instructions: missing-bench missing-valgrind module-$(NGINX) bench-tools ## Count instructions per request with callgrind
 	@bench/run.sh $(NGINX) --instructions
+
+bench-outage: missing-bench module-$(NGINX) bench-tools ## Measure JWTs while the resolver is frozen and made-up cookies arrive
+	@bench/run.sh $(NGINX) --outage
 
 unit: missing-build nginx-debian ## Run the tests of the crates that know no nginx
 	@tools/unit.sh

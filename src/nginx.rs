@@ -27,6 +27,8 @@ mod listeners;
 mod location;
 /// Messages of `nginx -t`, with file and line.
 mod messages;
+/// Requests without a client.
+mod own_request;
 /// Handlers in nginx's request phases.
 mod phases;
 /// Memory pools.
@@ -58,6 +60,7 @@ pub use guard::{guard, Failed};
 pub use headers::RequestHeader;
 pub use location::{LocationAt, LocationConfs};
 pub use messages::{Place, CONF_ERROR};
+pub use own_request::OwnRequest;
 pub use phases::PhaseHandler;
 pub use pool::Pool;
 pub use request::Request;

@@ -1,5 +1,6 @@
 //! The shared memory zone: key-set documents, counters, and the tables of `authgear_tables`.
 
+mod breakers;
 mod counting;
 mod early;
 mod entry;

@@ -25,8 +25,10 @@ use crate::nginx::{now, Timer};
 use crate::shm::{Id, SharedZone};
 
 mod counting;
+mod questions;
 mod revocation;
 
+pub use questions::*;
 pub use revocation::*;
 
 /// How often a worker looks for finished fetches and answers while it waits for some, in milliseconds.
@@ -311,9 +313,11 @@ impl Finished<'_> {
         awaited.is_due(self.store, &mut self.slots, self.now)
     }
 
-    /// True when nobody asks the resolver that question any more.
-    pub fn has_answer(&self, key: &Key) -> bool {
-        !self.zone.read(key, self.now, None).is_asked
+    /// True when nobody asks the resolver that question any more, or it is suspended.
+    pub fn has_answer(&self, key: &Key, project: usize) -> bool {
+        let project = main_conf().and_then(|main| main.projects.get(project));
+        let is_suspended = project.is_some_and(|project| is_suspended(project, &key.tenant));
+        is_suspended || !self.zone.read(key, self.now, None).is_asked
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Kind {
     User,
     /// A client's address.
     Address,
+    /// A tenant whose resolver gives no response.
+    Tenant,
 }
 
 /// Makes digests that nobody can predict or tell from random numbers without the key.

@@ -30,6 +30,7 @@ pub mod reason;
 pub mod recheck;
 pub mod revocation;
 pub mod session;
+pub mod share;
 pub mod status;
 mod text;
 pub mod token;

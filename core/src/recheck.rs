@@ -39,6 +39,39 @@ pub enum Next {
     AskInBackground,
 }
 
+/// The reason why a question is not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unasked {
+    /// The resolver is suspended: it gives no response.
+    Suspended,
+    /// As many questions are under way as there may be.
+    Full,
+}
+
+/// What becomes of a request with a token whose question is not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instead {
+    /// The token stands.
+    Stands,
+    /// It is refused.
+    Refused,
+    /// There is no verdict.
+    Unavailable,
+}
+
+impl Unasked {
+    /// Decides about a token for which `next` was to be done. A no stays a no. While the resolver cannot
+    /// answer, any other token stands; where there are too many questions, only one that need not wait.
+    #[must_use]
+    pub fn instead(self, next: Next, last: Option<LastAnswer>) -> Instead {
+        match (next, last, self) {
+            (Next::Refused, ..) | (Next::Ask, Some(LastAnswer::No), _) => Instead::Refused,
+            (Next::Ask, _, Unasked::Full) => Instead::Unavailable,
+            _ => Instead::Stands,
+        }
+    }
+}
+
 impl Recheck {
     /// Decides by the last answer and its age in milliseconds. `is_asked`: another request is asking
     /// already. `may_be_forgotten`: there may have been no room to keep a no, so that a token without
@@ -123,6 +156,26 @@ mod tests {
                 [strict, strict_asked],
                 "strict, {last:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_not_asked_about_stands_while_the_resolver_is_suspended() {
+        use LastAnswer::{No, Nothing, Unclear, Yes};
+        for last in [None, Some(Yes), Some(Nothing), Some(Unclear), Some(No)] {
+            let decided = |why: Unasked, next| why.instead(next, last);
+            let waits = |other| match last {
+                Some(No) => Instead::Refused,
+                _ => other,
+            };
+            let (suspended, full) = (Unasked::Suspended, Unasked::Full);
+            assert_eq!(decided(suspended, Next::Ask), waits(Instead::Stands));
+            assert_eq!(decided(full, Next::Ask), waits(Instead::Unavailable));
+            for why in [suspended, full] {
+                assert_eq!(decided(why, Next::AskInBackground), Instead::Stands);
+                assert_eq!(decided(why, Next::Stands), Instead::Stands);
+                assert_eq!(decided(why, Next::Refused), Instead::Refused);
+            }
         }
     }
 

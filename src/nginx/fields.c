@@ -28,6 +28,7 @@
     }
 
 FIELD(_Bool, ngx_http_request_t, background)
+FIELD(ngx_uint_t, ngx_http_request_t, blocked)
 FIELD(_Bool, ngx_http_request_t, cached)
 FIELD(ngx_uint_t, ngx_http_request_t, count)
 FIELD(_Bool, ngx_http_request_t, done)
@@ -38,6 +39,7 @@ FIELD(_Bool, ngx_http_request_t, header_sent)
 FIELD(_Bool, ngx_http_request_t, internal)
 FIELD(_Bool, ngx_http_request_t, invalid_header)
 FIELD(_Bool, ngx_http_request_t, keepalive)
+FIELD(_Bool, ngx_http_request_t, logged)
 FIELD(_Bool, ngx_http_request_t, post_action)
 FIELD(_Bool, ngx_http_request_t, subrequest_in_memory)
 FIELD(_Bool, ngx_http_request_t, uri_changed)
@@ -86,4 +88,16 @@ void authgear_post_event(ngx_event_t *event, ngx_queue_t *queue);
 void authgear_post_event(ngx_event_t *event, ngx_queue_t *queue)
 {
     ngx_post_event(event, queue);
+}
+
+void authgear_cancel_event(ngx_event_t *event);
+void authgear_cancel_event(ngx_event_t *event)
+{
+    if (event->timer_set) {
+        ngx_del_timer(event);
+    }
+
+    if (event->posted) {
+        ngx_delete_posted_event(event);
+    }
 }

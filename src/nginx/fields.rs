@@ -42,6 +42,7 @@ macro_rules! fields {
 fields! {
     request: ngx_http_request_t {
         background: bool,
+        blocked: ngx_uint_t,
         cached: bool,
         count / set_count: ngx_uint_t,
         done: bool,
@@ -52,6 +53,7 @@ fields! {
         internal: bool,
         invalid_header: bool,
         keepalive / set_keepalive: bool,
+        logged / set_logged: bool,
         post_action: bool,
         subrequest_in_memory: bool,
         uri_changed: bool,
@@ -77,7 +79,7 @@ fields! {
         last_in_chain / set_last_in_chain: bool,
     }
     event: ngx_event_t {
-        active: bool,
+        active / set_active: bool,
         cancelable / set_cancelable: bool,
         posted: bool,
         timedout / set_timedout: bool,
@@ -117,4 +119,12 @@ extern "C" {
     /// The event must be live, and `queue` one of nginx's queues of posted events.
     #[link_name = "authgear_post_event"]
     pub fn post_event(event: *mut ngx_event_t, queue: *mut ngx_queue_t);
+
+    /// Takes an event out of the timers and the queue of posted events.
+    ///
+    /// # Safety
+    ///
+    /// The event must be live.
+    #[link_name = "authgear_cancel_event"]
+    pub fn cancel_event(event: *mut ngx_event_t);
 }

@@ -8,7 +8,7 @@ use crate::conf::Project;
 use crate::nginx::{now, Request};
 use crate::request::context::Context;
 use crate::request::outcome::Unmet;
-use crate::request::question::{Asked, Failure, Reply};
+use crate::request::question::{Asked, Reply};
 use crate::worker;
 
 /// Counts the verdict on a request, once: a further pass through the phases, after an internal redirect,
@@ -58,8 +58,8 @@ pub fn count_reply(r: &Request, asked: &Asked, reply: &Reply) {
     counters.measure(Duration::Question, asked.began.elapsed());
     match reply {
         Ok(_) => counters.note_resolver(true, now()),
-        Err(Failure::Outage(_)) => counters.note_resolver(false, now()),
+        Err(failure) if failure.is_outage() => counters.note_resolver(false, now()),
         // A client may have caused it.
-        Err(Failure::Unclear(_)) => {}
+        Err(_) => {}
     }
 }

@@ -13,11 +13,11 @@ use nginx_sys::{ngx_http_request_t, ngx_str_t};
 
 use crate::conf::Project;
 use crate::keys::Tenant;
-use crate::nginx::{bytes, now, Request};
+use crate::nginx::{bytes, now, OwnRequest, Request};
 use crate::request::outcome::{Provenance, Resolved};
 use crate::request::waiting;
 use crate::shm::Id;
-use crate::worker;
+use crate::worker::{self, Place};
 
 /// The lifetime of the right to ask, in milliseconds, should its holder be killed.
 const LEASE: u64 = 10_000;
@@ -57,13 +57,33 @@ pub enum Verdict {
 /// The resolver's reply as it came: a session, a no, or the reason why it is neither.
 pub type Reply = Result<Option<Resolved>, Failure>;
 
-/// The reason why a reply is no verdict.
+/// A reply that is no verdict.
 #[derive(Debug)]
-pub enum Failure {
-    /// The resolver cannot answer: refused, closed, time-out, 5xx or 429.
-    Outage(String),
-    /// Anything else, which the client may have caused.
-    Unclear(String),
+pub struct Failure {
+    /// Its kind.
+    pub kind: FailureKind,
+    /// The reason, for the log.
+    pub why: String,
+}
+
+/// The kind of a reply that is no verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// No response: refused, closed, time-out.
+    Silence,
+    /// The resolver says that it cannot answer: 5xx or 429.
+    Outage,
+    /// Another response, which the client may have caused.
+    Unclear,
+    /// The resolver was not asked, or the client left.
+    NotAsked,
+}
+
+impl Failure {
+    /// True where the resolver cannot answer.
+    pub fn is_outage(&self) -> bool {
+        matches!(self.kind, FailureKind::Silence | FailureKind::Outage)
+    }
 }
 
 /// A question that is to be asked, with the right to do so.
@@ -77,6 +97,8 @@ pub struct Ask<'a> {
     pub question: Question<'a>,
     /// The use of the answer.
     pub purpose: Purpose,
+    /// Its place among the questions under way; a probe has none.
+    pub place: Option<Place>,
 }
 
 /// The use of an answer.
@@ -86,6 +108,8 @@ pub enum Purpose {
     Judgement(Option<(Key, Option<Lease>)>),
     /// It confirms a token.
     Confirmation(Confirmation),
+    /// It ends the resolver's suspension. It is asked in a request of this module's own.
+    Probe(OwnRequest),
 }
 
 /// The right to ask a question that others wait for. It is given back when it is dropped.
@@ -205,6 +229,8 @@ pub struct Asked {
     pub cookie: ngx_str_t,
     /// The longest time for which the answer may be used, in milliseconds.
     pub lifetime: u64,
+    /// Its place among the questions under way, until it has ended.
+    pub place: RefCell<Option<Place>>,
     /// The use of the answer, until it has come.
     pub purpose: RefCell<Option<Purpose>>,
     /// The delivery of the answer.
@@ -251,6 +277,13 @@ impl Asked {
     fn endpoint(&self) -> Option<(&str, &str)> {
         let (scheme, rest) = self.tenant.origin.split_once("://")?;
         Some((scheme, rest.split('/').next()?))
+    }
+
+    /// The key under which its answer is stored.
+    pub fn key(&self) -> Option<Key> {
+        // SAFETY: both texts lie in the pool of the client request, as the question does.
+        let (token, cookie) = unsafe { (bytes(&self.token), bytes(&self.cookie)) };
+        worker::question_key(&self.tenant.id, &[token, cookie])
     }
 
     /// The project that asks.

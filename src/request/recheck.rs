@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use authgear_core::recheck::{LastAnswer, Next, Recheck};
+use authgear_core::recheck::{Instead, LastAnswer, Next, Recheck, Unasked};
 use authgear_core::token::VerifiedToken;
 use authgear_core::Reason;
 use authgear_tables::judgements::{self, Known};
@@ -43,8 +43,9 @@ pub fn confirm<'r>(
         return stands(verified);
     };
     let asks = |next| matches!(next, Next::Ask | Next::AskInBackground);
-    let mut next = next_for(recheck, &worker::judgement(&key, None), now());
-    let (mut lease, mut is_failing) = (None, false);
+    let known = worker::judgement(&key, None);
+    let mut next = next_for(recheck, &known, now());
+    let (mut lease, mut is_failing, mut place) = (None, false, None);
     let may_ask = match next {
         Next::Ask => judge.may_ask(),
         // In the access phase is early enough.
@@ -52,6 +53,11 @@ pub fn confirm<'r>(
         Next::Stands | Next::Refused => false,
     };
     if may_ask {
+        let had_yes = matches!(known.verdict, Some((judgements::Verdict::Confirmed, _)));
+        match resolver::admit(judge, had_yes) {
+            Ok(admitted) => place = Some(admitted),
+            Err(why) => return unasked(why, next, &known, || stands(verified)),
+        }
         // Under the lock, which tells what has changed meanwhile.
         worker::change_judgements(|writer, now| {
             next = next_for(recheck, &writer.read(&key, now, None), now);
@@ -83,6 +89,7 @@ pub fn confirm<'r>(
         project: judge.project.index,
         question,
         purpose: Purpose::Confirmation(confirmation),
+        place,
     };
     if let Next::Ask = next {
         return Step::Ask(Box::new(ask));
@@ -97,9 +104,29 @@ pub fn confirm<'r>(
     stands(verified)
 }
 
+/// What follows where the resolver is not asked about a token.
+fn unasked<'r>(
+    why: Unasked,
+    next: Next,
+    known: &Known,
+    stands: impl FnOnce() -> Step<'r>,
+) -> Step<'r> {
+    match why.instead(next, last_answer(known).map(|(last, _)| last)) {
+        Instead::Stands => stands(),
+        Instead::Refused => Step::refused(Reason::SessionInvalid),
+        Instead::Unavailable => Step::resolver_unavailable(),
+    }
+}
+
 /// The next step, from the table's entry of a token.
 fn next_for(recheck: Recheck, known: &Known, now: u64) -> Next {
-    let last = known.verdict.as_ref().and_then(|(verdict, at)| {
+    let last = last_answer(known).map(|(last, at)| (last, now.saturating_sub(at)));
+    recheck.next(last, known.is_asked, known.is_crowded)
+}
+
+/// The last answer about a token, and its time.
+fn last_answer(known: &Known) -> Option<(LastAnswer, u64)> {
+    known.verdict.as_ref().and_then(|(verdict, at)| {
         let answer = match verdict {
             judgements::Verdict::Confirmed => LastAnswer::Yes,
             judgements::Verdict::Denied | judgements::Verdict::No => LastAnswer::No,
@@ -107,7 +134,6 @@ fn next_for(recheck: Recheck, known: &Known, now: u64) -> Next {
             judgements::Verdict::Unclear => LastAnswer::Unclear,
             judgements::Verdict::Yes | judgements::Verdict::TooLarge => return None,
         };
-        Some((answer, now.saturating_sub(*at)))
-    });
-    recheck.next(last, known.is_asked, known.is_crowded)
+        Some((answer, *at))
+    })
 }

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use authgear_core::recheck::FAILED_PAUSE;
+use authgear_core::recheck::{Unasked, FAILED_PAUSE};
 use authgear_core::session::{Fields, Session};
 use authgear_core::Reason;
 use authgear_tables::judgements::{self, Key, Known, Text};
@@ -17,12 +17,15 @@ use crate::request::outcome::{Outcome, Provenance, Resolved};
 use crate::request::question::{Ask, Lease, Purpose, Question, Turn, Verdict, NO_LIFETIME};
 use crate::request::revoked;
 use crate::request::step::Step;
-use crate::worker;
+use crate::worker::{self, Place};
 
+use subrequest::is_suspended;
+
+mod reply;
 mod settle;
 mod subrequest;
 
-pub use subrequest::{ask, ask_in_background, own_question, take_answer};
+pub use subrequest::{admit, ask, ask_in_background, own_question, take_answer};
 
 /// The answer that this client request has to a question already.
 pub fn known_to_this_request(judge: &Judge<'_, '_>, question: &Question<'_>) -> Option<Verdict> {
@@ -44,11 +47,17 @@ pub fn answer<'r>(judge: &Judge<'_, 'r>, question: Question<'r>) -> Step<'r> {
             Reach::AtHand => Step::Done(Outcome::Unknown),
         };
     }
-    let Some(fresh) = judge.project.resolve_cache else {
-        return asked(judge, question, None);
-    };
     let Some(key) = question.key(&judge.tenant.id) else {
         return Step::resolver_unavailable();
+    };
+    let Some(fresh) = judge.project.resolve_cache else {
+        if !judge.may_ask() {
+            return Step::Done(Outcome::Unknown);
+        }
+        return match admit(judge, worker::had_yes(&key)) {
+            Ok(place) => asked(judge, question, None, place),
+            Err(_) => Step::resolver_unavailable(),
+        };
     };
     match look_up(judge, key, fresh) {
         Found::Verdict(verdict) => {
@@ -58,7 +67,8 @@ pub fn answer<'r>(judge: &Judge<'_, 'r>, question: Question<'r>) -> Step<'r> {
             }
             step_of(verdict)
         }
-        Found::Turn(lease) => asked(judge, question, Some((key, lease))),
+        Found::Turn(lease, place) => asked(judge, question, Some((key, lease)), place),
+        Found::Unasked => Step::resolver_unavailable(),
         Found::Waits if judge.reach != Reach::AtHand => Step::WaitForAnswer(key),
         Found::Waits | Found::Nothing => Step::Done(Outcome::Unknown),
     }
@@ -69,7 +79,9 @@ enum Found {
     /// The answer.
     Verdict(Verdict),
     /// None, and it is this request's turn to ask.
-    Turn(Option<Lease>),
+    Turn(Option<Lease>, Place),
+    /// None, and nobody is to ask now.
+    Unasked,
     /// None yet: another request asks.
     Waits,
     /// None, and this request may not ask.
@@ -80,15 +92,29 @@ enum Found {
 fn look_up(judge: &Judge<'_, '_>, key: Key, fresh: u64) -> Found {
     let mut text = Text::new();
     let known = worker::judgement(&key, Some(&mut text));
-    if let Some(verdict) = usable(judge, &known, &text, fresh, now()) {
+    if let Some(verdict) = usable(judge, (&known, &text), fresh, now(), false) {
         return Found::Verdict(verdict);
+    }
+    if is_suspended(judge) {
+        if let Some(verdict) = usable(judge, (&known, &text), fresh, now(), true) {
+            return Found::Verdict(verdict);
+        }
     }
     if !judge.may_ask() {
         return Found::Nothing;
     }
+    let is_yes = matches!(known.verdict, Some((judgements::Verdict::Yes, _)));
+    let place = match admit(judge, is_yes || worker::had_yes(&key)) {
+        Ok(place) => place,
+        Err(Unasked::Full) if known.is_asked => return Found::Waits,
+        Err(_) => {
+            let verdict = usable(judge, (&known, &text), fresh, now(), true);
+            return verdict.map_or(Found::Unasked, Found::Verdict);
+        }
+    };
     let found = worker::change_judgements(|writer, now| {
         let known = writer.read(&key, now, Some(&mut text));
-        if let Some(verdict) = usable(judge, &known, &text, fresh, now) {
+        if let Some(verdict) = usable(judge, (&known, &text), fresh, now, false) {
             return Found::Verdict(verdict);
         }
         let is_too_large = matches!(
@@ -97,10 +123,10 @@ fn look_up(judge: &Judge<'_, '_>, key: Key, fresh: u64) -> Found {
         );
         if is_too_large {
             // Nobody's answer is of use to others: all ask at the same time, not in turn.
-            return Found::Turn(None);
+            return Found::Turn(None, place);
         }
         match Lease::take(writer, key, now) {
-            Turn::Mine(lease) => Found::Turn(lease),
+            Turn::Mine(lease) => Found::Turn(lease, place),
             Turn::Busy => Found::Waits,
         }
     });
@@ -110,13 +136,14 @@ fn look_up(judge: &Judge<'_, '_>, key: Key, fresh: u64) -> Found {
 /// The verdict of an answer that was kept, if it may be used still.
 ///
 /// A question that failed is the answer to all who have waited for it. Where the resolver cannot answer, an
-/// older yes takes its place, and for a second nobody waits for another question.
+/// older yes takes its place, and for a second nobody waits for another question. With `is_unasked` it does so
+/// at once, as nobody is to ask.
 fn usable(
     judge: &Judge<'_, '_>,
-    known: &Known,
-    text: &Text,
+    (known, text): (&Known, &Text),
     fresh: u64,
     now: u64,
+    is_unasked: bool,
 ) -> Option<Verdict> {
     let (verdict, at) = known.verdict?;
     let is_younger = |limit: u64| now.saturating_sub(at) < limit;
@@ -129,11 +156,15 @@ fn usable(
                     return Some(yes);
                 }
             }
-            let failure = known.failure?;
-            let has_waited = since.is_some_and(|since| since <= failure.at);
-            let is_recent = now.saturating_sub(failure.at) < FAILED_PAUSE;
+            let failure = known.failure.as_ref();
+            let has_waited =
+                failure.is_some_and(|failure| since.is_some_and(|since| since <= failure.at));
+            let is_outage = failure.is_some_and(|failure| {
+                let is_recent = now.saturating_sub(failure.at) < FAILED_PAUSE;
+                failure.is_outage && (has_waited || is_recent)
+            });
             let may_be_stale = is_younger(fresh.saturating_add(judge.project.resolve_stale));
-            if failure.is_outage && may_be_stale && (has_waited || is_recent) {
+            if (is_unasked || is_outage) && may_be_stale {
                 if let Some(yes) = yes(Provenance::Stale) {
                     return Some(yes);
                 }
@@ -169,15 +200,14 @@ fn asked<'r>(
     judge: &Judge<'_, 'r>,
     question: Question<'r>,
     entry: Option<(Key, Option<Lease>)>,
+    place: Place,
 ) -> Step<'r> {
-    if !judge.may_ask() {
-        return Step::Done(Outcome::Unknown);
-    }
     Step::Ask(Box::new(Ask {
         tenant: Rc::clone(judge.tenant),
         project: judge.project.index,
         question,
         purpose: Purpose::Judgement(entry),
+        place: Some(place),
     }))
 }
 

@@ -62,7 +62,7 @@ pub fn proceed(
         Step::WaitForAnswer(key) => {
             let since = context.waiting_since.get().unwrap_or_else(now);
             context.waiting_since.set(Some(since));
-            suspended(context, waiting::wait_for_answer(r, key))
+            suspended(context, waiting::wait_for_answer(r, key, project.index))
         }
         Step::Ask(ask) => {
             resolver::ask(r, (client, context), project, *ask)?;

@@ -33,8 +33,8 @@ struct Waiter {
 /// The event that a request waits for.
 enum Awaited {
     Keys(AwaitedKeys),
-    /// The resolver's answer to another request with the same question.
-    Answer(Key),
+    /// The resolver's answer to another request with the same question, of the project of that number.
+    Answer(Key, usize),
 }
 
 struct Queue {
@@ -64,9 +64,10 @@ pub fn wait_for_keys(
     wait(r, Awaited::Keys(awaited))
 }
 
-/// Suspends a request until another has an answer to the same question.
-pub fn wait_for_answer(r: &Request, key: Key) -> Result<WaiterId, Failed> {
-    wait(r, Awaited::Answer(key))
+/// Suspends a request until another has an answer to the same question, or the resolver of that project is
+/// suspended.
+pub fn wait_for_answer(r: &Request, key: Key, project: usize) -> Result<WaiterId, Failed> {
+    wait(r, Awaited::Answer(key, project))
 }
 
 fn wait(r: &Request, awaited: Awaited) -> Result<WaiterId, Failed> {
@@ -135,7 +136,7 @@ pub fn poll() {
             // In the order in which they came: each that is resumed for a slot will take it.
             let woken = waiters.iter().filter(|(_, waiter)| match &waiter.awaited {
                 Awaited::Keys(keys) => finished.has_keys(keys),
-                Awaited::Answer(key) => finished.has_answer(key),
+                Awaited::Answer(key, project) => finished.has_answer(key, *project),
             });
             woken.map(|(id, _)| *id).collect::<Vec<_>>()
         })

@@ -4,6 +4,7 @@ use core::mem::{self, offset_of};
 use core::ptr::NonNull;
 
 use authgear_core::digest::DigestKey;
+use authgear_tables::breaker::{self, Breakers};
 use authgear_tables::counters::{self, Waiting};
 use authgear_tables::early::{self, EarlyQuestions};
 use authgear_tables::judgements::{self, Head, Key, Known, Table, Text};
@@ -37,12 +38,14 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     offset_of!(Zone, evicted_keys),
     offset_of!(Zone, waiting),
     offset_of!(Zone, early),
+    offset_of!(Zone, breakers),
     offset_of!(Zone, buckets),
     entry::LAYOUT as usize,
     counters::LAYOUT as usize,
     judgements::LAYOUT as usize,
     revocations::LAYOUT as usize,
     early::LAYOUT as usize,
+    breaker::LAYOUT as usize,
     1,
 ]);
 pub(super) const BUCKETS: usize = 512;
@@ -88,6 +91,8 @@ pub struct Zone {
     pub(super) waiting: Waiting,
     /// The questions that client addresses caused before any limit.
     pub(super) early: EarlyQuestions,
+    /// The suspension of tenants' resolvers.
+    pub(super) breakers: Breakers,
     pub(super) buckets: [Link<SourceEntry>; BUCKETS],
 }
 

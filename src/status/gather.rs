@@ -92,6 +92,7 @@ fn build() -> Build {
 fn show(project: &Project, zone: Option<SharedZone>) -> Shown {
     let counters = worker::counters(project);
     let failing_since = counters.and_then(|counters| counters.resolver_failing_since());
+    let seconds = |since: u64| now().saturating_sub(since) as f64 / 1e3;
     Shown {
         name: project.name.clone(),
         keys: match (project.keys(), zone) {
@@ -100,7 +101,8 @@ fn show(project: &Project, zone: Option<SharedZone>) -> Shown {
             (ProjectKeys::Tenants(timing), Some(zone)) => of_tenants(zone, project.digest, timing),
             (_, None) => Keys::default(),
         },
-        resolver_failing_for: failing_since.map(|since| now().saturating_sub(since) as f64 / 1e3),
+        resolver_failing_for: failing_since.map(seconds),
+        resolver_suspended_for: worker::suspended_since(project).map(seconds),
         revocations: project.webhook_secrets.as_ref().and_then(|_| {
             let names = &project.fixed_tenant()?.names;
             worker::revoked_users(names.first()?, unix_time())

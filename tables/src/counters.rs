@@ -16,6 +16,7 @@ use std::time;
 use authgear_core::status::{Count, Duration, Totals, COUNTS};
 use authgear_core::Reason;
 
+use crate::breaker::Breaker;
 use crate::layout_number;
 use crate::word::{Link, Word};
 
@@ -51,6 +52,8 @@ pub struct Head {
     lanes: usize,
     /// When the resolver first failed since its last answer; 0 while it answers.
     failing_since: Word,
+    /// The suspension of the resolver, where the project has one.
+    breaker: Breaker,
     /// Requests that `observe` would have refused, by reason.
     observed: [Counter; Reason::ALL.len()],
 }
@@ -67,6 +70,7 @@ pub const LAYOUT: u64 = layout_number(&[
     offset_of!(Head, project),
     offset_of!(Head, lanes),
     offset_of!(Head, failing_since),
+    offset_of!(Head, breaker),
     offset_of!(Head, observed),
     mem::size_of::<Lane>(),
     COUNTS,
@@ -179,6 +183,12 @@ impl Counters {
     #[must_use]
     pub fn resolver_failing_since(&self) -> Option<u64> {
         Some(self.head().failing_since.get()).filter(|since| *since != 0)
+    }
+
+    /// The breaker of the project's resolver.
+    #[must_use]
+    pub fn breaker(&self) -> &Breaker {
+        &self.head().breaker
     }
 
     /// The counts of all lanes.

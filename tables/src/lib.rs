@@ -7,6 +7,7 @@
 //! [`word`], whose stores keep the order of the program, and the tests kill a writer before each of
 //! them.
 
+pub mod breaker;
 pub mod counters;
 pub mod early;
 pub mod judgements;

@@ -31,6 +31,17 @@ impl Word {
         self.0.store(value, Ordering::Release);
     }
 
+    /// Stores a value if the present one is `expected`; returns whether it was. Of several processes that
+    /// try it at the same time, one succeeds.
+    #[inline]
+    pub fn replace(&self, expected: u64, value: u64) -> bool {
+        before_store();
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        self.0
+            .compare_exchange(expected, value, success, failure)
+            .is_ok()
+    }
+
     /// Adds 1 and returns the new value.
     #[inline]
     pub fn increment(&self) -> u64 {

@@ -75,6 +75,13 @@ fn resolver(text: &mut Text, snapshot: &Snapshot) {
         "Time from a question to the resolver's answer.",
         Duration::Question,
     );
+    let name = "authgear_resolver_suspended";
+    let help = "1 while nobody waits for the resolver, or for that of one of many tenants.";
+    text.gauge(name, "", help);
+    for project in &snapshot.projects {
+        let is_suspended = project.resolver_suspended_for.is_some();
+        text.sample(name, "", &of(project), u8::from(is_suspended));
+    }
     let answers = Answer::ALL.map(|answer| (answer.as_str(), Count::Recheck(answer)));
     text.counters(
         snapshot,

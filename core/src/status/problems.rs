@@ -44,7 +44,20 @@ impl Project {
             }
             KeyState::Fresh | KeyState::Idle => {}
         }
-        if let Some(age) = self.resolver_failing_for {
+        if let Some(age) = self.resolver_suspended_for {
+            let whose = match self.keys.tenants {
+                Some(_) => "a tenant's resolver",
+                None => "the resolver",
+            };
+            let age = span(age);
+            problems.push((
+                true,
+                format!(
+                    "Project {name}: {whose} has been suspended for {age}, since it gave no response: nobody \
+                     waits for it until it responds to a probe."
+                ),
+            ));
+        } else if let Some(age) = self.resolver_failing_for {
             let age = span(age);
             problems.push((
                 true,

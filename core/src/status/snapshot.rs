@@ -83,6 +83,8 @@ pub struct Project {
     pub keys: Keys,
     /// Seconds since the resolver ceased to answer; `None` while it answers, or was not asked.
     pub resolver_failing_for: Option<f64>,
+    /// Seconds since nobody waits for the resolver, of many tenants for the first one's; `None` while requests do.
+    pub resolver_suspended_for: Option<f64>,
     /// Users who are revoked; `None` without a webhook.
     pub revocations: Option<u64>,
     /// True when a token lives longer than its revocation is kept.

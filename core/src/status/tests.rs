@@ -121,6 +121,7 @@ fn project(name: &str) -> Project {
             ..Keys::default()
         },
         resolver_failing_for: None,
+        resolver_suspended_for: None,
         revocations: None,
         outlives_revocation: false,
         counts,
@@ -181,6 +182,7 @@ fn the_older_text_format() {
         "authgear_resolver_duration_seconds_bucket{project=\"myapp\",le=\"+Inf\"} 2\n\
          authgear_resolver_duration_seconds_sum{project=\"myapp\"} 0.0039\n\
          authgear_resolver_duration_seconds_count{project=\"myapp\"} 2\n",
+        "# TYPE authgear_resolver_suspended gauge\nauthgear_resolver_suspended{project=\"myapp\"} 0\n",
         "authgear_fetches_total{project=\"myapp\",result=\"tls\"} 4\n",
         "authgear_keys{project=\"myapp\"} 1\n",
         "authgear_keys_age_seconds{project=\"myapp\"} 61.5\n",
@@ -272,13 +274,19 @@ fn what_is_refused_comes_before_what_is_old() {
     let mut none = project("none");
     none.keys.state = KeyState::Missing;
     none.resolver_failing_for = Some(45.0);
-    let mut snapshot = snapshot(vec![old, none]);
+    let mut suspended = none.clone();
+    suspended.name = "suspended".into();
+    suspended.keys = Keys::default();
+    suspended.resolver_suspended_for = Some(44.0);
+    let mut snapshot = snapshot(vec![old, none, suspended]);
     snapshot.zone.as_mut().unwrap().tables[0].live_evictions = 3;
     assert_eq!(
         snapshot.problems(),
         [
             "Project none: no keys, so JWTs are answered 503.",
             "Project none: the resolver has not answered for 45 s.",
+            "Project suspended: the resolver has been suspended for 44 s, since it gave no response: nobody \
+             waits for it until it responds to a probe.",
             "Project old: its keys have been stale for 2 h; the last fetch failed: connect.",
             "The shared zone authgear is full: 3 valid entries of the table judgements gave way since the \
              start. Enlarge \"authgear_shared_zone\".",

@@ -24,6 +24,11 @@ impl Purpose {
         let (project, lifetime) = (asked.project(r), asked.lifetime);
         let entry = match self {
             Self::Confirmation(mut confirmation) => return confirmation.settle(r, reply),
+            Self::Probe(own) => {
+                // SAFETY: this is its subrequest, which has ended just now.
+                unsafe { own.end() };
+                return Verdict::Failed;
+            }
             Self::Judgement(entry) => entry,
         };
         let verdict = match reply {
@@ -33,7 +38,8 @@ impl Purpose {
                 void.unwrap_or(Verdict::Yes(Some(*session), Provenance::Request))
             }
             Ok(None) => Verdict::No,
-            Err(Failure::Outage(why) | Failure::Unclear(why)) => {
+            Err(failure) => {
+                let why = &failure.why;
                 log_limited(
                     r,
                     NGX_LOG_ERR,
@@ -43,6 +49,9 @@ impl Purpose {
                 Verdict::Failed
             }
         };
+        if let (Verdict::Yes(..), Some(key)) = (&verdict, asked.key()) {
+            worker::note_yes(&key);
+        }
         if let Some((key, lease)) = entry {
             let (stored, record) = match (&verdict, reply) {
                 (Verdict::Yes(..), Ok(Some(session))) => {
@@ -64,7 +73,7 @@ impl Purpose {
             let live = live.min(lifetime);
             let stale = worker::change_judgements(|writer, now| {
                 if let (Err(failure), 1..) = (reply, project.resolve_stale) {
-                    let is_outage = matches!(failure, Failure::Outage(_));
+                    let is_outage = failure.is_outage();
                     let failure = judgements::Failure { at: now, is_outage };
                     if let Some(yes) = keep_yes(r, asked, writer, (&key, number), failure) {
                         return yes;
@@ -145,21 +154,23 @@ impl Confirmation {
         });
         let (verdict, is_news) = stored.unwrap_or((
             match verdict {
-                Ok(true) | Err(Failure::Outage(_)) => Verdict::yes(),
+                Err(failure) if !failure.is_outage() => Verdict::Failed,
+                Ok(true) | Err(_) => Verdict::yes(),
                 Ok(false) => Verdict::No,
-                Err(Failure::Unclear(_)) => Verdict::Failed,
             },
             false,
         ));
         match reply {
-            Err(Failure::Outage(why)) if is_news => {
+            Err(failure) if failure.is_outage() && is_news => {
+                let why = &failure.why;
                 ngx_log_error!(
                     NGX_LOG_ERR,
                     r.log(),
                     "authgear: recheck fails, tokens are accepted until they expire: {why}"
                 );
             }
-            Err(Failure::Unclear(why)) => {
+            Err(failure) if !failure.is_outage() => {
+                let why = &failure.why;
                 log_limited(
                     r,
                     NGX_LOG_ERR,
@@ -214,7 +225,7 @@ impl Confirmation {
                 (Verdict::No, writer.set_failing(self.project, false))
             }
             Err(failure) => {
-                let is_outage = matches!(failure, Failure::Outage(_));
+                let is_outage = failure.is_outage();
                 // A no stays a no; anything else stands while the resolver cannot answer.
                 let known = writer.read(key, now, None).verdict;
                 let verdict = if matches!(known, Some((judgements::Verdict::Denied, _))) {

@@ -1,24 +1,31 @@
-//! The subrequest to the resolver's location: sent, held to its location, and read when it ends.
+//! The subrequest to the resolver's location: sent, held to its location, and read when it ends. The
+//! suspension of a resolver that gives no response, and the probes that end it.
 
 use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
+use std::rc::Rc;
 use std::time::Instant;
 
-use authgear_core::session::Fields;
+use authgear_core::recheck::Unasked;
+use authgear_tables::breaker::Silence;
 use nginx_sys::{
     ngx_http_post_subrequest_t, ngx_http_request_t, ngx_http_subrequest, ngx_int_t, ngx_str_t,
-    ngx_uint_t, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_INTERNAL_SERVER_ERROR,
-    NGX_HTTP_OK, NGX_HTTP_SUBREQUEST_BACKGROUND, NGX_HTTP_SUBREQUEST_WAITED,
-    NGX_HTTP_TOO_MANY_REQUESTS, NGX_OK,
+    ngx_uint_t, NGX_HTTP_SUBREQUEST_BACKGROUND, NGX_HTTP_SUBREQUEST_WAITED, NGX_LOG_ERR,
+    NGX_LOG_NOTICE, NGX_OK,
 };
 
 use crate::conf::Project;
-use crate::nginx::{borrowed_str, bytes, guard, now, Failed, Request};
+use crate::keys::Tenant;
+use crate::log::log_limited;
+use crate::nginx::{borrowed_str, bytes, guard, now, Failed, OwnRequest, Request};
+use crate::request::attempt::{Judge, Reach};
 use crate::request::context::{ClientRequest, Context, Stage};
 use crate::request::counting::count_reply;
-use crate::request::outcome::Resolved;
-use crate::request::question::{Ask, Asked, Delivery, Failure, Reply};
+use crate::request::question::{Ask, Asked, Delivery, FailureKind, Purpose, Question, Reply};
+use crate::request::resolver::reply::{no_memory, read, relay_cookies};
+use crate::request::waiting;
+use crate::worker::{self, Place};
 
 /// Asks; the handler is run again when there is an answer.
 pub fn ask(
@@ -70,6 +77,7 @@ fn send(
         authorization,
         cookie: pool.copy(&question.cookie)?,
         lifetime: question.lifetime(r),
+        place: RefCell::new(ask.place),
         purpose: RefCell::new(Some(ask.purpose)),
         delivery,
         began: Instant::now(),
@@ -82,8 +90,7 @@ fn send(
     // SAFETY: it was allocated just now, in the pool of the request.
     let asked_ref = unsafe { asked.as_ref() };
     // A lease is given back at once where there is no subrequest.
-    let subrequest =
-        start(r, uri, asked, delivery).inspect_err(|Failed| drop(asked_ref.purpose.take()))?;
+    let subrequest = start(r, uri, asked, delivery).inspect_err(|Failed| asked_ref.give_up())?;
     asked_ref.subrequest.set(subrequest.raw());
     subrequest.own_variables(r.main_conf().request_variables(r))?;
     // SAFETY: both texts lie in the pool that the subrequest shares.
@@ -149,6 +156,12 @@ pub fn own_question(r: &Request) -> Option<&Asked> {
 }
 
 impl Asked {
+    /// Gives back what is held for an answer.
+    fn give_up(&self) {
+        drop(self.purpose.take());
+        drop(self.place.take());
+    }
+
     /// Ends the subrequest where it is about to enter another place than the internal location that
     /// the unchanged URI of `resolve_request` selects. Says whether it did.
     pub fn end_if_misplaced(&self, subrequest: &Request) -> bool {
@@ -180,6 +193,7 @@ unsafe extern "C" fn on_end(
         if asked.subrequest.get() != subrequest.raw() {
             return;
         }
+        drop(asked.place.take());
         match asked.delivery {
             Delivery::ByNginx => asked.is_done.set(true),
             // Once: the parent may have ended before nginx calls again. A response in place of an error
@@ -195,7 +209,9 @@ unsafe extern "C" fn on_end(
                 if is_over && !asked.is_done.replace(true) {
                     let reply = read(&subrequest, asked, |_| {});
                     if let Some(purpose) = asked.purpose.take() {
+                        let is_probe = matches!(purpose, Purpose::Probe(_));
                         count_reply(&subrequest, asked, &reply);
+                        note_reply(&subrequest, asked, &reply, is_probe);
                         purpose.settle(&subrequest, asked, &reply);
                     }
                 }
@@ -227,6 +243,7 @@ pub fn take_answer(r: &Request, client: &ClientRequest, question: NonNull<Asked>
     };
     if let Some(purpose) = asked.purpose.take() {
         count_reply(r, asked, &reply);
+        note_reply(r, asked, &reply, false);
         let verdict = purpose.settle(r, asked, &reply);
         client.add_answer(asked.tenant.id, asked.token, asked.cookie, verdict);
     }
@@ -234,84 +251,113 @@ pub fn take_answer(r: &Request, client: &ClientRequest, question: NonNull<Asked>
     true
 }
 
-/// Reads a subrequest's reply; `each` gets the names of its headers.
-fn read(subrequest: &Request, asked: &Asked, mut each: impl FnMut(&[u8])) -> Reply {
-    let unclear = |why: String| Err(Failure::Unclear(why));
-    // SAFETY: the URI is the configuration's, which outlives its requests.
-    let uri = String::from_utf8_lossy(unsafe { bytes(&asked.uri) });
-    if asked.is_misplaced.get() {
-        return unclear(format!(
-            "the subrequest to the resolver did not reach location \"{uri}\"; make it \"internal\" and \
-             do not rewrite its URI"
-        ));
+/// The milliseconds after which a probe is given up, whatever the location's own limits are.
+const PROBE_LIMIT: usize = 10_000;
+/// The cookie of a probe, a session that nobody has.
+const PROBE: &[u8] = b"probe.00000000000000000000000000000000";
+const USER_AGENT: &str = concat!("ngx_http_authgear_module/", env!("CARGO_PKG_VERSION"));
+
+/// Takes a place for a question about a credential, which the resolver has accepted before if it `had_yes`.
+///
+/// # Errors
+///
+/// The reason why it is not to be asked.
+pub fn admit(judge: &Judge<'_, '_>, had_yes: bool) -> Result<Place, Unasked> {
+    let (project, tenant) = (judge.project, judge.tenant);
+    if is_suspended(judge) {
+        return Err(Unasked::Suspended);
     }
-    let (status, upstream) = subrequest.answered();
-    let Some((upstream_status, headers)) = upstream else {
-        return unclear(format!(
-            "location \"{uri}\" answered {status} by itself instead of asking the resolver; it needs \
-             \"proxy_pass\""
-        ));
-    };
-    if subrequest.is_from_cache() {
-        return unclear(format!(
-            "the answer in location \"{uri}\" came from nginx's cache and is ignored; add \
-             \"proxy_cache off;\""
-        ));
-    }
-    let ok = NGX_HTTP_OK as ngx_uint_t;
-    if status != ok || upstream_status != ok {
-        return Err(failure(&uri, status, upstream_status));
-    }
-    let headers = headers.inspect(|(name, _)| each(name));
-    let mut room = Vec::new();
-    let fields = Fields::from_resolver(headers, &mut room);
-    let fields = fields.map_err(|error| Failure::Unclear(error.to_string()))?;
-    let session = fields.map(|fields| Resolved::copy_to(subrequest.pool(), &fields));
-    session.transpose().map_err(no_memory)
+    worker::enter(project, &tenant.id, had_yes).ok_or_else(|| {
+        log_limited(
+            judge.r,
+            NGX_LOG_ERR,
+            (project.index, "questions"),
+            format_args!(
+                "project \"{}\": too many questions to the resolver are under way, another is not asked; it \
+                 is slow, or \"worker_connections\" are too few",
+                project.name
+            ),
+        );
+        Unasked::Full
+    })
 }
 
-/// The failure of a resolver that answered with `upstream_status`, or 0 where it gave no response, to the
-/// question in location `uri`; `status` is nginx's own.
-fn failure(uri: &str, status: ngx_uint_t, upstream_status: ngx_uint_t) -> Failure {
-    let is_server_error = |status| status >= NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_uint_t;
-    let without_response = [NGX_HTTP_BAD_GATEWAY, NGX_HTTP_GATEWAY_TIME_OUT];
-    let not_200 = |answered| {
-        format!("the resolver answered with status {answered}, not 200, in location \"{uri}\"")
-    };
-    match upstream_status {
-        0 if without_response.contains(&(status as u32)) => Failure::Outage(format!(
-            "the resolver gave no response (status {status}) in location \"{uri}\""
-        )),
-        0 => Failure::Unclear(format!(
-            "the resolver was not asked (status {status}) in location \"{uri}\""
-        )),
-        answered if is_server_error(answered) || answered == TOO_MANY => {
-            Failure::Outage(not_200(answered))
+/// True while nobody waits for the resolver. Sends a probe if it is time for one.
+pub fn is_suspended(judge: &Judge<'_, '_>) -> bool {
+    let is_suspended = worker::is_suspended(judge.project, &judge.tenant.id);
+    if is_suspended && judge.reach != Reach::AtHand {
+        probe(judge.r, judge.project, judge.tenant);
+    }
+    is_suspended
+}
+
+/// Notes that the resolver responded to a question, or that it did not.
+fn note_reply(r: &Request, asked: &Asked, reply: &Reply, is_probe: bool) {
+    let (project, tenant) = (asked.project(r), &asked.tenant);
+    let name = &project.name;
+    match reply {
+        Err(failure) if failure.kind == FailureKind::NotAsked => {}
+        Err(failure) if failure.kind == FailureKind::Silence => {
+            let noted = worker::note_silence(project, &tenant.id, asked.asked_at, is_probe);
+            if noted == Silence::Suspended {
+                log_limited(
+                    r,
+                    NGX_LOG_ERR,
+                    (project.index, "suspended"),
+                    format_args!(
+                        "project \"{name}\": the resolver is suspended, nobody waits for it until it responds \
+                         to a probe: {}",
+                        failure.why
+                    ),
+                );
+                waiting::wake_waiters();
+            }
+            if noted != Silence::Counted {
+                probe(r, project, tenant);
+            }
         }
-        answered if answered == status => Failure::Unclear(not_200(answered)),
-        answered => Failure::Unclear(format!(
-            "the resolver's answer, status {answered}, cannot be used (status {status}) in location \
-             \"{uri}\""
-        )),
-    }
-}
-
-const TOO_MANY: ngx_uint_t = NGX_HTTP_TOO_MANY_REQUESTS as ngx_uint_t;
-
-fn no_memory(_: Failed) -> Failure {
-    Failure::Unclear("no memory".to_string())
-}
-
-/// Hands what clears a dead session's cookie on to the client, unless the response has begun.
-fn relay_cookies(main: &Request, subrequest: &Request) -> Result<(), Failed> {
-    if main.has_sent_header() {
-        return Ok(());
-    }
-    let headers = subrequest.answered().1.map(|(_, headers)| headers);
-    for (name, value) in headers.into_iter().flatten() {
-        if name == b"set-cookie" {
-            main.add_response_header("Set-Cookie", value)?;
+        Ok(_) | Err(_) => {
+            if let Some(milliseconds) = worker::note_response(project, &tenant.id) {
+                let seconds = milliseconds / 1000;
+                log_limited(
+                    r,
+                    NGX_LOG_NOTICE,
+                    (project.index, "responds"),
+                    format_args!(
+                        "project \"{name}\": the resolver responds again after {seconds} s"
+                    ),
+                );
+            }
         }
     }
-    Ok(())
+}
+
+/// Asks a tenant's resolver about a made-up session, if it is time for that, in a request of this module's own:
+/// no client has a part in it.
+fn probe(r: &Request, project: &Project, tenant: &Rc<Tenant>) {
+    if !worker::take_probe(project, &tenant.id) {
+        return;
+    }
+    let Ok(own) = OwnRequest::start(r, USER_AGENT, PROBE_LIMIT) else {
+        return;
+    };
+    let cookie = [&*project.cookies.session, b"=", PROBE].concat();
+    let ask = Ask {
+        tenant: Rc::clone(tenant),
+        project: project.index,
+        question: Question::about_session(None, cookie.into()),
+        purpose: Purpose::Probe(own),
+        place: None,
+    };
+    // SAFETY: it was made just now, and is freed from the event loop.
+    let sent = send(
+        &unsafe { own.request() },
+        project,
+        ask,
+        Delivery::InBackground,
+    );
+    if sent.is_err() {
+        // SAFETY: as above. Nothing refers to it any more.
+        unsafe { own.end() };
+    }
 }

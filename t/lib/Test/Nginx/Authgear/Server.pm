@@ -43,6 +43,7 @@ my @running;
 #   location  lines for the location /
 #   main      lines for the top level
 #   beside    a number from 1 to 3, for one that runs beside the default one
+#   connections   2048, of each worker
 #   listen    parameters of `listen`; "reuseport", which spreads connections
 sub start {
     my ($class, %option) = @_;
@@ -86,6 +87,7 @@ sub configure {
         map { "${_}_temp_path $root/$_;" } qw(client_body proxy fastcgi scgi uwsgi);
     my $modules = join ' ', map { "load_module $_;" } split ' ', $ENV{TEST_NGINX_LOAD_MODULES};
     my %text = map { $_ => $option->{$_} // '' } qw(main http server location);
+    my $connections = $option->{connections} // 2048;
     my $processes = $option->{workers} ? "worker_processes $option->{workers}" : 'master_process off';
 
     my $text = <<"END";
@@ -96,7 +98,7 @@ pid $root/nginx.pid;
 error_log $self->{log} notice;
 $text{main}
 events {
-    worker_connections 2048;
+    worker_connections $connections;
 }
 http {
     access_log off;

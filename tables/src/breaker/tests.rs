@@ -1,0 +1,193 @@
+use super::*;
+use crate::word::kill;
+
+const NOW: u64 = 1 << 42;
+
+/// Three questions without a response, and what the last one leads to.
+fn three(breaker: &Breaker, now: u64) -> Silence {
+    assert_eq!(breaker.note_silence(now, now), Silence::Counted);
+    assert_eq!(breaker.note_silence(now, now), Silence::Counted);
+    breaker.note_silence(now, now)
+}
+
+#[test]
+fn three_questions_in_a_row_without_a_response_suspend() {
+    let breaker = Breaker::default();
+    for _ in 0..10 {
+        assert_eq!(breaker.note_silence(NOW, NOW), Silence::Counted);
+        assert_eq!(breaker.note_silence(NOW, NOW), Silence::Counted);
+        assert_eq!(breaker.note_response(NOW), None);
+        assert!(!breaker.is_suspended());
+    }
+    assert_eq!(three(&breaker, NOW), Silence::Suspended);
+    assert_eq!(breaker.suspended_since(), Some(NOW));
+    // Once, however many follow.
+    assert_eq!(breaker.note_silence(NOW, NOW), Silence::Counted);
+    assert_eq!(breaker.note_silent_probe(NOW, NOW), Silence::Counted);
+}
+
+#[test]
+fn the_first_response_ends_it() {
+    let breaker = Breaker::default();
+    three(&breaker, NOW);
+    assert_eq!(breaker.note_response(NOW + 5000), Some(NOW));
+    assert!(!breaker.is_suspended());
+    assert_eq!(breaker.note_response(NOW + 5001), None);
+    // Questions from before it run into their time-outs, and are none of the next row.
+    for _ in 0..10 {
+        let late = breaker.note_silence(NOW + 4999, NOW + 9000);
+        assert_eq!(late, Silence::Counted);
+        let late = breaker.note_silent_probe(NOW + 4999, NOW + 9000);
+        assert_eq!(late, Silence::Counted);
+    }
+    assert!(!breaker.is_suspended());
+    assert_eq!(three(&breaker, NOW + 5000), Silence::Suspended);
+}
+
+#[test]
+fn one_probe_a_second_and_the_first_at_once() {
+    let breaker = Breaker::default();
+    three(&breaker, NOW);
+    for second in 0..5 {
+        let now = NOW + second * 1000;
+        assert!(breaker.take_probe(now), "{second}");
+        assert!(!breaker.take_probe(now), "{second}");
+        assert!(!breaker.take_probe(now + 999), "{second}");
+    }
+    breaker.note_response(NOW + 4100);
+    three(&breaker, NOW + 4200);
+    assert!(breaker.take_probe(NOW + 4200), "of the next suspension too");
+}
+
+#[test]
+fn clients_whose_questions_are_dropped_suspend_nobody_twice() {
+    let breaker = Breaker::default();
+    assert_eq!(three(&breaker, NOW), Silence::Suspended);
+    assert!(breaker.take_probe(NOW));
+    breaker.note_response(NOW + 20);
+    // From then on it takes a probe, one a second.
+    let mut now = NOW + 30;
+    for _ in 0..100 {
+        now += 990;
+        assert_eq!(three(&breaker, now), Silence::Doubtful);
+        assert_eq!(breaker.note_silence(now, now), Silence::Doubtful);
+        assert!(breaker.take_probe(now + 10));
+        assert!(!breaker.take_probe(now + 10));
+        now += 20;
+        assert_eq!(breaker.note_response(now), None);
+        assert!(!breaker.is_suspended());
+    }
+    // A probe without a response does suspend, and an old one does not.
+    assert_eq!(three(&breaker, now), Silence::Doubtful);
+    let old = breaker.note_silent_probe(now - 1, now + 1);
+    assert_eq!(old, Silence::Counted);
+    assert_eq!(breaker.note_silent_probe(now, now + 1), Silence::Suspended);
+    breaker.note_response(now + 20_000);
+    // Nothing is left of that after ten seconds.
+    assert_eq!(three(&breaker, now + 20_000), Silence::Suspended);
+}
+
+#[test]
+fn many_ask_for_a_probe_at_once_and_one_gets_it() {
+    let breaker = Breaker::default();
+    three(&breaker, NOW);
+    let took = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| (0..100).filter(|_| breaker.take_probe(NOW)).count()))
+            .collect();
+        let took = threads.into_iter().map(|thread| thread.join().unwrap());
+        took.sum::<usize>()
+    });
+    assert_eq!(took, 1);
+}
+
+/// A closed breaker counts to three, an open one is closed by the next response.
+fn assert_works(breaker: &Breaker, now: u64) {
+    assert!(
+        breaker.is_suspended()
+            || (0..3).any(|_| { breaker.note_silence(now, now) == Silence::Suspended })
+    );
+    assert!(breaker.take_probe(now));
+    breaker.note_response(now + 2000);
+    assert!(!breaker.is_suspended());
+    assert_eq!(three(breaker, now + 20_000), Silence::Suspended);
+}
+
+#[test]
+fn a_killed_process_stops_nobody() {
+    for stores in 0.. {
+        let breaker = Breaker::default();
+        let ended = kill::before(stores, || {
+            three(&breaker, NOW);
+            breaker.take_probe(NOW);
+            breaker.note_response(NOW + 1500);
+            three(&breaker, NOW + 1500);
+        });
+        assert_works(&breaker, NOW + 10_000);
+        if ended {
+            break;
+        }
+    }
+}
+
+fn breakers() -> Box<Breakers> {
+    // SAFETY: zeroed memory is a table without any.
+    unsafe { Box::new(core::mem::zeroed()) }
+}
+
+#[test]
+fn each_tenant_has_its_own() {
+    let table = breakers();
+    for tenant in [1, 3, 33, 65] {
+        assert!(table.find(tenant).is_none());
+        three(table.find_or_insert(tenant, 7, NOW), NOW + tenant);
+    }
+    for tenant in [1, 3, 33, 65] {
+        let found = table.find(tenant).and_then(Breaker::suspended_since);
+        assert_eq!(found, Some(NOW + tenant));
+    }
+    assert_eq!(table.suspended_since(7), Some(NOW + 1));
+    assert_eq!(table.suspended_since(8), None);
+}
+
+#[test]
+fn made_up_tenants_take_no_place_of_one_that_is_suspended() {
+    let table = breakers();
+    three(table.find_or_insert(1, 7, NOW), NOW);
+    for tenant in 1..5000 {
+        table
+            .find_or_insert(tenant * 2 + 1, 7, NOW + tenant)
+            .note_silence(NOW, NOW);
+    }
+    assert!(table.find(1).is_some_and(Breaker::is_suspended));
+    // Not even where all are: the one that was so for longest gives way.
+    for tenant in 1..5000 {
+        table.find_or_insert(1, 7, NOW + tenant * 10);
+        three(
+            table.find_or_insert(tenant * 2 + 1, 7, NOW + tenant * 10),
+            NOW,
+        );
+    }
+    assert!(table.find(1).is_some_and(Breaker::is_suspended));
+}
+
+#[test]
+fn a_killed_process_leaves_no_record_of_another_tenant() {
+    for stores in 0.. {
+        let table = breakers();
+        for tenant in 0..8 {
+            three(table.find_or_insert(1 + tenant * 32, 7, NOW), NOW);
+        }
+        let ended = kill::before(stores, || {
+            table.find_or_insert(1 + 8 * 32, 7, NOW + 1);
+        });
+        let new = table.find(1 + 8 * 32);
+        assert!(
+            new.is_none_or(|breaker| !breaker.is_suspended()),
+            "{stores}"
+        );
+        if ended {
+            break;
+        }
+    }
+}
