@@ -18,7 +18,7 @@ else
 TEST_TARGETS := suite
 endif
 
-MISSING := $(addprefix missing-,build demo test source valgrind asan newest bench)
+MISSING := $(addprefix missing-,build demo test source valgrind asan newest bench deb)
 MODULES := $(addprefix module-,debian source asan newest)
 NGINXES := $(addprefix nginx-,debian source asan newest)
 
@@ -26,7 +26,7 @@ NGINXES := $(addprefix nginx-,debian source asan newest)
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-valgrind test-asan \
-	stress bench bench-instructions bench-tools unit lint minimum-rust fmt doc check-so install clean $(MISSING) $(MODULES) $(NGINXES)
+	stress bench bench-instructions bench-tools unit lint minimum-rust fmt doc check-so install deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,12 @@ fmt: missing-test ## Format the sources
 
 install: module ## Copy the module to nginx's modules folder (DESTDIR, NGINX)
 	@tools/install-module.sh $(NGINX)
+
+deb: missing-deb nginx-debian ## Build the Debian package for this machine's release into build/deb/
+	@tools/deb.sh
+
+deb-check: missing-deb standin ## Install, try, remove and purge that package in a clean Debian (as root)
+	@tools/deb-check.sh
 
 clean: ## Remove all that was built
 	rm -rf build

@@ -9,6 +9,7 @@
 #
 #   configured   whatever NGINX_SOURCE_DIR and NGINX_BUILD_DIR name; the module
 #                is put into the latter
+#   installed    Debian's, with the module where its package puts it
 #
 # NGINX_TREE=DIR builds source and asan from another tree of nginx's source.
 
@@ -23,6 +24,11 @@ use_flavour() {
         : "${NGINX_SOURCE_DIR:?}" "${NGINX_BUILD_DIR:?}"
         module=$NGINX_BUILD_DIR/$module_name.so
         nginx=$NGINX_BUILD_DIR/nginx
+        return
+    fi
+    if [ "$flavour" = installed ]; then
+        module=/usr/lib/nginx/modules/$module_name.so
+        nginx=/usr/sbin/nginx
         return
     fi
     module=$root/build/$flavour/$module_name.so
