@@ -25,7 +25,7 @@ NGINXES := $(addprefix nginx-,debian source asan newest)
 .DEFAULT_GOAL := help
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
-.PHONY: help module standin demo demo-check test suite test-valgrind test-asan \
+.PHONY: help module standin demo demo-check test suite test-network test-valgrind test-asan \
 	stress bench bench-instructions bench-tools unit lint minimum-rust fmt doc check-so install deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
@@ -52,6 +52,9 @@ module: missing-build module-$(NGINX) ## Build the module into build/
 
 suite: missing-test module-$(NGINX) standin ## Run the Test::Nginx suite
 	@tools/suite.sh $(NGINX) $(TESTS)
+
+test-network: missing-test module-$(NGINX) standin ## As root: fetch keys from addresses that drop packets, in a network namespace
+	@tools/network.sh $(NGINX)
 
 test-valgrind: missing-test missing-valgrind module-debian standin ## Run the suite under valgrind
 	@tools/suite.sh debian --valgrind $(TESTS)

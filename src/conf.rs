@@ -2,6 +2,7 @@
 
 use core::cell::{Cell, OnceCell, RefCell};
 
+use authgear_core::keys::fetch::check_system_ca;
 use nginx_sys::ngx_command_t;
 
 use crate::nginx::{
@@ -21,7 +22,7 @@ mod token_cache;
 mod value;
 mod zone;
 
-use location::{warn_of_strangers, StatusLocation};
+use location::{warn_of_one_host, warn_of_strangers, ResolverLocation, StatusLocation};
 pub use location::{Gate, LocationConf};
 pub use module::AuthgearModule;
 pub use project::{NoTenant, Project, ProjectKeys};
@@ -54,14 +55,6 @@ directives! {
             pub loaded_at: Cell<u64>,
         }
     }
-}
-
-/// A location that a project names in `resolve_request`, checked when all is merged.
-#[derive(Debug)]
-struct ResolverLocation {
-    name: String,
-    project: String,
-    confs: LocationConfs,
 }
 
 /// The `server` level.
@@ -189,6 +182,15 @@ pub fn finish(cf: &Conf) -> Result<(), Failed> {
             return Err(Failed);
         }
     }
+    if let Some(project) = main.projects.iter().find(|project| project.asks_system_ca) {
+        if let Err(error) = check_system_ca() {
+            cf.warn_nowhere(format_args!(
+                "project \"{}\" cannot fetch its keys: {error}",
+                project.name
+            ));
+        }
+    }
+    warn_of_one_host(cf, &main.resolvers.borrow());
     warn_of_strangers(cf, &main.statuses.borrow());
     main.loaded_at.set(unix_time());
     let has_webhook = |project: &Project| project.webhook_secrets.is_some();

@@ -11,9 +11,9 @@ use core::ptr;
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t,
     ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_phases_NGX_HTTP_POST_READ_PHASE,
-    ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
-    ngx_http_phases_NGX_HTTP_SERVER_REWRITE_PHASE, ngx_http_request_t, ngx_int_t, ngx_module_t,
-    ngx_uint_t, NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MODULE, NGX_OK,
+    ngx_http_phases_NGX_HTTP_REWRITE_PHASE, ngx_http_phases_NGX_HTTP_SERVER_REWRITE_PHASE,
+    ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_uint_t, NGX_ERROR,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MODULE, NGX_OK,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::HttpModule;
@@ -169,7 +169,7 @@ fn register_first(cf: &Conf) -> Result<(), Failed> {
     let phase = ngx_http_phases_NGX_HTTP_SERVER_REWRITE_PHASE;
     cf.add_phase_handler(phase, server_rewrite_handler)?;
     cf.add_phase_handler(ngx_http_phases_NGX_HTTP_REWRITE_PHASE, rewrite_handler)?;
-    cf.add_phase_handler(ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, preaccess_handler)?;
+    cf.add_first_preaccess_handler(preaccess_handler)?;
     cf.add_first_log_handler(log_handler)?;
     nginx::set_first_header_filter(access::before_header);
     Ok(())

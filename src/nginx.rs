@@ -3,6 +3,8 @@
 
 /// New variables.
 mod add_variable;
+/// The client's address.
+mod address;
 /// The clock that all processes share.
 mod clock;
 /// Parameters with variables.

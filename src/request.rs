@@ -2,6 +2,7 @@
 
 pub mod access;
 mod attempt;
+mod backend;
 mod challenge;
 mod closing;
 pub mod context;
@@ -18,5 +19,6 @@ mod requirements;
 mod resolver;
 mod revoked;
 mod step;
+mod suspend;
 pub mod variables;
 pub mod waiting;

@@ -1,6 +1,7 @@
 //! The shared memory zone: key-set documents, counters, and the tables of `authgear_tables`.
 
 mod counting;
+mod early;
 mod entry;
 mod locked;
 mod setup;

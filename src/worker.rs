@@ -13,6 +13,7 @@ use authgear_core::status::{Cause, Count};
 use authgear_core::token::{SignedBy, TokenCache};
 use authgear_core::AlgorithmSet;
 use authgear_tables::counters::Counters;
+use authgear_tables::early::Slip;
 use authgear_tables::judgements::{Key, Known, Text, Writer};
 use nginx_sys::{ngx_cycle_t, ngx_process, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER};
 use ngx::http::HttpModuleMainConf;
@@ -181,6 +182,19 @@ pub fn judgement(key: &Key, text: Option<&mut Text>) -> Known {
     let known = zone.read(key, now(), text);
     counting::count_lookup(&known, zone);
     known
+}
+
+/// Counts a question that a client's network causes before any limit; `None` where it has asked as often as it
+/// may.
+pub fn take_early_question(network: &[u8]) -> Option<Slip> {
+    zone()?.take_early_question(network, now())
+}
+
+/// Counts such a question no more, which ended with a yes or was not asked.
+pub fn give_back_early_question(slip: Slip) {
+    if let Some(zone) = zone() {
+        zone.give_back_early_question(slip);
+    }
 }
 
 /// Changes the table of judgements at the current time; `None` when there is none.

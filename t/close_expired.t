@@ -54,6 +54,8 @@ my $nginx = Test::Nginx::Authgear::Server->start(
     server => webhook_location() . $locations,
 );
 my $users = 0;
+# Seconds in which a closing must have come: it takes one, but the machine may be busy.
+my $promptly = 5;
 
 # Opens a connection: upgraded, or a body that drips.
 sub opened {
@@ -116,17 +118,17 @@ sub token_for {
 }
 
 subtest 'when the token expires' => sub {
-    my $expires = int(time) + 4;
+    my $expires = int(time) + 8;
     my $short = sub { token(user => new_user(), expires_in => $expires - int(time)) };
     my @short = map { opened($_, token => $short->()) } qw(/ws /stream /close);
     my @long = map { opened($_, token => token(user => new_user())) } qw(/ws /stream);
     my ($off, $observe) = map { opened($_, token => $short->()) } qw(/off /observe);
     my $anonymous = opened('/optional');
     carries($short[0], 'a WebSocket carries bytes');
-    is(ended(8, @short), 'reset reset reset', 'WebSocket, event stream and a body up to the end are reset');
+    is(ended(20, @short), 'reset reset reset', 'WebSocket, event stream and a body up to the end are reset');
     for my $one (@short) {
         cmp_ok($one->{at}, '>=', $expires - 0.1, 'not before the token expires');
-        cmp_ok($one->{at}, '<', $expires + 1, 'and within a second after it');
+        cmp_ok($one->{at}, '<', $expires + $promptly, 'and soon after it');
     }
     carries($long[0], 'others go on');
     is_open($long[1], 'and so do their streams');
@@ -148,9 +150,9 @@ subtest 'when the user is revoked, in every worker' => sub {
     is_open($all[0], 'closes nothing');
     is(deliver($nginx, event('user.disabled', $user)), 204, 'disabled');
     my $at = time;
-    is(ended(3, @all, $stream), join(' ', ('reset') x 13), 'all are reset');
+    is(ended(10, @all, $stream), join(' ', ('reset') x 13), 'all are reset');
     my ($last) = sort { $b <=> $a } map { $_->{at} } @all, $stream;
-    cmp_ok($last - $at, '<', 1, 'within a second');
+    cmp_ok($last - $at, '<', $promptly, 'soon');
     carries($kept, q{another user's is not});
     carries($off, 'nor one where it is off');
     carries($late, 'nor one of a later login');
@@ -159,16 +161,16 @@ subtest 'when the user is revoked, in every worker' => sub {
 subtest 'a planned disabling' => sub {
     my ($user, $spared) = (new_user(), new_user());
     my @all = map { opened('/ws', token => token_for($_)) } $user, $spared;
-    my $from = int(time) + 3;
+    my $from = int(time) + 5;
     my $plan = sub {
         event('user.disabled', $_[0], user => { is_disabled => JSON::PP::false },
             payload => { temporarily_disabled_from => strftime('%Y-%m-%dT%H:%M:%SZ', gmtime $_[1]) });
     };
     is(deliver($nginx, $plan->($_, $from)), 204, 'a plan') for $user, $spared;
     is(deliver($nginx, $plan->($spared, $from + 1000)), 204, 'put off');
-    is(ended(6, $all[0]), 'reset', 'closes at its time');
+    is(ended(20, $all[0]), 'reset', 'closes at its time');
     cmp_ok($all[0]{at}, '>=', $from - 0.1, 'not before');
-    cmp_ok($all[0]{at}, '<', $from + 1, 'within a second after it');
+    cmp_ok($all[0]{at}, '<', $from + $promptly, 'soon after it');
     carries($all[1], 'one that was put off does not');
 };
 
@@ -179,7 +181,7 @@ subtest 'a session of the resolver' => sub {
     my $kept = opened('/ws', headers => $session->($later, 10));
     is(deliver($nginx, event('user.disabled', $user)), 204, 'disabled');
     is(deliver($nginx, event('user.disabled', $later, at => time - 50)), 204, 'disabled before the login');
-    is(ended(3, @all), 'reset reset', 'is closed');
+    is(ended(10, @all), 'reset reset', 'is closed');
     carries($kept, 'one that began later is not');
 };
 
@@ -188,8 +190,8 @@ subtest 'a backend that has not answered yet' => sub {
     my $waiting = opened('/silent', token => token_for($user));
     my $backend = $silent->accept;
     is(deliver($nginx, event('user.disabled', $user)), 204, 'disabled');
-    is(ended(3, $waiting), 'reset', 'is given up');
-    my $is_over = wait_for { my $got = sysread $backend, my $text, 65536; defined $got && $got == 0 } 3;
+    is(ended(10, $waiting), 'reset', 'is given up');
+    my $is_over = wait_for { my $got = sysread $backend, my $text, 65536; defined $got && $got == 0 } 10;
     ok($is_over, 'on the other side too');
 };
 
@@ -201,7 +203,7 @@ subtest 'a reload, and requests that end by themselves' => sub {
     close $old[3]{socket};
     ok($nginx->reload, 'a reload');
     is(deliver($nginx, event('user.disabled', $user)), 204, 'disabled at the new workers');
-    is(ended(3, @old[0 .. 2]), 'reset reset reset', 'connections of the old ones are closed');
+    is(ended(10, @old[0 .. 2]), 'reset reset reset', 'connections of the old ones are closed');
 };
 
 $nginx->signal('TERM');

@@ -197,6 +197,98 @@ server {
 }
 --- fine
 
+=== resolve_stale
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+    resolve_cache 10s;
+    resolve_stale 1h;
+}
+--- fine
+
+=== resolve_stale: no resolve_cache
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+    resolve_cache off;
+    resolve_stale 1h;
+}
+--- emerg
+authgear: "authgear_project" "a" has "resolve_stale" but no "resolve_cache", which keeps what may be used longer; add "resolve_cache 10s;" in nginx.conf:6
+
+=== resolve_stale: 0
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+    resolve_cache 10s;
+    resolve_stale 0;
+}
+--- emerg
+authgear: "resolve_stale" must be more than 0 in nginx.conf:5
+
+=== authgear_endpoint_host: several endpoints share a location that does not use it
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+}
+authgear_project b {
+    endpoint https://b.example;
+    resolve_request /_authgear/resolve;
+}
+server {
+    location = /_authgear/resolve {
+        internal;
+        proxy_pass https://127.0.0.1/_resolver/resolve;
+    }
+}
+--- warn
+authgear: location "/_authgear/resolve" is asked about several endpoints and does not say about which; add "proxy_set_header Host $authgear_endpoint_host;"
+
+=== authgear_endpoint_host: an endpoint with variables, and a location that does not use it
+authgear_project a {
+    endpoint https://$host;
+    resolve_request /_authgear/resolve;
+}
+server {
+    location = /_authgear/resolve {
+        internal;
+        proxy_pass https://127.0.0.1/_resolver/resolve;
+    }
+}
+--- warn
+authgear: location "/_authgear/resolve" is asked about several endpoints and does not say about which; add "proxy_set_header Host $authgear_endpoint_host;"
+
+=== authgear_endpoint_host: projects with one endpoint share a location
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+}
+authgear_project b {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+}
+server {
+    location = /_authgear/resolve {
+        internal;
+        proxy_pass https://127.0.0.1/_resolver/resolve;
+    }
+}
+--- fine
+
+=== authgear_endpoint_host: a location that uses it
+authgear_project a {
+    endpoint https://$host;
+    resolve_request /_authgear/resolve;
+}
+server {
+    location = /_authgear/resolve {
+        internal;
+        proxy_pass https://127.0.0.1/_resolver/resolve;
+        proxy_set_header Host $authgear_endpoint_host;
+    }
+}
+--- fine
+
 === resolve_cache: no resolve_request
 authgear_project a {
     endpoint https://a.example;
@@ -323,7 +415,7 @@ authgear_project a {
     authgear_verify a;
 }
 --- emerg
-authgear: "authgear_verify" is unknown in "authgear_project", which takes endpoint, internal_endpoint, issuer, audience, client_id, token_type, algorithms, typ, jwks_uri, jwks_file, jwks_refresh, jwks_stale, jwks_min_interval, fetch_timeout, leeway, cookie_prefix, resolve_request, resolve_cache, recheck, ssl_trusted_certificate, webhook_secret_file, revocation_keep, state_path in nginx.conf:3
+authgear: "authgear_verify" is unknown in "authgear_project", which takes endpoint, internal_endpoint, issuer, audience, client_id, token_type, algorithms, typ, jwks_uri, jwks_file, jwks_refresh, jwks_stale, jwks_min_interval, fetch_timeout, leeway, cookie_prefix, resolve_request, resolve_cache, resolve_stale, recheck, ssl_trusted_certificate, ssl_name, ssl_certificate, ssl_certificate_key, fetch_proxy, webhook_secret_file, revocation_keep, state_path in nginx.conf:3
 
 === authgear_project: a block in it
 authgear_project a {

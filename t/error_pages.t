@@ -29,7 +29,7 @@ my $invalid = qq{$bearer, error="invalid_token", error_description="the session 
 my $scope = qq{$bearer, error="insufficient_scope", error_description="the access token lacks a scope that is needed", scope="write"};
 my $second = 'Bearer realm="second"';
 my $basic = 'Basic realm="eve"';
-my $clear = 'session=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Secure; SameSite=Lax';
+my $clear = 'session=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; SameSite=Lax';
 
 # All values of the headers that this is about.
 sub said {

@@ -79,7 +79,7 @@ my %project = (
     'uri-alone' => ["issuer $issuer; audience a b; jwks_uri $for_uri/oauth2/jwks;", $issuer, 'b'],
     file => ["endpoint $by_name; jwks_file $file;", $by_name],
     'file-alone' => ["issuer $issuer; audience a b; jwks_file $file;", $issuer, 'a'],
-    overridden => ["endpoint $overridden; internal_endpoint $http; issuer $issuer; audience a b;",
+    overridden => ["endpoint $overridden; internal_endpoint $http; issuer $issuer https://moved.example.com; audience a b;",
         $issuer, 'x', 'b'],
 );
 
@@ -172,6 +172,8 @@ sub sources {
         is(outcome(ask("GET /?project=$name", bearer(claims_of($claims[0], 'https://x.example.com')))),
             '401 bad_audience', "$name: one for another audience is refused");
     }
+    is(outcome(ask('GET /?project=overridden', bearer(claims_of('https://moved.example.com', 'a')))), '200 ok',
+        'any of several issuers');
     is(outcome(ask('GET /?project=overridden', bearer(claims_of($overridden, 'a')))), '401 bad_issuer',
         "issuer replaces the endpoint's origin");
     is(outcome(ask('GET /?project=overridden', bearer(claims_of($issuer, $overridden)))),
@@ -180,7 +182,7 @@ sub sources {
 
 sub requests_counted {
     is_deeply(counted($by_name), [0, 0], 'jwks_file: no network at all');
-    is_deeply(counted($for_uri, $second), [0, 3], 'jwks_uri: the key set alone is fetched, once a project');
+    is_deeply(counted($for_uri, $second), [0, 2], 'jwks_uri: the key set alone is fetched, once for all projects with that URL');
     is_deeply(counted($https), [1, 2], 'https: discovery, then the key set, from the public origin;'
             . ' a jwks_uri off the endpoint is fetched where it says');
     is_deeply(counted($overridden), [1, 1], 'issuer and audience leave discovery alone');
@@ -216,7 +218,7 @@ sub unusable {
         ok($line, "$name: a log line says why") or diag(grep {/authgear: keys of/} map {"$_\n"} @log);
         like($line // '', qr/\[error\]/, "$name: of level error");
     }
-    is_deeply(counted($for_uri, $second), [0, 3], 'redirects are never followed');
+    is_deeply(counted($for_uri, $second), [0, 2], 'redirects are never followed');
     is(counted("https://$_.example.com")->[1], 0, "$_: the fetch ends before its key set")
         for qw(foreign-issuer foreign-slash exposed-keys loopback-4 loopback-6 loopback-name own-http moved-discovery);
 }

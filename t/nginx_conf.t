@@ -61,7 +61,7 @@ for my $page ('README.md', map { substr $_, length("$root/") } sort glob "$root/
             if $text !~ /^\s*authgear_project myapp /m;
         $text =~ s/include (authgear_resolver\.conf);/read_file("$prefix\/$1")/e;
         $text .= "upstream $_->[0] { server 127.0.0.1:$_->[1]; }\n"
-            for [backend => 9000], [resolver => 3001], ['auth.example.com' => 443];
+            for [backend => 9000], [resolver => 3001], ['authgear_resolver' => 443];
         passes($name, config_output($text));
     }
 }

@@ -209,17 +209,13 @@ subtest 'another project, another prefix' => sub {
 
 subtest 'another tenant, though all have one issuer' => sub {
     my $tenants = 'endpoint https://$arg_t.example.com; internal_endpoint $TEST_NGINX_AUTHGEAR;
-        issuer https://one.issuer.example; audience https://one.issuer.example; resolve_request /_tenant/resolve; resolve_cache 10m;';
+        issuer https://one.issuer.example; audience https://one.issuer.example; resolve_request /_authgear/resolve; resolve_cache 10m;';
     heal();
     $nginx = Test::Nginx::Authgear::Server->start(
         workers => 1,
         project => $tenants,
-        server => 'add_header X-Source $authgear_source always;
-            location = /_tenant/resolve { internal; proxy_method HEAD; proxy_pass_request_body off;
-                proxy_set_header Content-Length ""; proxy_set_header X-Forwarded-Proto https;
-                proxy_set_header Host $tenant.example.com; proxy_pass $TEST_NGINX_RESOLVER_ORIGIN/_resolver/resolve; }',
-        # A subrequest has no arguments of its own.
-        location => 'set $tenant $arg_t;',
+        # The shipped location asks about every tenant.
+        server => 'add_header X-Source $authgear_source always; include $TEST_NGINX_RESOLVER;',
     );
     my %value = map { $_ => control('POST', "/-/session?project=https://$_.example.com", { user => $_ }) } qw(one two);
     my $get = sub { return told($nginx->ask(path => "/?t=$_[0]", headers => cookie(session => $value{ $_[1] }))) };

@@ -98,6 +98,17 @@ sub wrong_ca {
     is(asked(), 0, 'and no cookie is sent');
 }
 
+# The address of the resolver alone differs from the cloud's. Authgear tells projects
+# by Host; this one knows that of one.
+sub self_hosted {
+    my $answer = get('/shop/', cookie(session => $session));
+    is($answer->{status}, 200, 'a session of one project is let in');
+    is(get('/admin/', cookie(session => $session))->{status}, 503, 'and the other project, which is not there, is');
+    is_deeply([log_lines('front.log', 2)], ['auth.example.com https', 'auth.staff.example.com:8443 https'],
+        'asked about at the same resolver, with its port and scheme');
+    is(get('/shop/', bearer(user => $user))->{status}, 200, 'a JWT is let in');
+}
+
 my @old_browser = 'Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8';
 my @browser = (@old_browser, 'Sec-Fetch-Mode: navigate', 'Sec-Fetch-Dest: document');
 
@@ -159,7 +170,7 @@ $ENV{TEST_NGINX_COOKIES} = example('cookies.conf');
 $ENV{TEST_NGINX_WRONG_CA} = example('cookies.conf', standin()->{other_ca});
 $ENV{TEST_NGINX_LOGIN} = example('login.conf');
 my ($front, $plain) = ('127.0.0.1:' . port(2), standin()->{resolver});
-$ENV{TEST_NGINX_KEPT_ALIVE} = example('cookies.conf', undef, 'https://auth.example.com' => 'http://auth.example.com')
+$ENV{TEST_NGINX_KEPT_ALIVE} = example('cookies.conf', undef, 'https://authgear_resolver' => 'http://authgear_resolver')
     =~ s/server 127\.0\.0\.1:$tls_port;/server $front;/r . <<"END";
 log_format connection \$connection;
 server {
@@ -173,6 +184,31 @@ server {
 }
 END
 
+{
+    my $include = shipped('authgear_resolver.conf', 'https://authgear_resolver' => 'http://authgear_resolver',
+        '/etc/ssl/certs/ca-certificates.crt' => standin()->{ca});
+    my $text = shipped('self-hosted.conf',
+        'include authgear_resolver.conf;' => $include,
+        'https://auth.shop.example.com' => 'https://auth.example.com',
+        'https://auth.staff.example.com' => 'https://auth.staff.example.com:8443',
+        'http://127.0.0.1:3000' => standin()->{http},
+        'server 127.0.0.1:3001;' => "server $front;",
+        'listen 8080;' => 'listen 127.0.0.1:' . port(1) . ';',
+        'server 127.0.0.1:9000;' => 'server ' . (echo_origin() =~ s{^http://}{}r) . ';',
+    );
+    ($text) = $text =~ /^http \{\n(.*)^\}/ms;
+    $ENV{TEST_NGINX_SELF_HOSTED} = $text . <<"END";
+log_format asked '\$http_host \$http_x_forwarded_proto';
+server {
+    listen $front;
+    access_log logs/front.log asked;
+    location / {
+        proxy_pass $plain;
+        proxy_set_header Host \$http_host;
+    }
+}
+END
+}
 run_tests();
 
 __DATA__
@@ -198,3 +234,8 @@ upstream SSL certificate verify error
 --- http_config: $TEST_NGINX_KEPT_ALIVE
 --- config
 --- check: kept_alive
+
+=== TEST 5: self-hosted.conf
+--- http_config: $TEST_NGINX_SELF_HOSTED
+--- config
+--- check: self_hosted

@@ -203,7 +203,9 @@ sub cached_too_long {
 sub clearing_cookie {
     my %cookie = map { $_ => header(ask("GET /$_", server($_), cookie(session => 'dead')), 'Set-Cookie') }
         qw(documented observe optional required);
-    is_deeply(\%cookie, { documented => undef, observe => $clear, optional => $clear, required => $clear },
+    # The shipped include says the scheme of the endpoint, which has no TLS here.
+    my $plainly = $clear =~ s/ Secure;//r;
+    is_deeply(\%cookie, { documented => undef, observe => $plainly, optional => $plainly, required => $plainly },
         'the cookie that clears a dead session is lost');
 }
 
@@ -235,7 +237,7 @@ sub what_the_resolver_receives {
                 forwarded => 'host=evil.example', 'x-authgear-user-id' => 'root',
             }
         ],
-        [required => { 'x-forwarded-proto' => 'https', 'x-forwarded-for' => '127.0.0.1' }],
+        [required => { 'x-forwarded-proto' => 'http', 'x-forwarded-for' => '127.0.0.1' }],
     ) {
         my ($where, $expected) = @$case;
         reset_counts();

@@ -34,7 +34,7 @@ my %credential = (
 my $bearer = 'Bearer realm="myapp"';
 my $invalid = qq{$bearer, error="invalid_token", error_description="the session is invalid"};
 my $eve = 'Basic realm="eve"';
-my $clear = 'session=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Secure; SameSite=Lax';
+my $clear = 'session=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; SameSite=Lax';
 my $mebibyte = mebibyte();
 
 # The requests that mirror and auth_request send.

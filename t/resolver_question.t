@@ -89,7 +89,7 @@ my @browser = ('User-Agent: browser/1', 'Accept: text/html', 'Accept-Language: d
 # The question has the client's User-Agent, whatever else the location hands on.
 sub user_agent_alone {
     my %more = (
-        '/shipped' => { 'x-forwarded-for' => ['127.0.0.1'], 'x-forwarded-proto' => ['https'] },
+        '/shipped' => { 'x-forwarded-for' => ['127.0.0.1'], 'x-forwarded-proto' => ['http'] },
         '/written' => {}, '/careless' => {}, '/curious' => {},
     );
     for my $path (sort keys %more) {

@@ -9,7 +9,7 @@ root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 
 build="libc6-dev libclang-dev libpcre2-dev libssl-dev nginx nginx-dev zlib1g-dev"
 demo="curl"
-test="binutils chromium chromium-driver curl fonts-dejavu-core libcrypt-jwt-perl perl procps prometheus psmisc python3-venv redis-server"
+test="binutils chromium chromium-driver curl fonts-dejavu-core iproute2 libcrypt-jwt-perl openssl perl procps prometheus psmisc python3-venv redis-server tinyproxy-bin"
 source="libpcre2-dev libssl-dev zlib1g-dev"
 valgrind="valgrind"
 asan="libasan8"

@@ -111,7 +111,7 @@ for my $file (@files) {
 
 keep_logs($_) for @failed_files;
 print "logs are in $kept/\n" if @failed_files;
-my $said = join '', map { "\n$_, nginx $flavour:\n" . last_words($directory{$_}) } @failed_files;
+my $said = join '', map { "\n$_, nginx $flavour:\n" . stderr_tail($directory{$_}) } @failed_files;
 print $said;
 append($ENV{FAILURES}, $said) if $ENV{FAILURES};
 
@@ -146,9 +146,9 @@ sub free_ports {
     die "no free ports below 32000\n";
 }
 
-# The end of what a test file wrote to standard error: its failed tests with
-# what they got.
-sub last_words {
+# The last 60 lines that a test file wrote to standard error: its failed tests,
+# with the values that they got.
+sub stderr_tail {
     my ($directory) = @_;
     open my $in, '<', "$directory/stderr.log" or return '';
     my @lines = <$in>;

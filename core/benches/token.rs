@@ -62,7 +62,7 @@ fn token(c: &mut Criterion) {
     let verified = verify(unverified, &keys, allowed).unwrap();
     let rules = Rules::default();
     c.bench_function("policy: judge", |b| {
-        b.iter(|| judge(black_box(&verified), &rules, ORIGIN, &[ORIGIN], NOW))
+        b.iter(|| judge(black_box(&verified), &rules, &[ORIGIN], &[ORIGIN], NOW))
     });
     c.bench_function("session: all fields", |b| {
         b.iter(|| Field::ALL.map(|field| black_box(&verified).session().get(field)))

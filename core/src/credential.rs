@@ -5,9 +5,11 @@ use memchr::memchr_iter;
 
 use crate::reason::Reason;
 
+mod backend;
 mod cookies;
 
 pub use crate::text::trim_blanks as trim;
+pub use backend::{add_others_cookies, others_authorization, OwnCookies};
 pub use cookies::{CookieNames, CookiePrefixError, Cookies, Line};
 
 /// The longest token that is looked at, in bytes.

@@ -21,6 +21,8 @@ pub enum Kind {
     Bucket,
     /// A user, and the endpoint or issuer that it is known to.
     User,
+    /// A client's address.
+    Address,
 }
 
 /// Makes digests that nobody can predict or tell from random numbers without the key.

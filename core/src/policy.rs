@@ -44,8 +44,8 @@ impl Default for Rules {
 
 /// Judges a verified token for one location at the time `now`, in Unix seconds.
 ///
-/// The issuer must be `iss` letter for letter, and any audience must be in `aud`; an empty list of
-/// audiences refuses all. They stand apart from the rules because a location may replace the
+/// Any issuer must be `iss` letter for letter, and any audience must be in `aud`; an empty list of
+/// either refuses all. They stand apart from the rules because a location may replace the
 /// audience, and an endpoint may hold variables.
 ///
 /// # Errors
@@ -57,18 +57,18 @@ impl Default for Rules {
 pub fn judge(
     token: &VerifiedToken,
     rules: &Rules,
-    issuer: &str,
+    issuers: &[impl AsRef<str>],
     audience: &[impl AsRef<str>],
     now: f64,
 ) -> Result<(), Reason> {
-    judge_claims(token.claims(), rules, issuer, audience, now)
+    judge_claims(token.claims(), rules, issuers, audience, now)
 }
 
 /// [`judge`] on the parts of a token, verified or not.
 pub(crate) fn judge_claims(
     claims: &TokenSession,
     rules: &Rules,
-    issuer: &str,
+    issuers: &[impl AsRef<str>],
     audience: &[impl AsRef<str>],
     now: f64,
 ) -> Result<(), Reason> {
@@ -88,7 +88,8 @@ pub(crate) fn judge_claims(
     if !has_begun {
         return Err(Reason::NotYetValid);
     }
-    if !claims.is_issued_by(issuer) {
+    let mut issuers = issuers.iter().map(AsRef::as_ref);
+    if !issuers.any(|issuer| claims.is_issued_by(issuer)) {
         return Err(Reason::BadIssuer);
     }
     let mut audience = audience.iter().map(AsRef::as_ref);
@@ -110,19 +111,20 @@ pub(crate) fn judge_claims(
 /// Judges a session that the resolver vouches for by the rules that are made for tokens.
 ///
 /// The resolver names neither client nor audience. A session is meant for its project, which goes
-/// by the names `own`: its endpoint and its issuer, one of which is the `aud` of every user's token
+/// by the names `own`: its endpoint and its issuers, one of which is the `aud` of every user's token
 /// (`pkg/lib/oauth/token_encoding.go`).
 ///
 /// # Errors
 ///
 /// [`Reason::BadAudience`] when only other audiences are wanted; [`Reason::BadClient`] when a client
 /// is, since nobody says which one it is.
-pub fn judge_session(
+pub fn judge_session<'a>(
     rules: &Rules,
-    own: [&str; 2],
+    own: impl IntoIterator<Item = &'a str> + Clone,
     audience: &[impl AsRef<str>],
 ) -> Result<(), Reason> {
-    if !audience.iter().any(|wanted| own.contains(&wanted.as_ref())) {
+    let is_own = |wanted: &str| own.clone().into_iter().any(|name| name == wanted);
+    if !audience.iter().any(|wanted| is_own(wanted.as_ref())) {
         return Err(Reason::BadAudience);
     }
     if !rules.client_ids.is_empty() {

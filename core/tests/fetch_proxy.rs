@@ -32,6 +32,7 @@ fn a_proxy_in_the_environment_is_not_used() {
         internal: None,
         timeout: Duration::from_secs(10),
         certificates: Arc::new(Certificates::system()),
+        proxy: None,
     };
     fetch(&source).unwrap();
     assert_eq!(server.requests().len(), 1);

@@ -37,7 +37,7 @@ impl Issued {
 
     fn judge(&self, name: &str, rules: &Rules, audience: &str, now: f64) -> Result<(), Reason> {
         let endpoint = self.all["endpoint"].as_str().unwrap();
-        judge(&*self.token(name)?, rules, endpoint, &[audience], now)
+        judge(&*self.token(name)?, rules, &[endpoint], &[audience], now)
     }
 }
 

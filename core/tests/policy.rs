@@ -32,7 +32,7 @@ fn user(more: &str) -> Rc<VerifiedToken> {
 }
 
 fn verdict(token: &VerifiedToken, rules: &Rules) -> Result<(), Reason> {
-    judge(token, rules, ISSUER, &[ISSUER], NOW)
+    judge(token, rules, &[ISSUER], &[ISSUER], NOW)
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn times() {
             leeway,
             ..Rules::default()
         };
-        judge(&token, &rules, ISSUER, &[ISSUER], now)
+        judge(&token, &rules, &[ISSUER], &[ISSUER], now)
     };
     for (times, leeway, now, wanted) in [
         (r#""exp":100"#, 0.0, 99.999, Ok(())),
@@ -180,7 +180,7 @@ fn audience() {
             Err(Reason::BadAudience)
         };
         assert_eq!(
-            judge(&token, &rules, ISSUER, wanted, NOW),
+            judge(&token, &rules, &[ISSUER], wanted, NOW),
             wanted_verdict,
             "{aud} {wanted:?}"
         );

@@ -81,7 +81,7 @@ fn all_of(token: &VerifiedToken) -> String {
     let aud = AUDIENCES.map(|audience| token.is_meant_for(audience));
     let roles = ROLES.map(|role| session.has_role(role));
     let verdicts = ["", ORIGIN].map(|issuer| {
-        [NOW - 1.0, NOW, 0.0].map(|now| judge(token, &Rules::default(), issuer, &AUDIENCES, now))
+        [NOW - 1.0, NOW, 0.0].map(|now| judge(token, &Rules::default(), &[issuer], &AUDIENCES, now))
     });
     let by = token.signed_by();
     let (exp, is_client) = (token.exp(), token.is_client());
@@ -153,7 +153,7 @@ fn texts_stand_apart() {
         Some("1899999000")
     );
     let early = of(1);
-    let verdict = |now| judge(&early, &Rules::default(), ORIGIN, &[ORIGIN], now);
+    let verdict = |now| judge(&early, &Rules::default(), &[ORIGIN], &[ORIGIN], now);
     assert_eq!(verdict(NOW - 1.0), Err(Reason::NotYetValid));
     assert_eq!(verdict(NOW), Ok(()));
 }

@@ -18,6 +18,7 @@ mod webhook;
 
 pub use setters::{ClaimSet, Require};
 pub use status::{warn_of_strangers, StatusLocation};
+pub use warnings::{warn_of_one_host, ResolverLocation};
 
 /// The project that guards a location.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +55,7 @@ directives! {
         c"authgear_resource_metadata", MANY, metadata: Option<OrOff<Box<str>>>, read setters::resource_metadata, inherit;
         c"authgear_bypass_preflight",  MANY, bypass_preflight: Option<bool>,    read |_, words| flag(words), inherit;
         c"authgear_pass_headers",      MANY, pass_headers: Option<bool>,        read |_, words| flag(words), inherit;
+        c"authgear_early",             MANY, early: Option<bool>,               read |_, words| flag(words), inherit;
         c"authgear_close_expired",     MANY, close_expired: Option<bool>,       read |_, words| flag(words), inherit;
         .. {
             /// The format of the status page.
@@ -267,6 +269,11 @@ impl LocationConf {
     /// True if the backend gets `X-Authgear-*`.
     pub fn pass_headers(&self) -> bool {
         self.pass_headers.unwrap_or(true)
+    }
+
+    /// True if the caller is identified before the limits.
+    pub fn early(&self) -> bool {
+        self.early.unwrap_or(false)
     }
 
     /// True if a response ends when its token expires or its user is revoked.

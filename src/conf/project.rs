@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use authgear_core::credential::CookieNames;
 use authgear_core::fingerprint::fingerprint;
-use authgear_core::keys::fetch::{Certificates, KeysFrom, Source};
+use authgear_core::keys::fetch::{Certificates, KeysFrom, Proxy, Source};
 use authgear_core::keys::freshness::Timing;
 use authgear_core::keys::{KeySet, Origin, Url};
 use authgear_core::policy::Rules;
@@ -21,7 +21,7 @@ use lru::LruCache;
 
 use crate::keys::{KeySource, Keys, Tenant};
 use crate::nginx::{ComplexValue, Request};
-use crate::shm::project_digest;
+use crate::shm::{project_digest, Id};
 
 mod block;
 
@@ -49,6 +49,9 @@ pub struct Project {
     pub resolve_request: Option<Box<[u8]>>,
     /// The lifetime of a resolver's yes in the cache, in milliseconds.
     pub resolve_cache: Option<u64>,
+    /// How long after that a yes is used while the resolver cannot answer, in milliseconds; 0 for not at
+    /// all.
+    pub resolve_stale: u64,
     /// How often valid tokens are confirmed with the resolver, if at all.
     pub recheck: Option<Recheck>,
     /// The secrets that sign its webhooks.
@@ -58,6 +61,9 @@ pub struct Project {
     /// The folder that keeps them for the next start.
     pub state: Option<Arc<Path>>,
     endpoint: Endpoint,
+    sharer: Sharer,
+    /// True if keys are fetched with the CA certificates of the system.
+    pub asks_system_ca: bool,
 }
 
 #[derive(Debug)]
@@ -65,7 +71,9 @@ enum Endpoint {
     Fixed(Rc<Tenant>),
     Variable {
         value: ComplexValue,
-        template: Box<Template>,
+        template: Rc<Template>,
+        /// The other projects, with some of whose keys tenants may share theirs.
+        others: Vec<Sharer>,
         /// The tenants used last by this process, by the variables' value.
         tenants: RefCell<LruCache<Box<[u8]>, Rc<Tenant>>>,
     },
@@ -75,13 +83,14 @@ enum Endpoint {
 #[derive(Debug)]
 struct Template {
     project: String,
-    issuer: Option<Box<str>>,
+    issuers: Vec<Box<str>>,
     audience: Vec<Box<str>>,
     internal: Option<Origin>,
     jwks_uri: Option<Url>,
     jwks_file: Option<Rc<KeySet>>,
     timeout: Duration,
     certificates: Arc<Certificates>,
+    proxy: Option<Arc<Proxy>>,
     state: Option<Arc<Path>>,
     timing: Timing,
 }
@@ -142,6 +151,7 @@ impl Project {
             Endpoint::Variable {
                 value,
                 template,
+                others,
                 tenants,
             } => {
                 let value = value.evaluate(r).map_err(|_| NoTenant::Evaluate)?;
@@ -152,7 +162,9 @@ impl Project {
                 let origin = Origin::parse(&text).map_err(|error| {
                     NoTenant::Origin(text.escape_default().take(128).collect(), error)
                 })?;
-                let tenant = Rc::new(template.tenant(Some(origin)));
+                let mut tenant = template.tenant(Some(origin));
+                tenant.join(others);
+                let tenant = Rc::new(tenant);
                 tenants.borrow_mut().put(value.into(), Rc::clone(&tenant));
                 Ok(tenant)
             }
@@ -161,67 +173,144 @@ impl Project {
 }
 
 impl Endpoint {
-    fn variable(value: ComplexValue, template: Template) -> Self {
-        Self::Variable {
+    fn fixed(endpoint: Option<Origin>, template: Template) -> (Self, Sharer) {
+        let tenant = template.tenant(endpoint);
+        let only = match &tenant.keys {
+            Keys::File(_) => None,
+            Keys::Remote(source) => Some(source.id),
+        };
+        let template = Rc::new(template);
+        (Self::Fixed(Rc::new(tenant)), Sharer { template, only })
+    }
+
+    fn variable(value: ComplexValue, template: Template) -> (Self, Sharer) {
+        let template = Rc::new(template);
+        let sharer = Sharer {
+            template: Rc::clone(&template),
+            only: None,
+        };
+        let endpoint = Self::Variable {
             value,
-            template: Box::new(template),
+            template,
+            others: Vec::new(),
             tenants: RefCell::new(LruCache::new(MOST_TENANTS)),
+        };
+        (endpoint, sharer)
+    }
+
+    /// Takes account of another project, before the first request.
+    fn meet(&mut self, other: &Sharer) {
+        match self {
+            Self::Fixed(tenant) => {
+                if let Some(tenant) = Rc::get_mut(tenant) {
+                    tenant.join(std::slice::from_ref(other));
+                }
+            }
+            Self::Variable { others, .. } => others.push(other.clone()),
+        }
+    }
+}
+
+/// Adds a project. Keys that it has from the same source as another are fetched once for both.
+fn add(projects: &mut Vec<Project>, mut project: Project) {
+    for other in projects.iter_mut() {
+        other.endpoint.meet(&project.sharer);
+        project.endpoint.meet(&other.sharer);
+    }
+    projects.push(project);
+}
+
+/// A project as others see it, with which it may share keys.
+#[derive(Debug, Clone)]
+struct Sharer {
+    template: Rc<Template>,
+    /// The id of its only source; `None` with a file, and with an endpoint with variables, any of whose
+    /// tenants may share keys.
+    only: Option<Id>,
+}
+
+impl Sharer {
+    /// True if keys from `source` are this project's too.
+    fn shares(&self, source: &KeySource) -> bool {
+        let id = self.only.or_else(|| {
+            let from = self.template.source(source.from.endpoint.as_ref());
+            from.map(|from| from.id())
+        });
+        id == Some(source.id)
+    }
+}
+
+impl Tenant {
+    /// Lets the times and folders of those count with whom it shares its keys.
+    fn join(&mut self, others: &[Sharer]) {
+        let Keys::Remote(source) = &mut self.keys else {
+            return;
+        };
+        for other in others {
+            if other.shares(source) {
+                let template = &other.template;
+                source.join(template.timeout, &template.timing, template.state.as_ref());
+            }
         }
     }
 }
 
 impl Template {
-    fn tenant(&self, endpoint: Option<Origin>) -> Tenant {
-        let origin = endpoint.as_ref().map(|origin| Box::from(origin.as_str()));
-        let keys = match &self.jwks_file {
-            Some(keys) => Keys::File(Rc::clone(keys)),
-            None => {
-                let from = Source {
-                    keys: match (&self.jwks_uri, &endpoint) {
-                        (Some(uri), _) => KeysFrom::Uri(uri.clone()),
-                        (None, Some(endpoint)) => KeysFrom::Discovery(endpoint.clone()),
-                        (None, None) => unreachable!("the block asks for an endpoint or keys"),
-                    },
-                    endpoint,
-                    internal: self.internal.clone(),
-                    timeout: self.timeout,
-                    certificates: Arc::clone(&self.certificates),
-                };
-                Keys::Remote(KeySource {
-                    id: from.id(),
-                    project: project_digest(&self.project),
-                    from,
-                    timing: self.timing,
-                    state: self.state.clone(),
-                })
-            }
+    /// The source of the keys of a tenant at that endpoint; `None` if they come from a file, or from nowhere.
+    fn source(&self, endpoint: Option<&Origin>) -> Option<Source> {
+        let keys = match (&self.jwks_file, &self.jwks_uri, endpoint) {
+            (None, Some(uri), _) => KeysFrom::Uri(uri.clone()),
+            (None, None, Some(endpoint)) => KeysFrom::Discovery(endpoint.clone()),
+            (Some(_), ..) | (None, None, None) => return None,
         };
-        let issuer = self.issuer.clone().or(origin.clone()).unwrap_or_default();
-        let origin = origin.unwrap_or(issuer.clone());
-        let mut names = vec![fingerprint([origin.as_bytes()])];
-        if issuer != origin {
-            names.push(fingerprint([issuer.as_bytes()]));
-        }
+        Some(Source {
+            keys,
+            endpoint: endpoint.cloned(),
+            internal: self.internal.clone(),
+            timeout: self.timeout,
+            certificates: Arc::clone(&self.certificates),
+            proxy: self.proxy.clone(),
+        })
+    }
+
+    fn tenant(&self, endpoint: Option<Origin>) -> Tenant {
+        let keys = match (&self.jwks_file, self.source(endpoint.as_ref())) {
+            (Some(keys), _) => Keys::File(Rc::clone(keys)),
+            (None, Some(from)) => Keys::Remote(KeySource {
+                id: from.id(),
+                project: project_digest(&self.project),
+                from,
+                timing: self.timing,
+                states: self.state.iter().cloned().collect(),
+            }),
+            (None, None) => unreachable!("the block asks for an endpoint or keys"),
+        };
+        let origin: Option<Box<str>> = endpoint.map(|origin| origin.as_str().into());
+        let issuers = match (&*self.issuers, &origin) {
+            ([], Some(origin)) => vec![origin.clone()],
+            (issuers, _) => issuers.to_vec(),
+        };
+        let origin = origin.unwrap_or_else(|| issuers[0].clone());
+        let mut names = vec![&origin];
+        names.extend(issuers.iter().filter(|issuer| **issuer != origin));
+        let names = names.iter().map(|name| fingerprint([name.as_bytes()]));
         let source: &[u8] = match &keys {
             Keys::File(_) => b"file",
             Keys::Remote(source) => &source.id,
         };
+        let mut told_by = vec![self.project.as_bytes(), origin.as_bytes(), source];
+        told_by.extend(issuers.iter().map(|issuer| issuer.as_bytes()));
         Tenant {
-            id: fingerprint([
-                self.project.as_bytes(),
-                origin.as_bytes(),
-                issuer.as_bytes(),
-                source,
-            ]),
+            id: fingerprint(told_by),
             audience: if self.audience.is_empty() {
                 vec![origin.clone()]
             } else {
                 self.audience.clone()
             },
+            names: names.collect(),
             origin,
-            issuer,
+            issuers,
             keys,
-            names: names.into(),
             sessions: OnceCell::new(),
         }
     }

@@ -9,6 +9,7 @@ use core::mem;
 use std::collections::hash_map::DefaultHasher;
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -151,21 +152,24 @@ fn spawn(
 
 /// The body of the fetching thread.
 fn run(source: &KeySource, has_keys: bool, tell: &dyn Fn(Message)) {
-    if let Some(folder) = source.state.as_deref().filter(|_| !has_keys) {
-        if let Some(saved) = saved::load(folder, &source.id, SystemTime::now()).transpose() {
-            tell(Message::Saved(saved));
-        }
+    let mut folders = source.states.iter().filter(|_| !has_keys);
+    let load = |folder: &Arc<Path>| saved::load(folder, &source.id, SystemTime::now()).transpose();
+    if let Some(saved) = folders.find_map(load) {
+        tell(Message::Saved(saved));
     }
     let began = Instant::now();
     let fetched = fetch::fetch(&source.from);
     let took = began.elapsed();
-    let document = match (&fetched, source.state.as_deref()) {
-        (Ok(fetched), Some(folder)) => Some((folder, fetched.document.clone())),
+    let document = match &fetched {
+        Ok(fetched) if !source.states.is_empty() => Some(fetched.document.clone()),
         _ => None,
     };
     tell(Message::Fetched(fetched, took));
-    if let Some((folder, document)) = document {
-        tell(Message::Kept(saved::save(folder, &source.id, &document)));
+    if let Some(document) = document {
+        // One that fails does not keep the others from being written.
+        let save = |folder: &Arc<Path>| saved::save(folder, &source.id, &document);
+        let kept = source.states.iter().map(save).fold(Ok(()), Result::and);
+        tell(Message::Kept(kept));
     }
 }
 

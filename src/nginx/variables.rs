@@ -5,6 +5,7 @@ use core::{mem, ptr, slice};
 use nginx_sys::{ngx_http_core_main_conf_t, ngx_http_variable_t, ngx_palloc, ngx_variable_value_t};
 use ngx::http::{HttpModuleMainConf, NgxHttpCoreModule};
 
+use super::conf::Conf;
 use super::guard::Failed;
 use super::request::Request;
 use super::text::bytes;
@@ -40,26 +41,41 @@ impl Request {
     }
 }
 
+impl Conf {
+    /// True when something in the configuration reads the variable of that name.
+    pub fn reads_variable(&self, name: &str) -> bool {
+        let Some(main) = NgxHttpCoreModule::main_conf(self.get()) else {
+            return false;
+        };
+        indexed(main).any(|read| read == name.as_bytes())
+    }
+}
+
 /// The indices of the variables whose values are made from request headers.
 pub fn variables_of_headers(r: &Request) -> Box<[usize]> {
-    let list = &core_main_conf(r).variables;
-    // SAFETY: the core module's list holds so many variables, and lives as long as the
-    // configuration.
-    let variables =
-        unsafe { slice::from_raw_parts(list.elts.cast::<ngx_http_variable_t>(), list.nelts) };
-    let is_of_header = |variable: &ngx_http_variable_t| {
-        // SAFETY: a variable's name lives as long as the configuration.
-        let name = unsafe { bytes(&variable.name) };
+    let is_of_header = |name: &[u8]| {
         name.starts_with(b"http_")
             || name.starts_with(b"cookie_")
             || name == b"content_length"
             || name == b"content_type"
             || name == b"proxy_add_x_forwarded_for"
     };
-    let indexed = variables.iter().enumerate();
-    indexed
-        .filter_map(|(index, variable)| is_of_header(variable).then_some(index))
+    let names = indexed(core_main_conf(r)).enumerate();
+    names
+        .filter_map(|(index, name)| is_of_header(name).then_some(index))
         .collect()
+}
+
+/// The names of the variables that are read, by their index.
+fn indexed(main: &ngx_http_core_main_conf_t) -> impl Iterator<Item = &[u8]> {
+    let list = &main.variables;
+    // SAFETY: the core module's list holds so many variables, and lives as long as the
+    // configuration; so do their names.
+    unsafe {
+        slice::from_raw_parts(list.elts.cast::<ngx_http_variable_t>(), list.nelts)
+            .iter()
+            .map(|variable| bytes(&variable.name))
+    }
 }
 
 fn core_main_conf(r: &Request) -> &ngx_http_core_main_conf_t {

@@ -14,15 +14,15 @@ use ngx::ngx_log_error;
 
 use crate::conf::Project;
 use crate::log::log_limited;
-use crate::nginx::{now, Failed, Request};
+use crate::nginx::{Failed, Request};
 use crate::request::attempt::{project, Attempt, Reach};
 use crate::request::challenge::{self, Error};
 use crate::request::context::{ClientRequest, Context, Stage};
 use crate::request::outcome::{Outcome, Unmet};
 use crate::request::requirements;
 use crate::request::step::Step;
-use crate::request::waiting::{self, WaiterId};
-use crate::request::{closing, counting, headers, resolver};
+use crate::request::suspend::{self, Progress};
+use crate::request::{closing, counting, early, headers, resolver};
 use crate::worker;
 
 const DECLINED: ngx_int_t = NGX_DECLINED as ngx_int_t;
@@ -75,27 +75,36 @@ pub fn rewrite(r: &Request) -> ngx_int_t {
     }
 }
 
-/// Preaccess: nginx runs no access handlers in subrequests, so those are judged here.
+/// Preaccess: identifies the caller before the limits, where `authgear_early` says so. nginx runs no access
+/// handlers in subrequests, so those are judged here.
 pub fn preaccess(r: &Request) -> ngx_int_t {
     if r.is_main() {
+        let gate = r.location().gate().filter(|_| r.location().early());
         if let Some(context) = Context::find(r) {
-            context.restart();
-        }
-        return DECLINED;
-    }
-    match resolver::own_question(r) {
-        None => match judge(r) {
-            // A pass lets the other handlers of this phase run.
-            status if status == NGX_OK as ngx_int_t => DECLINED,
-            status if status >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t => {
-                // An error page could turn the refusal into a 200, which `auth_request` takes for a
-                // yes.
-                r.forbid_error_pages();
-                status
+            if gate.is_none() || !context.is_identifying.get() {
+                context.restart();
             }
-            status => status,
-        },
-        Some(_) => DECLINED,
+        }
+        return gate.map_or(DECLINED, |(gate, _)| early::identify(r, gate));
+    }
+    if let Some(asked) = resolver::own_question(r) {
+        return if early::is_asked_early(asked) {
+            // The limits are the client request's, which has yet to meet them: no other handler of this
+            // phase runs.
+            NGX_OK as ngx_int_t
+        } else {
+            DECLINED
+        };
+    }
+    match judge(r) {
+        // A pass lets the other handlers of this phase run.
+        status if status == NGX_OK as ngx_int_t => DECLINED,
+        status if status >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t => {
+            // An error page could turn the refusal into a 200, which `auth_request` takes for a yes.
+            r.forbid_error_pages();
+            status
+        }
+        status => status,
     }
 }
 
@@ -112,23 +121,16 @@ fn judge(r: &Request) -> ngx_int_t {
     let Ok((client, context)) = Context::find_or_create(r) else {
         return NGX_ERROR as ngx_int_t;
     };
-    match context.stage.get() {
-        Stage::Waiting(waiter) if waiting::is_waiting(waiter) => return NGX_AGAIN as ngx_int_t,
-        Stage::Asking(asked) => {
-            if !resolver::take_answer(r, client, asked) {
-                return NGX_AGAIN as ngx_int_t;
-            }
-        }
-        Stage::Waiting(_) | Stage::New | Stage::Decided => {}
+    if !suspend::resume(r, (client, context)) {
+        return NGX_AGAIN as ngx_int_t;
     }
-    context.stage.set(Stage::New);
     let project = match project(r, gate) {
         Ok(Some(project)) => project,
         // An earlier pass may have set headers.
         Ok(None) => return headers::renew(r).map_or(NGX_ERROR as ngx_int_t, |()| DECLINED),
         Err(status) => return status,
     };
-    let answered = if r.location().bypass_preflight() && requirements::is_preflight(r) {
+    let answered = if requirements::is_let_through(r) {
         context.settle(Outcome::Anonymous);
         context.settled_for.set(Some(NonNull::from(r.location())));
         headers::renew(r).map(|()| NGX_OK as ngx_int_t)
@@ -166,49 +168,21 @@ fn advance(
     mode: Mode,
     step: Step<'_>,
 ) -> Result<ngx_int_t, Failed> {
-    match step {
-        Step::WaitForKeys(source) => {
-            let waiter = waiting::wait_for_keys(r, source, context.queued_until.get());
-            Ok(suspended(context, waiter))
-        }
-        Step::WaitForAnswer(key) => {
-            let since = context.waiting_since.get().unwrap_or_else(now);
-            context.waiting_since.set(Some(since));
-            Ok(suspended(context, waiting::wait_for_answer(r, key)))
-        }
-        Step::Ask(ask) => {
-            resolver::ask(r, (client, context), project, *ask)?;
-            Ok(NGX_AGAIN as ngx_int_t)
-        }
-        Step::Join(asked) => {
-            client.join(asked, r);
-            Ok(NGX_AGAIN as ngx_int_t)
-        }
-        Step::Done(outcome) => {
-            context.stage.set(Stage::Decided);
-            context.waiting_since.set(None);
-            context.queued_until.set(None);
-            context.settle(outcome);
-            context.settled_for.set(Some(NonNull::from(r.location())));
-            let outcome = context.outcome.borrow();
-            let unmet = requirements::unmet(r, &outcome)?;
-            context.unmet.set(unmet);
-            counting::count_verdict(context, project, mode);
-            report(r, project, mode, &outcome, unmet);
-            answer(r, context, &outcome, unmet, project, mode)
-        }
-    }
-}
-
-/// The status of a request that was to wait.
-fn suspended(context: &Context, waiter: Result<WaiterId, Failed>) -> ngx_int_t {
-    match waiter {
-        Ok(waiter) => {
-            context.stage.set(Stage::Waiting(waiter));
-            NGX_AGAIN as ngx_int_t
-        }
-        Err(Failed) => NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
-    }
+    let outcome = match suspend::proceed(r, (client, context), project, step)? {
+        Progress::Done(outcome) => outcome,
+        Progress::Suspended(status) => return Ok(status),
+    };
+    context.stage.set(Stage::Decided);
+    context.waiting_since.set(None);
+    context.queued_until.set(None);
+    context.settle(outcome);
+    context.settled_for.set(Some(NonNull::from(r.location())));
+    let outcome = context.outcome.borrow();
+    let unmet = requirements::unmet(r, &outcome)?;
+    context.unmet.set(unmet);
+    counting::count_verdict(context, project, mode);
+    report(r, project, mode, &outcome, unmet);
+    answer(r, context, &outcome, unmet, project, mode)
 }
 
 /// Turns an outcome into headers and nginx's next step.

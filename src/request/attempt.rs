@@ -11,12 +11,15 @@ use crate::keys::Tenant;
 use crate::nginx::{borrowed_str, Request};
 use crate::request::context::{ClientRequest, Context, Subject};
 use crate::request::presented::{Presented, Unreadable};
+use crate::worker;
 
 /// The means that a judgement may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     /// It may wait and ask the resolver.
     Full,
+    /// It may wait, and ask the resolver as long as the client's address may: it precedes all limits.
+    Early,
     /// Cached data only: a variable is read before the access phase.
     AtHand,
 }
@@ -36,7 +39,7 @@ pub struct Attempt<'r> {
 pub struct Judge<'a, 'r> {
     pub attempt: &'a Attempt<'r>,
     pub presented: &'a Presented<'r>,
-    pub tenant: &'a Tenant,
+    pub tenant: &'a Rc<Tenant>,
 }
 
 impl<'r> Deref for Judge<'_, 'r> {
@@ -63,6 +66,21 @@ impl<'r> Attempt<'r> {
             reach,
             presented: Presented::read(r, &project.cookies),
             tenant: project.tenant(r),
+        }
+    }
+
+    /// True if the resolver may be asked. Of an early judgement the question counts from then on, until
+    /// [`Context::slip`] is given back.
+    pub fn may_ask(&self) -> bool {
+        let slip = &self.context.slip;
+        match self.reach {
+            Reach::Full => true,
+            Reach::AtHand => false,
+            Reach::Early if slip.get().is_some() => true,
+            Reach::Early => {
+                slip.set(worker::take_early_question(&self.r.client_network()));
+                slip.get().is_some()
+            }
         }
     }
 

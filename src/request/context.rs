@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use authgear_core::reason::Reason;
 use authgear_core::status::{Mode, Source};
+use authgear_tables::early::Slip;
 use nginx_sys::{ngx_http_request_t, ngx_str_t, ngx_table_elt_t};
 use ngx::http::HttpModule;
 use smallvec::SmallVec;
@@ -90,8 +91,12 @@ pub struct Context {
     pub is_early: Cell<bool>,
     /// The subject of the last judgement in the access phase.
     pub subject: Cell<Option<Subject>>,
+    /// True while the request is suspended before the limits (`authgear_early`).
+    pub is_identifying: Cell<bool>,
+    /// The question that counts for the client's address.
+    pub slip: Cell<Option<Slip>>,
     /// Set while an early outcome is being found, so that a variable cannot ask for itself.
-    pub is_asking: Cell<bool>,
+    is_asking: Cell<bool>,
     /// Texts of claims, in the request's pool.
     pub claim_texts: RefCell<Vec<(ClaimName, ngx_str_t)>>,
     /// The verdict that was counted last.
@@ -280,6 +285,15 @@ impl ClientRequest {
     }
 }
 
+/// The end of what [`Context::ask`] began, when it is dropped.
+pub struct Asking<'a>(&'a Context);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.is_asking.set(false);
+    }
+}
+
 /// nginx's place for this module's pointer of a request.
 fn slot(r: &Request) -> *mut *mut c_void {
     let index = AuthgearModule::module().ctx_index;
@@ -299,6 +313,8 @@ impl Context {
             settled_for: Cell::new(None),
             is_early: Cell::new(false),
             subject: Cell::new(None),
+            is_identifying: Cell::new(false),
+            slip: Cell::new(None),
             is_asking: Cell::new(false),
             claim_texts: RefCell::default(),
             counted: Cell::new(None),
@@ -313,6 +329,8 @@ impl Context {
         if let Stage::Waiting(waiter) = self.stage.replace(Stage::New) {
             waiting::forget(waiter);
         }
+        self.is_identifying.set(false);
+        self.slip.set(None);
         self.waiting_since.set(None);
         self.queued_until.set(None);
         if self.is_early.get() {
@@ -327,6 +345,12 @@ impl Context {
         self.unmet.set(None);
         self.claim_texts.borrow_mut().clear();
         *self.outcome.borrow_mut() = outcome;
+    }
+
+    /// Begins to evaluate variables for the value of one of ours; `None` where that was asked for by one of
+    /// them.
+    pub fn ask(&self) -> Option<Asking<'_>> {
+        (!self.is_asking.replace(true)).then(|| Asking(self))
     }
 
     /// The word for `$authgear_reason`; `None` while nothing is known.

@@ -1,5 +1,7 @@
 //! The decision of an attempt: the credentials in Authgear's order, then the rules for each.
 
+use std::iter;
+
 use authgear_core::policy::{judge, judge_session, TokenKind};
 use authgear_core::Reason;
 use nginx_sys::NGX_LOG_ERR;
@@ -157,11 +159,11 @@ impl<'r> Judge<'_, 'r> {
             Checked::WaitForKeys(source) => return Step::WaitForKeys(source),
             Checked::Unavailable(seconds) => return self.without_keys(token, seconds),
         };
-        let (rules, issuer) = (&self.project.rules, &self.tenant.issuer);
+        let (rules, issuers) = (&self.project.rules, &self.tenant.issuers);
         if let Err(reason) = judge(
             &verified.token,
             rules,
-            issuer,
+            issuers,
             self.audience(),
             self.r.now(),
         ) {
@@ -194,8 +196,8 @@ impl<'r> Judge<'_, 'r> {
             Ok(unproven) => unproven,
             Err(reason) => return Step::refused(reason),
         };
-        let (rules, issuer) = (&self.project.rules, &self.tenant.issuer);
-        let judged = unproven.judge(rules, issuer, self.audience(), self.r.now());
+        let (rules, issuers) = (&self.project.rules, &self.tenant.issuers);
+        let judged = unproven.judge(rules, issuers, self.audience(), self.r.now());
         match judged {
             Err(reason) => Step::refused(reason),
             // The resolver calls a token for an API resource alone no session.
@@ -209,13 +211,9 @@ impl<'r> Judge<'_, 'r> {
     /// Refuses sessions of the resolver where the project's or the location's rules let none in.
     fn admits_sessions(&self) -> Result<(), Reason> {
         let tenant = self.tenant;
-        let judge = |audience| {
-            judge_session(
-                &self.project.rules,
-                [&tenant.origin, &tenant.issuer],
-                audience,
-            )
-        };
+        let own = iter::once(&tenant.origin).chain(&tenant.issuers);
+        let own = own.map(|name| &**name);
+        let judge = |audience| judge_session(&self.project.rules, own.clone(), audience);
         match self.r.location().audience() {
             Some(audience) => judge(audience),
             None => *tenant.sessions.get_or_init(|| judge(&tenant.audience)),

@@ -1,15 +1,22 @@
-//! The outcome that variables show, found early where a handler has none yet.
+//! The outcome before the access phase: that of `authgear_early`, or what is at hand when a variable is read.
 
 use core::ptr::{self, NonNull};
 
-use crate::conf::LocationConf;
-use crate::nginx::Request;
+use nginx_sys::{ngx_int_t, NGX_AGAIN, NGX_DECLINED, NGX_ERROR};
+
+use crate::conf::{Gate, LocationConf};
+use crate::nginx::{Failed, Request};
 use crate::request::attempt::{project, Attempt, Reach};
 use crate::request::context::{ClientRequest, Context};
 use crate::request::outcome::Outcome;
+use crate::request::question::{Asked, Delivery};
 use crate::request::requirements;
 use crate::request::resolver;
 use crate::request::step::Step;
+use crate::request::suspend::{self, Progress};
+use crate::worker;
+
+const DECLINED: ngx_int_t = NGX_DECLINED as ngx_int_t;
 
 /// The context whose outcome the variables of `r` show. A subrequest that is not judged itself shows
 /// what its parent does.
@@ -48,8 +55,10 @@ fn settled_early(r: &Request) -> Option<&Context> {
     let found = Context::find_or_create(r).ok()?;
     let (_, context) = found;
     let here = Some(NonNull::from(r.location()));
-    if context.settled_for.get() != here && !context.is_asking.replace(true) {
-        let _asking = Asking(context);
+    if context.settled_for.get() == here {
+        return Some(context);
+    }
+    if let Some(_asking) = context.ask() {
         let attempt = at_hand(r, found);
         // After an internal redirect, the outcome of the location before counts here if it is the
         // same judgement.
@@ -70,23 +79,68 @@ fn at_hand<'r>(r: &'r Request, found: (&'r ClientRequest, &'r Context)) -> Optio
     Some(Attempt::new(r, found, project, Reach::AtHand))
 }
 
-/// Ends [`Context::is_asking`], however the search ends.
-struct Asking<'a>(&'a Context);
-
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        self.0.is_asking.set(false);
+/// Finds out who the caller of a client request is before `limit_req` and `limit_conn`, waiting for keys and the
+/// resolver where it has to. Refusals, challenges and requirements are left to the access phase, which uses
+/// what was found here.
+pub fn identify(r: &Request, gate: Gate) -> ngx_int_t {
+    let Ok(found) = Context::find_or_create(r) else {
+        return NGX_ERROR as ngx_int_t;
+    };
+    let context = found.1;
+    if !suspend::resume(r, found) {
+        return NGX_AGAIN as ngx_int_t;
     }
+    let project = match project(r, gate) {
+        Ok(Some(project)) if !requirements::is_let_through(r) => project,
+        // Whatever that is, the access phase says so.
+        _ => return DECLINED,
+    };
+    let step = Attempt::new(r, found, project, Reach::Early).decide();
+    if !matches!(step, Step::Ask(_)) {
+        if let Some(slip) = context.slip.take() {
+            worker::give_back_early_question(slip);
+        }
+    }
+    let progress = suspend::proceed(r, found, project, step);
+    context
+        .is_identifying
+        .set(matches!(progress, Ok(Progress::Suspended(_))));
+    match progress {
+        Ok(Progress::Done(outcome)) => {
+            context.settle(shown(outcome));
+            context.is_early.set(true);
+            context.settled_for.set(Some(NonNull::from(r.location())));
+            DECLINED
+        }
+        Ok(Progress::Suspended(status)) => status,
+        Err(Failed) => NGX_ERROR as ngx_int_t,
+    }
+}
+
+/// True for a question of a client request that is being identified.
+pub fn is_asked_early(asked: &Asked) -> bool {
+    // SAFETY: the request that asks lives as long as the client request.
+    let parent = unsafe { Request::from_raw(asked.parent.as_ptr()) };
+    asked.delivery == Delivery::ByNginx
+        && Context::find(&parent).is_some_and(|context| context.is_identifying.get())
 }
 
 /// An early outcome from what is at hand, or none. A location's requirements are not evaluated.
 fn preview(attempt: &Attempt<'_>) -> Outcome {
     let r = attempt.r;
-    if r.location().bypass_preflight() && requirements::is_preflight(r) {
+    if requirements::is_let_through(r) {
         return Outcome::Unknown;
     }
     match attempt.decide() {
-        Step::Done(outcome @ (Outcome::Verified(..) | Outcome::Resolved(..))) => outcome,
+        Step::Done(outcome) => shown(outcome),
+        _ => Outcome::Unknown,
+    }
+}
+
+/// What of an outcome is shown before the access phase: a caller who is known.
+fn shown(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Verified(..) | Outcome::Resolved(..) => outcome,
         _ => Outcome::Unknown,
     }
 }

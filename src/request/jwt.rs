@@ -210,7 +210,7 @@ fn verify_now(
     };
     let has_kid = token.kid().is_some();
     match verify(token, &keys) {
-        Err(Reason::UnknownKey) if has_kid && judge.reach == Reach::Full => {
+        Err(Reason::UnknownKey) if has_kid && judge.reach != Reach::AtHand => {
             // Authgear may have rotated its keys since the last fetch.
             Err(match worker::ask(remote, Need::NewKey) {
                 KeyStatus::Wait => Checked::WaitForKeys(remote.id),
@@ -227,7 +227,7 @@ fn verify_now(
 /// The keys are to be fetched, but so are those of many others: the request waits for its turn, for as
 /// long as the fetch may take, counted from when it first had to wait.
 fn queue(judge: &Judge<'_, '_>, source: &KeySource) -> Checked {
-    if judge.reach != Reach::Full {
+    if judge.reach == Reach::AtHand {
         return Checked::Unavailable(1);
     }
     let (now, queued_until) = (now(), &judge.context.queued_until);

@@ -19,6 +19,8 @@ pub enum Provenance {
     Request,
     /// For another with the same credentials.
     Cache,
+    /// For another, longer ago than `resolve_cache` says: the resolver cannot answer.
+    Stale,
 }
 
 /// The result of one judgement.
@@ -121,9 +123,10 @@ impl Outcome {
         match self {
             Self::Unknown | Self::Unavailable(..) => None,
             Self::Verified(_, Provenance::Request) => Some(Source::Jwt),
-            Self::Verified(_, Provenance::Cache) => Some(Source::JwtCache),
+            Self::Verified(_, Provenance::Cache | Provenance::Stale) => Some(Source::JwtCache),
             Self::Resolved(_, Provenance::Request) => Some(Source::Resolver),
             Self::Resolved(_, Provenance::Cache) => Some(Source::ResolverCache),
+            Self::Resolved(_, Provenance::Stale) => Some(Source::ResolverStale),
             Self::Anonymous | Self::Refused(_) | Self::BadRequest => Some(Source::None),
         }
     }

@@ -84,17 +84,17 @@ fn configured_token(r: &Request) -> Option<Result<Option<&[u8]>, Failed>> {
         return None;
     }
     let found = tokens.iter().find_map(|value| {
-        let value = match value.evaluate(r) {
-            Err(Failed) => return Some(Err(Failed)),
-            Ok(value) => trim(value),
-        };
-        match value {
-            b"" => None,
-            value if value.contains(&b' ') || value.eq_ignore_ascii_case(b"bearer") => {
-                bearer(value).map(Ok)
-            }
-            value => Some(Ok(value)),
-        }
+        let value = value.evaluate(r);
+        value.map(token_in).transpose()
     });
     Some(found.transpose())
+}
+
+/// The token in one of the values of `authgear_token`.
+pub fn token_in(value: &[u8]) -> Option<&[u8]> {
+    match trim(value) {
+        b"" => None,
+        value if value.contains(&b' ') || value.eq_ignore_ascii_case(b"bearer") => bearer(value),
+        value => Some(value),
+    }
 }

@@ -12,6 +12,7 @@ use authgear_tables::judgements::{Key, TryLease, Writer};
 use nginx_sys::{ngx_http_request_t, ngx_str_t};
 
 use crate::conf::Project;
+use crate::keys::Tenant;
 use crate::nginx::{bytes, now, Request};
 use crate::request::outcome::{Provenance, Resolved};
 use crate::request::waiting;
@@ -69,9 +70,7 @@ pub enum Failure {
 #[derive(Debug)]
 pub struct Ask<'a> {
     /// The tenant whose resolver is asked.
-    pub tenant: Id,
-    /// The names under which its users are revoked.
-    pub names: Rc<[Id]>,
+    pub tenant: Rc<Tenant>,
     /// The project's number.
     pub project: usize,
     /// The credentials to judge.
@@ -193,9 +192,7 @@ pub struct Asked {
     /// The URI of `resolve_request`.
     pub uri: ngx_str_t,
     /// The tenant whose resolver is asked.
-    pub tenant: Id,
-    /// The names under which its users are revoked.
-    pub names: Rc<[Id]>,
+    pub tenant: Rc<Tenant>,
     /// When it is asked, in milliseconds of the workers' clock.
     pub asked_at: u64,
     /// The project's number.
@@ -237,7 +234,23 @@ impl Asked {
     pub fn is_same(&self, tenant: &Id, token: &[u8], cookie: &[u8]) -> bool {
         // SAFETY: both texts lie in the pool of the client request, as the question does.
         let (own_token, own_cookie) = unsafe { (bytes(&self.token), bytes(&self.cookie)) };
-        self.tenant == *tenant && own_token == token && own_cookie == cookie
+        self.tenant.id == *tenant && own_token == token && own_cookie == cookie
+    }
+
+    /// The scheme of the endpoint that is asked about.
+    pub fn endpoint_scheme(&self) -> Option<&str> {
+        Some(self.endpoint()?.0)
+    }
+
+    /// The endpoint's host, with its port unless that is the scheme's own.
+    pub fn endpoint_host(&self) -> Option<&str> {
+        Some(self.endpoint()?.1)
+    }
+
+    /// Scheme and host; none where the project has no endpoint and its issuer is no URL.
+    fn endpoint(&self) -> Option<(&str, &str)> {
+        let (scheme, rest) = self.tenant.origin.split_once("://")?;
+        Some((scheme, rest.split('/').next()?))
     }
 
     /// The project that asks.

@@ -45,7 +45,13 @@ pub fn confirm<'r>(
     let asks = |next| matches!(next, Next::Ask | Next::AskInBackground);
     let mut next = next_for(recheck, &worker::judgement(&key, None), now());
     let (mut lease, mut is_failing) = (None, false);
-    if asks(next) && judge.reach == Reach::Full {
+    let may_ask = match next {
+        Next::Ask => judge.may_ask(),
+        // In the access phase is early enough.
+        Next::AskInBackground => judge.reach == Reach::Full,
+        Next::Stands | Next::Refused => false,
+    };
+    if may_ask {
         // Under the lock, which tells what has changed meanwhile.
         worker::change_judgements(|writer, now| {
             next = next_for(recheck, &writer.read(&key, now, None), now);
@@ -73,8 +79,7 @@ pub fn confirm<'r>(
         leeway: judge.project.rules.leeway,
     };
     let ask = Ask {
-        tenant: judge.tenant.id,
-        names: Rc::clone(&judge.tenant.names),
+        tenant: Rc::clone(judge.tenant),
         project: judge.project.index,
         question,
         purpose: Purpose::Confirmation(confirmation),

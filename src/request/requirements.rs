@@ -96,9 +96,14 @@ pub fn explain(r: &Request, session: &Session<'_>, unmet: Unmet) -> String {
     }
 }
 
+/// Tells whether this is a CORS preflight that needs no credential here.
+pub fn is_let_through(r: &Request) -> bool {
+    r.location().bypass_preflight() && is_preflight(r)
+}
+
 /// Tells whether this is a CORS preflight, which a browser sends by itself and without credentials (Fetch standard,
 /// section 4.8).
-pub fn is_preflight(r: &Request) -> bool {
+fn is_preflight(r: &Request) -> bool {
     let sent = |name: &[u8]| r.values_of(name).any(|value| !value.is_empty());
     // SAFETY: the request is live.
     let method = unsafe { (*r.raw()).method };

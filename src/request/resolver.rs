@@ -5,11 +5,13 @@
 
 use std::rc::Rc;
 
+use authgear_core::recheck::FAILED_PAUSE;
 use authgear_core::session::{Fields, Session};
 use authgear_core::Reason;
 use authgear_tables::judgements::{self, Key, Known, Text};
 
-use crate::nginx::{now, Failed};
+use crate::keys::Tenant;
+use crate::nginx::{now, Failed, Request};
 use crate::request::attempt::{Judge, Reach};
 use crate::request::outcome::{Outcome, Provenance, Resolved};
 use crate::request::question::{Ask, Lease, Purpose, Question, Turn, Verdict, NO_LIFETIME};
@@ -38,7 +40,7 @@ pub fn answer<'r>(judge: &Judge<'_, 'r>, question: Question<'r>) -> Step<'r> {
     let (token, cookie) = (question.token, &question.cookie);
     if let Some(asked) = judge.client.pending(&judge.tenant.id, token, cookie) {
         return match judge.reach {
-            Reach::Full => Step::Join(asked),
+            Reach::Full | Reach::Early => Step::Join(asked),
             Reach::AtHand => Step::Done(Outcome::Unknown),
         };
     }
@@ -57,7 +59,7 @@ pub fn answer<'r>(judge: &Judge<'_, 'r>, question: Question<'r>) -> Step<'r> {
             step_of(verdict)
         }
         Found::Turn(lease) => asked(judge, question, Some((key, lease))),
-        Found::Waits if judge.reach == Reach::Full => Step::WaitForAnswer(key),
+        Found::Waits if judge.reach != Reach::AtHand => Step::WaitForAnswer(key),
         Found::Waits | Found::Nothing => Step::Done(Outcome::Unknown),
     }
 }
@@ -81,7 +83,7 @@ fn look_up(judge: &Judge<'_, '_>, key: Key, fresh: u64) -> Found {
     if let Some(verdict) = usable(judge, &known, &text, fresh, now()) {
         return Found::Verdict(verdict);
     }
-    if judge.reach == Reach::AtHand {
+    if !judge.may_ask() {
         return Found::Nothing;
     }
     let found = worker::change_judgements(|writer, now| {
@@ -106,6 +108,9 @@ fn look_up(judge: &Judge<'_, '_>, key: Key, fresh: u64) -> Found {
 }
 
 /// The verdict of an answer that was kept, if it may be used still.
+///
+/// A question that failed is the answer to all who have waited for it. Where the resolver cannot answer, an
+/// older yes takes its place, and for a second nobody waits for another question.
 fn usable(
     judge: &Judge<'_, '_>,
     known: &Known,
@@ -117,16 +122,23 @@ fn usable(
     let is_younger = |limit: u64| now.saturating_sub(at) < limit;
     let since = judge.context.waiting_since.get();
     match verdict {
-        judgements::Verdict::Yes if is_younger(fresh) => {
-            let fields = Fields::from_record(text.bytes())?;
-            let session = Session::resolved(fields);
-            if revoked::instead_of_yes(judge.r, &judge.tenant.names, &session, at).is_some() {
-                return None;
+        judgements::Verdict::Yes => {
+            let yes = |provenance| kept_yes(judge.r, judge.tenant, (text, at), provenance);
+            if is_younger(fresh) {
+                if let Some(yes) = yes(Provenance::Cache) {
+                    return Some(yes);
+                }
             }
-            let session = Resolved::copy_to(judge.r.pool(), &fields);
-            Some(session.map_or(Verdict::Failed, |session| {
-                Verdict::Yes(Some(session), Provenance::Cache)
-            }))
+            let failure = known.failure?;
+            let has_waited = since.is_some_and(|since| since <= failure.at);
+            let is_recent = now.saturating_sub(failure.at) < FAILED_PAUSE;
+            let may_be_stale = is_younger(fresh.saturating_add(judge.project.resolve_stale));
+            if failure.is_outage && may_be_stale && (has_waited || is_recent) {
+                if let Some(yes) = yes(Provenance::Stale) {
+                    return Some(yes);
+                }
+            }
+            has_waited.then_some(Verdict::Failed)
         }
         judgements::Verdict::No if is_younger(fresh.min(NO_LIFETIME)) => Some(Verdict::No),
         judgements::Verdict::Failed if since.is_some_and(|since| since <= at) => {
@@ -136,21 +148,37 @@ fn usable(
     }
 }
 
+/// A yes that was kept, unless its user was revoked since.
+fn kept_yes(
+    r: &Request,
+    tenant: &Tenant,
+    (text, at): (&Text, u64),
+    provenance: Provenance,
+) -> Option<Verdict> {
+    let fields = Fields::from_record(text.bytes())?;
+    if revoked::instead_of_yes(r, &tenant.names, &Session::resolved(fields), at).is_some() {
+        return None;
+    }
+    let session = Resolved::copy_to(r.pool(), &fields);
+    Some(session.map_or(Verdict::Failed, |session| {
+        Verdict::Yes(Some(session), provenance)
+    }))
+}
+
 fn asked<'r>(
     judge: &Judge<'_, 'r>,
     question: Question<'r>,
     entry: Option<(Key, Option<Lease>)>,
 ) -> Step<'r> {
-    match judge.reach {
-        Reach::AtHand => Step::Done(Outcome::Unknown),
-        Reach::Full => Step::Ask(Box::new(Ask {
-            tenant: judge.tenant.id,
-            names: Rc::clone(&judge.tenant.names),
-            project: judge.project.index,
-            question,
-            purpose: Purpose::Judgement(entry),
-        })),
+    if !judge.may_ask() {
+        return Step::Done(Outcome::Unknown);
     }
+    Step::Ask(Box::new(Ask {
+        tenant: Rc::clone(judge.tenant),
+        project: judge.project.index,
+        question,
+        purpose: Purpose::Judgement(entry),
+    }))
 }
 
 fn step_of<'r>(verdict: Verdict) -> Step<'r> {

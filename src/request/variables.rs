@@ -8,6 +8,7 @@ use nginx_sys::{
 };
 
 use crate::nginx::{borrowed_str, bytes, fields, guard, Conf, Failed, Request};
+use crate::request::backend;
 use crate::request::context::ClaimName;
 use crate::request::early::settled;
 use crate::request::outcome::{Outcome, Verified};
@@ -52,6 +53,16 @@ const VARIABLES: &[(&str, Text)] = &[
     }),
     ("authgear_resolver_cookie", |r| {
         Some(own_question(r)?.cookie)
+    }),
+    ("authgear_backend_authorization", backend::authorization),
+    ("authgear_backend_cookie", backend::cookie),
+    ("authgear_endpoint_host", |r| {
+        let host = own_question(r)?.endpoint_host()?;
+        Some(borrowed_str(host.as_bytes()))
+    }),
+    ("authgear_endpoint_scheme", |r| {
+        let scheme = own_question(r)?.endpoint_scheme()?;
+        Some(borrowed_str(scheme.as_bytes()))
     }),
 ];
 

@@ -5,6 +5,7 @@ use core::ptr::NonNull;
 
 use authgear_core::digest::DigestKey;
 use authgear_tables::counters::{self, Waiting};
+use authgear_tables::early::{self, EarlyQuestions};
 use authgear_tables::judgements::{self, Head, Key, Known, Table, Text};
 use authgear_tables::layout_number;
 use authgear_tables::revocations::{self, Reader};
@@ -35,11 +36,13 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     offset_of!(Zone, own_counters),
     offset_of!(Zone, evicted_keys),
     offset_of!(Zone, waiting),
+    offset_of!(Zone, early),
     offset_of!(Zone, buckets),
     entry::LAYOUT as usize,
     counters::LAYOUT as usize,
     judgements::LAYOUT as usize,
     revocations::LAYOUT as usize,
+    early::LAYOUT as usize,
     1,
 ]);
 pub(super) const BUCKETS: usize = 512;
@@ -83,6 +86,8 @@ pub struct Zone {
     pub(super) evicted_keys: Word,
     /// The waiting requests of each worker.
     pub(super) waiting: Waiting,
+    /// The questions that client addresses caused before any limit.
+    pub(super) early: EarlyQuestions,
     pub(super) buckets: [Link<SourceEntry>; BUCKETS],
 }
 

@@ -30,7 +30,7 @@ mod value;
 mod writer;
 
 use slot::{Slot, Torn};
-pub use value::{Answer, Key, Known, KnownToken, Text, Token, TryLease, Verdict};
+pub use value::{Answer, Failure, Key, Known, KnownToken, Text, Token, TryLease, Verdict};
 pub use writer::Writer;
 
 /// Slots that one bucket can name.
@@ -126,7 +126,7 @@ pub const LAYOUT: u64 = layout_number(&[
     LOAD,
     QUESTIONS_PART,
     slot::LAYOUT as usize,
-    1,
+    2,
 ]);
 
 /// The dimensions of a table.

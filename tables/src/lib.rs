@@ -8,6 +8,7 @@
 //! them.
 
 pub mod counters;
+pub mod early;
 pub mod judgements;
 pub mod revocations;
 pub mod word;

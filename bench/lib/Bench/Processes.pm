@@ -111,7 +111,7 @@ sub start_nginx {
         open my $in, '<', $file or die "cannot read $file: $!\n";
         my $text = do { local $/; <$in> };
         # The resolver is on loopback, without TLS.
-        $text =~ s{https://auth\.example\.com/_resolver}{http://auth.example.com/_resolver};
+        $text =~ s{https://(auth\.example\.com|authgear_resolver)/_resolver}{http://$1/_resolver};
         $text =~ s/\@([A-Z_]+)\@/$value{$1} \/\/ ''/ge;
         open my $out, '>', "$root/" . basename($file) or die "cannot write into $root: $!\n";
         print {$out} $text;

@@ -103,14 +103,16 @@ sub print_memory {
 
 sub print_shared_memory {
     my ($memory, @modules) = @_;
-    my @table = ['Memory of zone and 4 workers, MiB', 'before', 'after', 'of it shared, before', 'after', 'known then',
+    my @table = ['Memory of zone and 4 workers, MiB', 'before', 'bare server', 'after', 'of it shared, before', 'after', 'known then',
         'bytes for each token'];
     for my $module (@modules) {
-        my ($tokens, $before, $after, $known) = @{ $memory->{$module} }{qw(tokens before after known)};
-        my $each = ($after->[0] - $before->[0]) / $tokens;
+        my ($tokens, $before, $between, $after, $known)
+            = @{ $memory->{$module} }{qw(tokens before between after known)};
+        my ($bare, $verified) = ($between->[0] - $before->[0], $after->[0] - $between->[0]);
+        my $each = ($verified - $bare) / $tokens;
         my $bound = '; at most 800: ' . verdict($each <= 800 && $known == $tokens);
         push @table, [of_module("$tokens tokens sent to each", $module),
-            map({ number($_ / 2**20) } $before->[0], $after->[0], $before->[1], $after->[1]), $known,
+            map({ number($_ / 2**20) } $before->[0], $between->[0], $after->[0], $between->[1], $after->[1]), $known,
             sprintf('%.0f', $each) . ($module eq 'new' ? $bound : '')];
     }
     $print->(@table);

@@ -161,7 +161,7 @@ fn cookie_pairs(header: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A cookie's name and value, from a pair without blanks around it.
-fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
     match memchr(b'=', pair) {
         Some(at) => (trim_blanks(&pair[..at]), &pair[at + 1..]),
         None => (pair, &pair[pair.len()..]),
@@ -169,11 +169,11 @@ fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// `token` of RFC 9110, section 5.6.2.
-fn is_token_char(byte: u8) -> bool {
+pub(super) fn is_token_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-fn unquote(value: &[u8]) -> &[u8] {
+pub(super) fn unquote(value: &[u8]) -> &[u8] {
     match value {
         [b'"', inner @ .., b'"'] => inner,
         _ => value,

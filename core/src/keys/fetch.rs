@@ -5,86 +5,36 @@
 
 mod ca;
 mod certificates;
+mod connect;
 mod error;
 mod http;
+mod identity;
 mod lookup;
+mod proxy;
+mod race;
+mod route;
+mod source;
 mod stage;
-
-use std::sync::Arc;
-use std::time::Duration;
+mod tls;
+mod trust;
 
 use serde::Deserialize;
 
-pub use ca::{check_ca, CaError};
-pub use certificates::Certificates;
+pub use ca::{check_ca, check_system_ca, CaError};
+pub use certificates::{BadServerName, Certificates};
 pub use error::FetchError;
-
-use crate::fingerprint::fingerprint;
+pub use identity::{Identity, IdentityError};
+pub use proxy::{Proxy, ProxyError};
+pub use source::{KeysFrom, Source};
 
 use super::{KeySet, Origin, SkippedKey, Url, MAX_DOCUMENT};
 use crate::text::Quoted;
-use http::{Client, Route};
+use http::Client;
+use route::Route;
+use source::WELL_KNOWN;
 
 /// The longest discovery document that is read, in bytes.
 pub const MAX_DISCOVERY: usize = 256 * 1024;
-
-/// The source of a key set and how to fetch it.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// The place of the key set.
-    pub keys: KeysFrom,
-    /// The project's public origin, if it has one. With [`KeysFrom::Discovery`] that origin counts
-    /// instead.
-    pub endpoint: Option<Origin>,
-    /// The address of the endpoint from here. URLs under the endpoint's origin are fetched
-    /// there, with the public `Host`, and the public scheme as `X-Forwarded-Proto`: with another
-    /// scheme Authgear's server redirects to its public origin.
-    pub internal: Option<Origin>,
-    /// For the whole fetch, from the first name look-up to the last byte. More than a day is taken
-    /// for a day.
-    pub timeout: Duration,
-    /// The certificates for TLS. Sources that share them share the TLS client made of them.
-    pub certificates: Arc<Certificates>,
-}
-
-impl Source {
-    /// A digest of everything but the time limit, so that sources whose documents may differ have
-    /// different ids.
-    /// The same configuration gives the same digest in every process.
-    pub fn id(&self) -> [u8; 32] {
-        let (kind, place) = match &self.keys {
-            KeysFrom::Discovery(origin) => (&b"discovery"[..], origin.to_string()),
-            KeysFrom::Uri(url) => (&b"uri"[..], url.whole()),
-        };
-        let text = |origin| Option::as_ref(origin).map_or("", Origin::as_str);
-        fingerprint([
-            kind,
-            place.as_bytes(),
-            text(&self.endpoint).as_bytes(),
-            text(&self.internal).as_bytes(),
-            self.certificates.trusted().unwrap_or_default(),
-        ])
-    }
-}
-
-impl std::fmt::Display for Source {
-    /// The endpoint, or the URL of the key set.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.keys {
-            KeysFrom::Discovery(origin) => origin.fmt(f),
-            KeysFrom::Uri(url) => url.fmt(f),
-        }
-    }
-}
-
-/// The place of a key set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeysFrom {
-    /// The `jwks_uri` of this endpoint's discovery document (OpenID Connect Discovery 1.0, section 4).
-    Discovery(Origin),
-    /// At this URL.
-    Uri(Url),
-}
 
 /// A key set that was fetched and is fit for use.
 #[derive(Debug)]
@@ -103,7 +53,7 @@ struct Discovery {
     jwks_uri: String,
 }
 
-/// Fetches a key set. Follows no redirect and uses no proxy; only status 200 counts.
+/// Fetches a key set. Follows no redirect; only status 200 counts.
 ///
 /// Blocks until the deadline at most. 512 KiB of stack are enough. A name look-up runs on a further
 /// thread, which inherits the signal mask of this one and may outlive the call when no answer comes.
@@ -113,7 +63,7 @@ struct Discovery {
 /// [`FetchError`], whose text begins with the stage that failed and names the URL without its
 /// query.
 pub fn fetch(source: &Source) -> Result<Fetched, FetchError> {
-    let client = Client::new(source.certificates.client()?, source.timeout);
+    let client = Client::new(source);
     let (url, endpoint) = match &source.keys {
         KeysFrom::Discovery(endpoint) => (
             discover(&client, endpoint, source.internal.as_ref())?,
@@ -134,15 +84,11 @@ pub fn fetch(source: &Source) -> Result<Fetched, FetchError> {
 
 /// Asks the endpoint where its key set is.
 fn discover(
-    client: &Client,
+    client: &Client<'_>,
     endpoint: &Origin,
     internal: Option<&Origin>,
 ) -> Result<Url, FetchError> {
-    let route = Route::new(
-        Url::at(endpoint, "/.well-known/openid-configuration"),
-        Some(endpoint),
-        internal,
-    );
+    let route = Route::new(Url::at(endpoint, WELL_KNOWN), Some(endpoint), internal);
     let document = client.get(&route, MAX_DISCOVERY)?;
     let refuse = |cause: &str| FetchError::Discovery(route.url.clone(), cause.into());
     let discovery: Discovery = serde_json::from_slice(&document)

@@ -9,8 +9,9 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// Reads a host that is not empty; `None` when it is neither a name nor an address.
-    pub(super) fn parse(host: &str, allow_underscore: bool) -> Option<Host> {
+    /// Reads a host that is not empty; `None` when it is neither a name nor an address. An internal one may
+    /// hold `_`, and end with the dot of a name that is not to be completed.
+    pub(super) fn parse(host: &str, is_internal: bool) -> Option<Host> {
         if let Some(bracketed) = host.strip_prefix('[') {
             let address: Ipv6Addr = bracketed.strip_suffix(']')?.parse().ok()?;
             return Some(Host {
@@ -25,7 +26,11 @@ impl Host {
             });
         }
         let text = host.to_ascii_lowercase();
-        if !is_name(&text, allow_underscore) {
+        let name = match text.strip_suffix('.') {
+            Some(name) if is_internal => name,
+            _ => &*text,
+        };
+        if !is_name(name, is_internal) {
             return None;
         }
         let is_loopback = text == "localhost";

@@ -80,8 +80,8 @@ impl Origin {
         Origin::parse_as(text, PlainHttp::LoopbackOnly)
     }
 
-    /// Reads an internal origin: as [`Origin::parse`], but `http` is allowed anywhere, and so is
-    /// `_` in a name, which container networks use.
+    /// Reads an internal origin: as [`Origin::parse`], but `http` is allowed anywhere, and so are
+    /// `_` in a name, which container networks use, and a dot at its end.
     ///
     /// # Errors
     ///

@@ -48,6 +48,8 @@ words! {
         Resolver = "resolver",
         /// The resolver, asked before.
         ResolverCache = "resolver_cache",
+        /// The resolver, asked before; it cannot answer now.
+        ResolverStale = "resolver_stale",
         /// Nobody vouches for the caller.
         None = "none",
     }
@@ -120,6 +122,8 @@ words! {
         NameLookup = "name_lookup",
         /// No connection.
         Connect = "connect",
+        /// The proxy cannot be reached, or refuses.
+        Proxy = "proxy",
         /// The TLS handshake, or the certificate.
         Tls = "tls",
         /// The time ran out.

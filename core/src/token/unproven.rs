@@ -32,11 +32,11 @@ impl UnprovenToken {
     pub fn judge(
         &self,
         rules: &Rules,
-        issuer: &str,
+        issuers: &[impl AsRef<str>],
         audience: &[impl AsRef<str>],
         now: f64,
     ) -> Result<(), Reason> {
-        judge_claims(&self.claims, rules, issuer, audience, now)
+        judge_claims(&self.claims, rules, issuers, audience, now)
     }
 
     /// Tells whether `aud` holds that text.

@@ -5,6 +5,7 @@ mod support;
 
 mod answers;
 mod connecting;
+mod proxy;
 mod sources;
 mod tls;
 
@@ -36,6 +37,7 @@ fn source(keys: KeysFrom) -> Source {
         internal: None,
         timeout: Duration::from_secs(10),
         certificates: Arc::new(Certificates::system()),
+        proxy: None,
     }
 }
 

@@ -5,11 +5,13 @@ use std::net::TcpListener;
 use std::sync::{mpsc, Arc};
 use std::thread;
 
-use authgear_core::keys::fetch::{check_ca, fetch, CaError, Certificates, FetchError, Source};
+use authgear_core::keys::fetch::{
+    check_ca, fetch, CaError, Certificates, FetchError, Identity, IdentityError, Source,
+};
 use authgear_core::keys::Origin;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
 
-use crate::support::server::{header, ok, Authority, Server};
+use crate::support::server::{header, ok, self_signed, Authority, Server};
 use crate::{jwks, text, uri};
 
 fn secure(ca: &str, url: &str) -> Source {
@@ -68,6 +70,111 @@ fn certificates_that_are_refused() {
     assert!(good.requests().is_empty() && expired.requests().is_empty());
 }
 
+fn serve(config: Arc<ServerConfig>) -> (Server, String) {
+    let body = jwks();
+    let server = Server::https(config, move |_, out| ok(out, &body));
+    let url = format!("https://localhost:{}/jwks", server.port);
+    (server, url)
+}
+
+fn refused(source: &Source) -> String {
+    let error = fetch(source).expect_err("the fetch must fail").to_string();
+    assert!(error.starts_with("TLS: "), "{error}");
+    error
+}
+
+#[test]
+fn a_self_signed_certificate_that_is_listed_is_trusted() {
+    let (config, pem) = self_signed(&["localhost"], 2100);
+    let (_server, url) = serve(config);
+    fetch(&secure(&pem, &url)).unwrap();
+    fetch(&secure(&(Authority::new().pem + &pem), &url)).unwrap();
+}
+
+#[test]
+fn a_self_signed_certificate_that_is_not_listed_is_refused() {
+    let (config, _) = self_signed(&["localhost"], 2100);
+    let (_, another) = self_signed(&["localhost"], 2100);
+    let (server, url) = serve(config);
+    for listed in [another, Authority::new().pem] {
+        let error = refused(&secure(&listed, &url));
+        assert!(error.ends_with("UnknownIssuer"), "{error}");
+    }
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn a_listed_certificate_that_has_expired_is_refused() {
+    let (config, pem) = self_signed(&["localhost"], 2010);
+    let (_server, url) = serve(config);
+    let error = refused(&secure(&pem, &url));
+    assert!(error.contains("expired"), "{error}");
+}
+
+#[test]
+fn a_listed_certificate_for_another_name_is_refused() {
+    let (config, pem) = self_signed(&["other.example"], 2100);
+    let (_server, url) = serve(config);
+    let error = refused(&secure(&pem, &url));
+    assert!(error.contains("not valid for name"), "{error}");
+}
+
+#[test]
+fn ssl_name_is_the_name_in_the_certificate_and_sni() {
+    let ca = Authority::new();
+    let (_server, url) = serve(ca.server(&["myapp.example"]));
+    refused(&secure(&ca.pem, &url));
+    let named = |name: &str| {
+        let certificates = Certificates::trusting(ca.pem.clone().into_bytes());
+        Source {
+            certificates: Arc::new(certificates.named(name).unwrap()),
+            ..uri(&url)
+        }
+    };
+    fetch(&named("myapp.example")).unwrap();
+    refused(&named("other.example"));
+    assert_ne!(named("a.example").id(), named("b.example").id());
+    Certificates::system().named("a b").unwrap_err();
+}
+
+#[test]
+fn a_client_certificate_is_shown() {
+    let ca = Authority::new();
+    let (_server, url) = serve(ca.demanding());
+    let of = |authority: &Authority| {
+        let (certificate, key) = authority.client(&["client"]);
+        let identity = Identity::parse(certificate.as_bytes(), key.as_bytes()).unwrap();
+        let certificates = Certificates::trusting(ca.pem.clone().into_bytes());
+        Source {
+            certificates: Arc::new(certificates.identified_by(identity)),
+            ..uri(&url)
+        }
+    };
+    let known = of(&ca);
+    fetch(&known).unwrap();
+    let strange = of(&Authority::new());
+    fetch(&strange).unwrap_err();
+    fetch(&secure(&ca.pem, &url)).unwrap_err();
+    assert_ne!(known.id(), strange.id());
+}
+
+#[test]
+fn client_certificates_that_cannot_be_used() {
+    let ca = Authority::new();
+    let ((one, key), (_, other_key)) = (ca.client(&["one"]), ca.client(&["other"]));
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (certificate, key, error) in [
+        ("", &*key, IdentityError::Certificate),
+        (broken, &*key, IdentityError::Certificate),
+        (&*one, "", IdentityError::Key),
+        (&*one, &*one, IdentityError::Key),
+        (&*one, &*other_key, IdentityError::Mismatch),
+    ] {
+        let parsed = Identity::parse(certificate.as_bytes(), key.as_bytes());
+        assert_eq!(parsed.unwrap_err(), error);
+    }
+}
+
 #[test]
 fn the_internal_endpoints_certificate_is_its_own() {
     let ca = Authority::new();
@@ -105,9 +212,9 @@ fn noting_handshakes(config: Arc<ServerConfig>) -> (u16, mpsc::Receiver<Handshak
     (port, receiver)
 }
 
-/// Only a client that is the same remembers a session, so it is told by that.
+/// Only a configuration that is the same remembers a session, so it is told by that.
 #[test]
-fn sources_that_share_their_certificates_share_one_client() {
+fn sources_that_share_their_certificates_share_one_configuration() {
     let ca = Authority::new();
     let (port, handshakes) = noting_handshakes(ca.server(&["localhost"]));
     let url = |path: &str| format!("https://localhost:{port}/{path}");

@@ -5,9 +5,13 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rcgen::{date_time_ymd, BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rcgen::{
+    date_time_ymd, BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 /// A server on loopback; it lives as long as the test binary.
 pub struct Server {
@@ -153,19 +157,76 @@ impl Authority {
 
     /// The same, with a certificate that ends with that year's first day.
     pub fn server_until(&self, names: &[&str], year: i32) -> Arc<ServerConfig> {
+        let (certificate, key) = self.issue(names, year);
+        server_config(certificate.der().clone(), &key)
+    }
+
+    /// A certificate for these names and its key, both in PEM.
+    pub fn client(&self, names: &[&str]) -> (String, String) {
+        let (certificate, key) = self.issue(names, 2100);
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn issue(&self, names: &[&str], year: i32) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let mut params = CertificateParams::new(names).unwrap();
-        params.not_before = date_time_ymd(2000, 1, 1);
-        params.not_after = date_time_ymd(year, 1, 1);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let certificate = params(names, year).signed_by(&key, &self.issuer).unwrap();
+        (certificate, key)
+    }
+}
+
+fn params(names: &[&str], year: i32) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.not_before = date_time_ymd(2000, 1, 1);
+    params.not_after = date_time_ymd(year, 1, 1);
+    params
+}
+
+/// A server with a certificate of its own that says it is a CA's, as `openssl req -x509` makes it;
+/// and that certificate in PEM.
+pub fn self_signed(names: &[&str], year: i32) -> (Arc<ServerConfig>, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = params(names, year);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).unwrap();
+    let pem = certificate.pem();
+    (server_config(certificate.der().clone(), &key), pem)
+}
+
+fn server_config(certificate: CertificateDer<'static>, key: &KeyPair) -> Arc<ServerConfig> {
+    let config = config_builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key_der(key))
+        .unwrap();
+    Arc::new(config)
+}
+
+fn key_der(key: &KeyPair) -> PrivateKeyDer<'static> {
+    PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()))
+}
+
+fn config_builder() -> rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+}
+
+impl Authority {
+    /// A server's configuration for localhost that wants a client certificate of this authority.
+    pub fn demanding(&self) -> Arc<ServerConfig> {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap())
+            .unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .unwrap();
+        let (certificate, key) = self.issue(&["localhost"], 2100);
+        let config = config_builder()
+            .with_client_cert_verifier(clients)
+            .with_single_cert(vec![certificate.der().clone()], key_der(&key))
             .unwrap();
         Arc::new(config)
     }

@@ -5,6 +5,7 @@ use core::hint::black_box;
 use std::path::PathBuf;
 
 use authgear_core::credential::CookieNames;
+use authgear_core::keys::fetch::Proxy;
 use authgear_core::keys::{KeySet, Origin, Url};
 use authgear_core::policy::TokenKind;
 use authgear_core::recheck::Recheck;
@@ -18,7 +19,7 @@ use crate::conf::directive::{directives, run, Directive, MANY, ONE};
 use crate::conf::mistake::Mistake;
 use crate::conf::value::{any_time, or_off, positive_seconds, positive_time, texts, OrOff};
 use crate::nginx::{guard, Conf, CONF_ERROR};
-use readers::GivenEndpoint;
+use readers::{GivenEndpoint, PemFile};
 
 mod finish;
 mod readers;
@@ -30,7 +31,7 @@ directives! {
         // name, parameters, field, setter
         c"endpoint",                ONE,  endpoint: Option<GivenEndpoint>,         read |cf, w| readers::endpoint(cf, w[0]);
         c"internal_endpoint",       ONE,  internal_endpoint: Option<Origin>,       read |_, w| readers::internal_endpoint(w[0]);
-        c"issuer",                  ONE,  issuer: Option<Box<str>>,                read |_, w| Ok(texts(w)?.remove(0));
+        c"issuer",                  MANY, issuer: Option<Vec<Box<str>>>,           read |_, w| texts(w);
         c"audience",                MANY, audience: Option<Vec<Box<str>>>,         read |_, w| texts(w);
         c"client_id",               MANY, client_id: Option<Vec<Box<str>>>,        read |_, w| texts(w);
         c"token_type",              ONE,  token_type: Option<TokenKind>,           read |_, w| readers::token_type(w[0]);
@@ -46,8 +47,13 @@ directives! {
         c"cookie_prefix",           ONE,  cookie_prefix: Option<CookieNames>,      read |_, w| readers::cookie_prefix(w[0]);
         c"resolve_request",         ONE,  resolve_request: Option<OrOff<Box<[u8]>>>, read |_, w| readers::resolve_request(w[0]);
         c"resolve_cache",           ONE,  resolve_cache: Option<OrOff<u64>>,       read |_, w| or_off(w[0], positive_time);
+        c"resolve_stale",           ONE,  resolve_stale: Option<OrOff<u64>>,       read |_, w| or_off(w[0], positive_time);
         c"recheck",                 MANY, recheck: Option<OrOff<Recheck>>,         read |_, w| readers::recheck(w);
         c"ssl_trusted_certificate", ONE,  ssl_trusted_certificate: Option<Vec<u8>>, read |cf, w| readers::certificates(cf, w[0]);
+        c"ssl_name",                ONE,  ssl_name: Option<Box<str>>,              read |_, w| readers::ssl_name(w[0]);
+        c"ssl_certificate",         ONE,  ssl_certificate: Option<PemFile>,        read |cf, w| readers::pem_file(cf, w[0]);
+        c"ssl_certificate_key",     ONE,  ssl_certificate_key: Option<PemFile>,    read |cf, w| readers::pem_file(cf, w[0]);
+        c"fetch_proxy",             MANY, fetch_proxy: Option<OrOff<Proxy>>,       read readers::fetch_proxy;
         c"webhook_secret_file",     ONE,  webhook_secret_file: Option<Secrets>,    read |cf, w| readers::webhook_secrets(cf, w[0]);
         c"revocation_keep",         ONE,  revocation_keep: Option<u64>,            read |_, w| positive_seconds(w[0]);
         c"state_path",              ONE,  state_path: Option<OrOff<PathBuf>>,      read |cf, w| readers::state_path(cf, w[0]);
@@ -83,7 +89,7 @@ pub fn block(projects: &mut Vec<Project>, cf: &Conf, name: &str) -> Result<(), M
         .finish(name, projects.len())
         .map_err(|mistake| mistake.after(&format!("\"{name}\"")))?;
     warn_of_recheck(cf, &project);
-    projects.push(project);
+    super::add(projects, project);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use authgear_core::recheck::FAILED_PAUSE;
 use authgear_core::session::Field;
 use authgear_core::status::{self, Count};
-use authgear_tables::judgements::{self, Answer, Key, Writer};
+use authgear_tables::judgements::{self, Answer, Key, Text, Writer};
 use nginx_sys::{NGX_LOG_ERR, NGX_LOG_NOTICE};
 use ngx::ngx_log_error;
 
@@ -13,6 +13,7 @@ use crate::request::outcome::Provenance;
 use crate::request::question::{
     expiry, Asked, Confirmation, Failure, Lease, Purpose, Reply, Verdict, NO_LIFETIME,
 };
+use crate::request::resolver::kept_yes;
 use crate::request::revoked::instead_of_yes;
 use crate::request::waiting;
 use crate::worker;
@@ -27,7 +28,8 @@ impl Purpose {
         };
         let verdict = match reply {
             Ok(Some(session)) => {
-                let void = instead_of_yes(r, &asked.names, &session.session(), asked.asked_at);
+                let void =
+                    instead_of_yes(r, &asked.tenant.names, &session.session(), asked.asked_at);
                 void.unwrap_or(Verdict::Yes(Some(*session), Provenance::Request))
             }
             Ok(None) => Verdict::No,
@@ -53,23 +55,62 @@ impl Purpose {
                 _ => (judgements::Verdict::Failed, Vec::new()),
             };
             let number = lease.map(Lease::into_number);
-            let mut fresh = project.resolve_cache.unwrap_or(0).min(lifetime);
-            if stored == judgements::Verdict::No {
-                fresh = fresh.min(NO_LIFETIME);
-            }
-            worker::change_judgements(|writer, now| {
+            let fresh = project.resolve_cache.unwrap_or(0);
+            let live = match stored {
+                judgements::Verdict::No => fresh.min(NO_LIFETIME),
+                judgements::Verdict::Yes => fresh.saturating_add(project.resolve_stale),
+                _ => fresh,
+            };
+            let live = live.min(lifetime);
+            let stale = worker::change_judgements(|writer, now| {
+                if let (Err(failure), 1..) = (reply, project.resolve_stale) {
+                    let is_outage = matches!(failure, Failure::Outage(_));
+                    let failure = judgements::Failure { at: now, is_outage };
+                    if let Some(yes) = keep_yes(r, asked, writer, (&key, number), failure) {
+                        return yes;
+                    }
+                }
                 let answer = Answer {
                     verdict: stored,
                     session: &record,
                     not_after: now.saturating_add(lifetime),
-                    live_until: now.saturating_add(fresh),
+                    live_until: now.saturating_add(live),
                 };
-                writer.store(&key, number, &answer, now)
+                writer.store(&key, number, &answer, now);
+                None
             });
             waiting::wake_waiters();
+            if let Some(stale) = stale.flatten() {
+                return stale;
+            }
         }
         verdict
     }
+}
+
+/// Keeps an earlier yes, if there is one, after a question that got no verdict; returns it where it may be
+/// used in place of a verdict.
+fn keep_yes(
+    r: &Request,
+    asked: &Asked,
+    writer: &mut Writer<'_>,
+    (key, lease): (&Key, Option<u64>),
+    failure: judgements::Failure,
+) -> Option<Option<Verdict>> {
+    let (project, now) = (asked.project(r), failure.at);
+    let mut text = Text::new();
+    let (_, at) = writer.read(key, now, Some(&mut text)).verdict?;
+    if !writer.keep_yes(key, lease, failure, now) {
+        return None;
+    }
+    let limit = project
+        .resolve_cache
+        .unwrap_or(0)
+        .saturating_add(project.resolve_stale);
+    if !failure.is_outage || now.saturating_sub(at) >= limit {
+        return Some(None);
+    }
+    Some(kept_yes(r, &asked.tenant, (&text, at), Provenance::Stale))
 }
 
 impl Confirmation {

@@ -64,7 +64,6 @@ fn send(
         subrequest: Cell::new(ptr::null_mut()),
         uri: borrowed_str(uri),
         tenant: ask.tenant,
-        names: ask.names,
         asked_at: now(),
         project: ask.project,
         token,
@@ -229,7 +228,7 @@ pub fn take_answer(r: &Request, client: &ClientRequest, question: NonNull<Asked>
     if let Some(purpose) = asked.purpose.take() {
         count_reply(r, asked, &reply);
         let verdict = purpose.settle(r, asked, &reply);
-        client.add_answer(asked.tenant, asked.token, asked.cookie, verdict);
+        client.add_answer(asked.tenant.id, asked.token, asked.cookie, verdict);
     }
     client.end_pending(question);
     true

@@ -4,7 +4,7 @@ use core::mem::{self, offset_of};
 
 use authgear_core::digest::Digest;
 
-use super::value::{Answer, Key, Known, KnownToken, Text, Token, Verdict, TEXTS};
+use super::value::{Answer, Failure, Key, Known, KnownToken, Text, Token, Verdict, TEXTS};
 use crate::layout_number;
 use crate::word::Word;
 
@@ -38,7 +38,8 @@ pub(super) struct Slot {
     form: Word,
     /// When the token expires.
     expires_at: Word,
-    /// The token's digest, its signature included.
+    /// The token's digest, its signature included. Of a session, twice the time at
+    /// which a question after the yes failed, and 1 more for an outage; 0 if none did.
     token: [Word; 2],
     text: [Word; TEXTS],
 }
@@ -169,8 +170,23 @@ impl Slot {
             verdict: verdict.map(|verdict| (verdict, self.answered_at.get())),
             token,
             is_asked: now < self.lease_until.get(),
+            failure: self.failure().filter(|_| verdict == Some(Verdict::Yes)),
             is_crowded: false,
         }
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        let failed = self.token[0].get();
+        let is_there = self.form.get() & TOKEN == 0 && failed != 0;
+        is_there.then_some(Failure {
+            at: failed >> 1,
+            is_outage: failed & 1 == 1,
+        })
+    }
+
+    /// Notes that a question got no verdict, beside the yes that stays.
+    pub fn write_failure(&self, failure: Failure) {
+        self.token[0].set(failure.at << 1 | u64::from(failure.is_outage));
     }
 
     fn known_token(&self, now: u64) -> Option<KnownToken> {
@@ -307,6 +323,7 @@ impl Slot {
         if answer.verdict == Verdict::Yes && answer.session.len() <= TEXTS * WORD {
             self.form.set(0);
             put(&self.text, answer.session);
+            put(&self.token, &Digest::default());
             self.form.set(answer.session.len() as u64);
         }
         self.used.set(now);

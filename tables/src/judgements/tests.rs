@@ -243,6 +243,57 @@ fn a_late_answer_replaces_no_newer_one_unless_it_is_a_no() {
 }
 
 #[test]
+fn a_failure_is_noted_beside_a_yes_until_the_next_answer() {
+    let memory = Memory::new(SMALL);
+    let mut table = memory.writer();
+    let failure = |at, is_outage| Failure { at, is_outage };
+    assert!(
+        !table.keep_yes(&key(1), None, failure(NOW, true), NOW),
+        "nothing is known"
+    );
+    for (number, other) in [
+        (1, Verdict::No),
+        (2, Verdict::Failed),
+        (3, Verdict::TooLarge),
+    ] {
+        ask(&mut table, &key(number), &answer(other), NOW);
+        assert!(
+            !table.keep_yes(&key(number), None, failure(NOW, true), NOW),
+            "{other:?}"
+        );
+    }
+
+    ask(&mut table, &key(4), &yes("a user"), NOW);
+    assert_eq!(read(&mut table, &key(4), NOW).0.failure, None);
+    for is_outage in [true, false] {
+        let lease = take(&mut table, &key(4), NOW + 5);
+        assert!(table.keep_yes(&key(4), Some(lease), failure(NOW + 5, is_outage), NOW + 5));
+        let (known, text) = read(&mut table, &key(4), NOW + 5);
+        assert_eq!(
+            known.verdict,
+            Some((Verdict::Yes, NOW)),
+            "the yes and its time stay"
+        );
+        assert_eq!(known.failure, Some(failure(NOW + 5, is_outage)));
+        assert!(!known.is_asked);
+        assert_eq!(text, b"a user");
+    }
+    let newer = take(&mut table, &key(4), NOW + 6);
+    assert!(table.keep_yes(&key(4), Some(newer - 1), failure(NOW + 6, true), NOW + 6));
+    let (known, _) = read(&mut table, &key(4), NOW + 6);
+    assert!(known.is_asked, "a lease of somebody else stays");
+    assert_eq!(known.failure, Some(failure(NOW + 5, false)));
+
+    assert!(table.store(&key(4), Some(newer), &yes("a user"), NOW + 7));
+    assert_eq!(read(&mut table, &key(4), NOW + 7).0.failure, None);
+    ask(&mut table, &key(4), &answer(Verdict::No), NOW + 8);
+    assert!(
+        !table.keep_yes(&key(4), None, failure(NOW + 9, true), NOW + 9),
+        "a no ends it"
+    );
+}
+
+#[test]
 fn a_no_to_a_token_ends_with_a_yes_and_not_with_a_failure() {
     let memory = Memory::new(SMALL);
     let mut table = memory.writer();

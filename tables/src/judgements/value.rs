@@ -85,9 +85,20 @@ pub struct Known {
     pub token: Option<KnownToken>,
     /// True while somebody is asking.
     pub is_asked: bool,
+    /// The last question after a yes to a session that got no verdict.
+    pub failure: Option<Failure>,
     /// There is no yes or no, and a no may have been lost for want of room: a token waits for an
     /// answer.
     pub is_crowded: bool,
+}
+
+/// A question without a verdict, beside a yes that is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// When it ended.
+    pub at: u64,
+    /// True when the resolver could not answer; false for an answer that is no verdict.
+    pub is_outage: bool,
 }
 
 /// A token whose signature was checked.

@@ -4,7 +4,7 @@ use core::ops::Deref;
 use core::ptr;
 
 use super::slot::{Rank, Slot};
-use super::value::{Answer, Key, Known, Text, Token, TryLease, Verdict};
+use super::value::{Answer, Failure, Key, Known, Text, Token, TryLease, Verdict};
 use super::{number_of, way_to, Position, RoomFor, Table, PROJECTS};
 use crate::word::HalfWord;
 
@@ -130,6 +130,22 @@ impl<'m> Writer<'m> {
         }
     }
 
+    /// Keeps a yes to a session although a question got no verdict, notes that, and ends the lease. Returns
+    /// false when there is no yes. A lease that has passed to somebody else stays as it is.
+    pub fn keep_yes(&mut self, key: &Key, lease: Option<u64>, failure: Failure, now: u64) -> bool {
+        let found = self.find(key);
+        let Some(slot) = found.filter(|slot| slot.verdict(now) == Some(Verdict::Yes)) else {
+            return false;
+        };
+        if lease == Some(slot.lease.get()) || slot.lease_until.get() <= now {
+            slot.begin();
+            slot.write_failure(failure);
+            slot.lease_until.set(0);
+            slot.end();
+        }
+        true
+    }
+
     /// Keeps the resolver's answer, and ends the lease. Returns true when the answer was kept.
     ///
     /// A no to a token gives way only to the answer of its present lease. An answer of a lease that has
@@ -250,7 +266,7 @@ impl<'m> Writer<'m> {
             }
         };
         let ways = || position.bucket.ways.iter();
-        // Most buckets have such a way. Then no slot is read, which is memory that no cache holds.
+        // Most buckets have such a way. Taking it reads no slot, each of which would be a cache miss.
         if let Some(free) = ways().position(|way| way.get() == 0) {
             return Some(free);
         }

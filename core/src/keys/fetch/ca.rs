@@ -1,7 +1,8 @@
-//! CA certificates from a PEM bundle.
+//! CA certificates from a PEM bundle, or those of the system.
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::CertificateDer;
 use rustls::RootCertStore;
-use ureq::tls::{parse_pem, Certificate, PemItem};
 
 /// The reason for which a bundle of CA certificates cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +17,15 @@ pub enum CaError {
     /// A certificate that cannot be read; counted from 1.
     #[error("CA certificate number {0} is not an X.509 certificate")]
     NotACertificate(usize),
+    /// The system has no CA certificate.
+    #[error(
+        "this machine has no CA certificates; install the package ca-certificates, or name a file \
+         with \"ssl_trusted_certificate\""
+    )]
+    NoneInstalled,
+    /// The TLS library refuses them; with its error.
+    #[error("the certificates cannot be used: {0}")]
+    Unusable(String),
 }
 
 /// The number of certificates in a PEM bundle, if [`fetch`](super::fetch) can use it.
@@ -24,25 +34,43 @@ pub enum CaError {
 ///
 /// [`CaError`]: it is not PEM, holds no certificate, or one that cannot be read.
 pub fn check_ca(pem: &[u8]) -> Result<usize, CaError> {
-    certificates(pem).map(|certificates| certificates.len())
+    certificates(pem).map(|(certificates, _)| certificates.len())
 }
 
-pub(super) fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>, CaError> {
-    let mut certificates = Vec::new();
-    for item in parse_pem(pem) {
-        if let PemItem::Certificate(certificate) = item.map_err(|_| CaError::NotPem)? {
-            certificates.push(certificate);
-        }
-    }
+/// Checks that the system has CA certificates. Reads their files, which takes milliseconds.
+///
+/// # Errors
+///
+/// [`CaError::NoneInstalled`].
+pub fn check_system_ca() -> Result<(), CaError> {
+    system().map(drop)
+}
+
+/// The certificates of a PEM bundle, and the store of them.
+pub(super) fn certificates(
+    pem: &[u8],
+) -> Result<(Vec<CertificateDer<'static>>, RootCertStore), CaError> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|_| CaError::NotPem)?;
     if certificates.is_empty() {
         return Err(CaError::Empty);
     }
-    // ureq silently skips certificates that it cannot read.
     let mut store = RootCertStore::empty();
     for (index, certificate) in certificates.iter().enumerate() {
         store
-            .add(certificate.der().to_vec().into())
+            .add(certificate.clone())
             .map_err(|_| CaError::NotACertificate(index + 1))?;
     }
-    Ok(certificates)
+    Ok((certificates, store))
+}
+
+/// The system's CA certificates. One that cannot be read is skipped, as OpenSSL does.
+pub(super) fn system() -> Result<RootCertStore, CaError> {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if store.is_empty() {
+        return Err(CaError::NoneInstalled);
+    }
+    Ok(store)
 }

@@ -17,6 +17,9 @@ pub enum FetchError {
     /// No connection to any of the host's addresses; with the system's error.
     #[error("connect: {0}: {1}")]
     Connect(Url, String),
+    /// The proxy cannot be reached, or refused; with its address and the cause.
+    #[error("proxy: {0}: {1}")]
+    Proxy(Url, String),
     /// The TLS handshake failed, most often over the certificate; or there is no CA certificate to
     /// check it with. Holds the TLS library's error.
     #[error("TLS: {0}: {1}")]
@@ -70,6 +73,7 @@ impl FetchError {
         match self {
             Self::NameLookup(..) => FetchResult::NameLookup,
             Self::Connect(..) => FetchResult::Connect,
+            Self::Proxy(..) => FetchResult::Proxy,
             Self::Tls(..) | Self::Ca(_) => FetchResult::Tls,
             Self::TimedOut(..) => FetchResult::Timeout,
             Self::Response(..) => FetchResult::Response,

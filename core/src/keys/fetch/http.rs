@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ureq::http::{header, Response};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::unversioned::transport::{
-    ConnectionDetails, Connector, RustlsConnector, TcpConnector, Transport,
-};
+use ureq::unversioned::transport::Connector;
 use ureq::{Agent, Body, Error};
 
+use super::connect::Tcp;
 use super::error::FetchError;
 use super::lookup::LookUp;
+use super::proxy::{Proxy, ThroughProxy};
+use super::route::Route;
+use super::source::Source;
 use super::stage::{plain_text, Stage, StageError, Staged};
-use crate::keys::origin::{Origin, Url};
+use super::tls::Tls;
 use crate::text::{printable, Quoted};
 
 /// The longest response header, from status line to empty line, in bytes.
@@ -24,20 +25,11 @@ const MAX_HEADER: usize = 16 * 1024;
 /// can say.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A client for any number of fetches, that trusts these CA certificates or else the system's.
-pub(super) fn agent(trusted: Option<Vec<Certificate<'static>>>) -> Agent {
-    let roots = match trusted {
-        Some(certificates) => RootCerts::Specific(Arc::new(certificates)),
-        None => RootCerts::PlatformVerifier,
-    };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = TlsConfig::builder()
-        .root_certs(roots)
-        .unversioned_rustls_crypto_provider(provider)
-        .build();
+/// The client of one fetch. Makes no connection beyond `deadline`.
+fn agent(source: &Source, deadline: Instant) -> Result<Agent, Error> {
+    let proxy = source.proxy.as_deref().map(Proxy::setting).transpose()?;
     let config = Agent::config_builder()
-        .tls_config(tls)
-        .proxy(None)
+        .proxy(proxy)
         .max_redirects(0)
         .http_status_as_error(false)
         .max_response_header_size(MAX_HEADER)
@@ -51,87 +43,44 @@ pub(super) fn agent(trusted: Option<Vec<Certificate<'static>>>) -> Agent {
         ))
         .accept("application/json")
         .build();
-    let tls = OneTlsConfig(RustlsConnector::default());
+    let through = ThroughProxy {
+        proxy: source.proxy.clone(),
+        internal: source.internal.clone(),
+        tcp: Tcp { deadline },
+    };
+    let tls = Tls(Arc::clone(&source.certificates));
     let connector =
-        ().chain(Staged(Stage::Connect, TcpConnector::default()))
+        ().chain(through)
+            .chain(Staged(Stage::Connect, Tcp { deadline }))
             .chain(Staged(Stage::Tls, tls));
-    Agent::with_parts(config, connector, LookUp)
-}
-
-/// Makes rustls' configuration once. ureq makes it anew for every request that has settings of its
-/// own, such as a deadline.
-#[derive(Debug)]
-struct OneTlsConfig(RustlsConnector);
-
-impl<In: Transport> Connector<In> for OneTlsConfig {
-    type Out = <RustlsConnector as Connector<In>>::Out;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        chained: Option<In>,
-    ) -> Result<Option<Self::Out>, Error> {
-        let details = ConnectionDetails {
-            uri: details.uri,
-            addrs: details.addrs.clone(),
-            config: details.config,
-            // The TLS settings are never a request's own here.
-            request_level: false,
-            resolver: details.resolver,
-            now: details.now,
-            timeout: details.timeout,
-            current_time: Arc::clone(&details.current_time),
-            run_connector: Arc::clone(&details.run_connector),
-            register_shutdown: Arc::clone(&details.register_shutdown),
-        };
-        self.0.connect(&details, chained)
-    }
-}
-
-/// The URL to fetch, and the public origin to send as `Host` if it goes to the internal one.
-pub(super) struct Route {
-    /// The target of the request.
-    pub(super) url: Url,
-    /// The public origin, when the request goes to the internal one instead.
-    public: Option<Origin>,
-}
-
-impl Route {
-    pub(super) fn new(url: Url, endpoint: Option<&Origin>, internal: Option<&Origin>) -> Route {
-        match internal {
-            Some(internal) if Some(url.origin()) == endpoint => Route {
-                public: Some(url.origin().clone()),
-                url: Url::at(internal, url.path_and_query()),
-            },
-            _ => Route { url, public: None },
-        }
-    }
+    Ok(Agent::with_parts(config, connector, LookUp))
 }
 
 /// The requests of one fetch.
-pub(super) struct Client {
-    agent: Agent,
+pub(super) struct Client<'a> {
+    source: &'a Source,
     deadline: Instant,
-    timeout: Duration,
 }
 
-impl Client {
-    /// A client whose requests must all be answered before `timeout` has passed since now.
-    pub(super) fn new(agent: Agent, timeout: Duration) -> Client {
-        let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
+impl<'a> Client<'a> {
+    /// A client whose requests must all be answered before the source's time limit has passed since now.
+    pub(super) fn new(source: &'a Source) -> Client<'a> {
         Client {
-            agent,
-            deadline,
-            timeout,
+            source,
+            deadline: Instant::now() + source.timeout.min(MAX_TIMEOUT),
         }
     }
 
     /// The body of a 200 answer, at most `limit` bytes.
     pub(super) fn get(&self, route: &Route, limit: usize) -> Result<Vec<u8>, FetchError> {
         let failed = |error| self.failed(route, error);
+        if route.url.origin().scheme() == "https" {
+            // Says what is wrong with the certificates before anybody is asked.
+            self.source.certificates.config()?;
+        }
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let mut request = self
-            .agent
+        let agent = agent(self.source, self.deadline).map_err(failed)?;
+        let mut request = agent
             .get(route.url.whole())
             .header(header::CONNECTION, "close");
         if let Some(public) = &route.public {
@@ -141,7 +90,7 @@ impl Client {
         }
         let request = request.config().timeout_global(Some(left)).build();
         let response = request.call().map_err(failed)?;
-        check_status(route, &response)?;
+        self.check_status(route, &response)?;
         let mut body = Vec::new();
         let mut reader = response.into_body().into_reader().take(limit as u64 + 1);
         reader
@@ -162,7 +111,7 @@ impl Client {
         // The error may repeat text that the server sent.
         let cause = printable(&plain_text(&error));
         match error {
-            Error::Timeout(_) => FetchError::TimedOut(url, self.timeout),
+            Error::Timeout(_) => FetchError::TimedOut(url, self.source.timeout),
             Error::LargeResponseHeader(..) => FetchError::Size {
                 url,
                 part: "header",
@@ -173,6 +122,7 @@ impl Client {
                     let cause = printable(&failed.cause);
                     match failed.stage {
                         Stage::LookUp => FetchError::NameLookup(url, cause),
+                        Stage::Proxy => FetchError::Proxy(url, cause),
                         Stage::Connect => FetchError::Connect(url, cause),
                         Stage::Tls => FetchError::Tls(url, cause),
                     }
@@ -182,24 +132,28 @@ impl Client {
             _ => FetchError::Response(url, cause),
         }
     }
-}
 
-fn check_status(route: &Route, response: &Response<Body>) -> Result<(), FetchError> {
-    let url = || route.url.clone();
-    let status = response.status();
-    if status.is_redirection() {
-        let location = response.headers().get(header::LOCATION);
-        let location = location.map(|value| String::from_utf8_lossy(value.as_bytes()));
-        let location = location.as_deref().unwrap_or_default();
-        let location = location.split(['?', '#']).next().unwrap_or_default();
-        return Err(FetchError::Redirect {
-            url: url(),
-            status: status.as_u16(),
-            location: Quoted(location).to_string(),
-        });
+    fn check_status(&self, route: &Route, response: &Response<Body>) -> Result<(), FetchError> {
+        let url = || route.url.clone();
+        let status = response.status();
+        if status.is_redirection() {
+            let location = response.headers().get(header::LOCATION);
+            let location = location.map(|value| String::from_utf8_lossy(value.as_bytes()));
+            let location = location.as_deref().unwrap_or_default();
+            let location = location.split(['?', '#']).next().unwrap_or_default();
+            return Err(FetchError::Redirect {
+                url: url(),
+                status: status.as_u16(),
+                location: Quoted(location).to_string(),
+            });
+        }
+        if let (407, Some(proxy)) = (status.as_u16(), &self.source.proxy) {
+            let cause = format!("{proxy}: proxy server responded 407");
+            return Err(FetchError::Proxy(url(), cause));
+        }
+        if status.as_u16() != 200 {
+            return Err(FetchError::Status(url(), status.as_u16()));
+        }
+        Ok(())
     }
-    if status.as_u16() != 200 {
-        return Err(FetchError::Status(url(), status.as_u16()));
-    }
-    Ok(())
 }

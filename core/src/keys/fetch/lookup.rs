@@ -10,10 +10,11 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::NextTimeout;
 use ureq::Error;
 
+use super::race::interleave;
 use super::stage::Stage;
 
-/// The most addresses of a host that are tried. ureq's list holds 16.
-const MAX_ADDRESSES: usize = 8;
+/// The most addresses of a host that are tried: all that ureq's list holds.
+const MAX_ADDRESSES: usize = 16;
 
 /// The system's resolver.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Resolver for LookUp {
             return Ok(found);
         }
         let addresses = look_up(name, timeout).map_err(|error| Stage::LookUp.tag(error))?;
-        for address in addresses.into_iter().take(MAX_ADDRESSES) {
+        for address in interleave(addresses).into_iter().take(MAX_ADDRESSES) {
             found.push(address);
         }
         Ok(found)

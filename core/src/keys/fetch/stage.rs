@@ -8,6 +8,7 @@ use ureq::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     LookUp,
+    Proxy,
     Connect,
     Tls,
 }
@@ -25,11 +26,13 @@ impl Stage {
     pub(super) fn tag(self, error: Error) -> Error {
         match error {
             Error::Timeout(_) => error,
-            error => Error::Other(Box::new(StageError {
-                stage: self,
-                cause: plain_text(&error),
-            })),
+            error => self.failed(plain_text(&error)),
         }
+    }
+
+    /// The failure of this stage for that cause.
+    pub(super) fn failed(self, cause: String) -> Error {
+        Error::Other(Box::new(StageError { stage: self, cause }))
     }
 }
 
@@ -37,7 +40,8 @@ impl Stage {
 pub(super) fn plain_text(error: &Error) -> String {
     match error {
         Error::Io(inner) => inner.to_string(),
-        Error::Rustls(inner) => inner.to_string(),
+        Error::Other(inner) => inner.to_string(),
+        Error::ConnectProxyFailed(reason) => reason.clone(),
         error => error.to_string(),
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authgear_core::credential::CookieNames;
-use authgear_core::keys::fetch::Certificates;
+use authgear_core::keys::fetch::{Certificates, Identity};
 use authgear_core::keys::freshness::Timing;
 use authgear_core::policy::{Rules, TokenKind};
 use authgear_core::{Algorithm, AlgorithmSet};
 
-use super::readers::GivenEndpoint;
+use super::readers::{GivenEndpoint, PemFile};
 use super::Block;
 use crate::conf::mistake::Mistake;
 use crate::conf::project::{Endpoint, Project, Template};
@@ -25,19 +25,24 @@ impl Block {
         self.check_keys_from_file()?;
         self.check_resolver()?;
         self.check_webhook()?;
+        let asks_system_ca = self.asks_by_tls() && self.ssl_trusted_certificate.is_none();
+        let certificates = certificates(
+            self.ssl_trusted_certificate,
+            self.ssl_name.as_deref(),
+            self.ssl_certificate.as_ref(),
+            self.ssl_certificate_key.as_ref(),
+        )?;
         let state: Option<Arc<Path>> = self.state_path.and_then(OrOff::on).map(Arc::from);
         let template = Template {
             project: name.to_string(),
-            issuer: self.issuer,
+            issuers: self.issuer.unwrap_or_default(),
             audience: self.audience.unwrap_or_default(),
             internal: self.internal_endpoint,
             jwks_uri: self.jwks_uri,
             jwks_file: self.jwks_file.map(Rc::new),
             timeout: Duration::from_millis(self.fetch_timeout.unwrap_or(5_000)),
-            certificates: Arc::new(match self.ssl_trusted_certificate {
-                Some(pem) => Certificates::trusting(pem),
-                None => Certificates::system(),
-            }),
+            certificates: Arc::new(certificates),
+            proxy: self.fetch_proxy.and_then(OrOff::on).map(Arc::new),
             state: state.clone(),
             timing: Timing {
                 refresh: self.jwks_refresh.unwrap_or(10 * 60 * 1000),
@@ -45,12 +50,10 @@ impl Block {
                 min_interval: self.jwks_min_interval.unwrap_or(30_000),
             },
         };
-        let endpoint = match self.endpoint {
+        let (endpoint, sharer) = match self.endpoint {
             Some(GivenEndpoint::Variable(value)) => Endpoint::variable(value, template),
-            Some(GivenEndpoint::Fixed(origin)) => {
-                Endpoint::Fixed(Rc::new(template.tenant(Some(origin))))
-            }
-            None => Endpoint::Fixed(Rc::new(template.tenant(None))),
+            Some(GivenEndpoint::Fixed(origin)) => Endpoint::fixed(Some(origin), template),
+            None => Endpoint::fixed(None, template),
         };
         Ok(Project {
             name: name.to_string(),
@@ -65,6 +68,7 @@ impl Block {
                 .unwrap_or(AlgorithmSet::EMPTY.with(Algorithm::Rs256)),
             resolve_request: self.resolve_request.and_then(OrOff::on),
             resolve_cache: self.resolve_cache.and_then(OrOff::on),
+            resolve_stale: self.resolve_stale.and_then(OrOff::on).unwrap_or(0),
             recheck: self.recheck.and_then(OrOff::on),
             webhook_secrets: self.webhook_secret_file,
             state,
@@ -76,7 +80,20 @@ impl Block {
                 leeway: self.leeway.unwrap_or(0) as f64 / 1000.0,
             },
             endpoint,
+            sharer,
+            asks_system_ca,
         })
+    }
+
+    /// True if keys are fetched by TLS.
+    fn asks_by_tls(&self) -> bool {
+        let place = match (&self.jwks_uri, &self.internal_endpoint, &self.endpoint) {
+            (Some(url), _, _) => Some(url.origin()),
+            (None, Some(internal), _) => Some(internal),
+            (None, None, Some(GivenEndpoint::Fixed(origin))) => Some(origin),
+            (None, None, _) => None,
+        };
+        self.jwks_file.is_none() && place.is_none_or(|origin| origin.scheme() == "https")
     }
 
     /// Refuses a block without an endpoint that does not say all that is derived from one.
@@ -116,6 +133,10 @@ impl Block {
                 "ssl_trusted_certificate",
                 self.ssl_trusted_certificate.is_some(),
             ),
+            ("ssl_name", self.ssl_name.is_some()),
+            ("ssl_certificate", self.ssl_certificate.is_some()),
+            ("ssl_certificate_key", self.ssl_certificate_key.is_some()),
+            ("fetch_proxy", self.fetch_proxy.is_some()),
             // Revocations are kept there too.
             (
                 "state_path",
@@ -146,7 +167,7 @@ impl Block {
     }
 
     /// Refuses `resolve_request` with `token_type client`, and `resolve_cache` or `recheck` without
-    /// `resolve_request`.
+    /// `resolve_request`, and `resolve_stale` without `resolve_cache`.
     fn check_resolver(&self) -> Result<(), Mistake> {
         let has_resolver = matches!(self.resolve_request, Some(OrOff::On(_)));
         if has_resolver && self.token_type == Some(TokenKind::Client) {
@@ -163,6 +184,14 @@ impl Block {
             ),
             ("recheck", matches!(self.recheck, Some(OrOff::On(_)))),
         ];
+        let is_on = |time: &Option<OrOff<u64>>| matches!(time, Some(OrOff::On(_)));
+        if is_on(&self.resolve_stale) && !is_on(&self.resolve_cache) {
+            return Err(
+                "has \"resolve_stale\" but no \"resolve_cache\", which keeps what may be used \
+                 longer; add \"resolve_cache 10s;\""
+                    .into(),
+            );
+        }
         match needs.iter().find(|(_, present)| *present) {
             Some((directive, _)) if !has_resolver => Err(format!(
                 "has \"{directive}\" but no \"resolve_request\"; \
@@ -171,5 +200,39 @@ impl Block {
             .into()),
             _ => Ok(()),
         }
+    }
+}
+
+/// The certificates for the fetch.
+fn certificates(
+    trusted: Option<Vec<u8>>,
+    name: Option<&str>,
+    certificate: Option<&PemFile>,
+    key: Option<&PemFile>,
+) -> Result<Certificates, Mistake> {
+    let mut made = match trusted {
+        Some(pem) => Certificates::trusting(pem),
+        None => Certificates::system(),
+    };
+    if let Some(name) = name {
+        made = made.named(name).map_err(|error| error.to_string())?;
+    }
+    match (certificate, key) {
+        (None, None) => Ok(made),
+        (Some(certificate), Some(key)) => {
+            let identity = Identity::parse(&certificate.content, &key.content);
+            let identity = identity.map_err(|error| {
+                format!(
+                    "has \"ssl_certificate\" \"{}\" and \"ssl_certificate_key\" \"{}\": {error}",
+                    certificate.path, key.path
+                )
+            })?;
+            Ok(made.identified_by(identity))
+        }
+        _ => Err(
+            "has one of \"ssl_certificate\" and \"ssl_certificate_key\", which need each other; \
+             add the other, or remove both"
+                .into(),
+        ),
     }
 }

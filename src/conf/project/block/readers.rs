@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use authgear_core::credential::CookieNames;
-use authgear_core::keys::fetch::check_ca;
+use authgear_core::keys::fetch::{check_ca, Certificates, Proxy, ProxyError};
 use authgear_core::keys::{saved, KeySet, Origin, Url};
 use authgear_core::policy::TokenKind;
 use authgear_core::recheck::Recheck;
@@ -141,6 +141,53 @@ pub fn certificates(cf: &Conf, path: &str) -> Result<Vec<u8>, Mistake> {
     let (path, content) = file(cf, path)?;
     check_ca(&content).map_err(|error| format!("\"{path}\": {error}"))?;
     Ok(content)
+}
+
+/// A file in PEM form and its path, for messages.
+pub struct PemFile {
+    pub path: String,
+    pub content: Vec<u8>,
+}
+
+/// Reads the file of `ssl_certificate` or `ssl_certificate_key`.
+pub fn pem_file(cf: &Conf, path: &str) -> Result<PemFile, Mistake> {
+    let (path, content) = file(cf, plain(path)?)?;
+    Ok(PemFile { path, content })
+}
+
+pub fn ssl_name(word: &str) -> Result<Box<str>, Mistake> {
+    Certificates::system()
+        .named(plain(word)?)
+        .map_err(|error| bad_value(word, error))?;
+    Ok(word.into())
+}
+
+/// Reads `http://host:port [credentials=path]`, or `off`.
+pub fn fetch_proxy(cf: &Conf, words: &[&str]) -> Result<OrOff<Proxy>, Mistake> {
+    let (url, credentials) = match words {
+        ["off"] => return Ok(OrOff::Off),
+        [url] if !url.contains('=') => (url, None),
+        [url, option] => match option.strip_prefix("credentials=") {
+            Some(path) if !path.is_empty() && *url != "off" => (url, Some(path)),
+            _ => return Err(bad_proxy()),
+        },
+        _ => return Err(bad_proxy()),
+    };
+    let credentials = match credentials {
+        Some(path) => Some(file(cf, plain(path)?)?.1),
+        None => None,
+    };
+    let proxy = Proxy::parse(plain(url)?, credentials.as_deref());
+    proxy.map(OrOff::On).map_err(|error| match error {
+        ProxyError::Credentials | ProxyError::UserInfo => error.to_string().into(),
+        error => bad_value(url, error),
+    })
+}
+
+fn bad_proxy() -> Mistake {
+    "must be the URL of a proxy and perhaps a file that holds user:password, or \"off\"; write it as \
+     \"fetch_proxy http://proxy:3128 credentials=proxy.secret;\""
+        .into()
 }
 
 pub fn state_path(cf: &Conf, word: &str) -> Result<OrOff<PathBuf>, Mistake> {

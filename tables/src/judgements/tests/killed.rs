@@ -9,6 +9,11 @@ type Change = (&'static str, fn(&mut Writer<'_>));
 /// The time of the changes.
 const LATER: u64 = NOW + 2_000;
 
+const FAILURE: Failure = Failure {
+    at: LATER,
+    is_outage: true,
+};
+
 fn lease_of(table: &Writer<'_>, number: u64) -> Option<u64> {
     let number = key(number);
     let mut slots = table.slots.iter();
@@ -17,7 +22,7 @@ fn lease_of(table: &Writer<'_>, number: u64) -> Option<u64> {
         .map(|slot| slot.lease.get())
 }
 
-const CHANGES: [Change; 15] = [
+const CHANGES: [Change; 16] = [
     ("a new question", |table| {
         let _ = table.try_lease(&key(20), FAR, LATER);
     }),
@@ -41,6 +46,10 @@ const CHANGES: [Change; 15] = [
     ("a failure over a yes", |table| {
         let lease = lease_of(table, 1);
         table.store(&key(1), lease, &answer(Verdict::Failed), LATER);
+    }),
+    ("a failure beside a yes", |table| {
+        let lease = lease_of(table, 1);
+        table.keep_yes(&key(1), lease, FAILURE, LATER);
     }),
     ("a no again", |table| {
         let _ = table.store(&key(2), None, &denied(FAR - 1), LATER);

@@ -75,8 +75,19 @@ sub check_cases {
     return;
 }
 
+# A client certificate, and two keys of which the first is its.
+sub make_certificate {
+    for my $name (qw(client other)) {
+        my $said = qx(openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=$name \\
+            -keyout $directory/$name.key -out $directory/$name.pem 2>&1);
+        die "openssl: $said\n" if $?;
+    }
+    return;
+}
+
 sub write_files {
     make_path($directory);
+    make_certificate();
     while (my ($name, $content) = each %files) {
         open my $out, '>', "$directory/$name" or die "cannot write $directory/$name: $!\n";
         print {$out} $content;

@@ -24,10 +24,8 @@ if (Test::Nginx::Authgear::standin()) {
     $ENV{TEST_NGINX_RESOLVER} = "$directory/resolver.conf";
     open my $out, '>', $ENV{TEST_NGINX_RESOLVER} or die "cannot write: $!\n";
     my $text = shipped('authgear_resolver.conf',
-        'https://auth.example.com' => resolver_origin(),
+        'https://authgear_resolver' => resolver_origin(),
         '/etc/ssl/certs/ca-certificates.crt' => certificates());
-    # The project is told by the endpoint's host, which is not the resolver's address.
-    $text =~ s/(proxy_set_header Host) \$proxy_host;/$1 $ENV{TEST_NGINX_AUTHGEAR_HOST};/;
     print {$out} $text;
     close $out;
 }
