@@ -26,15 +26,16 @@ NGINXES := $(addprefix nginx-,debian source asan newest)
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-network test-valgrind test-asan \
-	stress bench bench-instructions bench-tools unit lint minimum-rust fmt doc check-so install deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
+	stress bench bench-instructions bench-tools unit lint minimum-rust fmt doc check-so install module-for deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  NGINX=debian|source|asan|newest"
 	@echo "                             the nginx to build and test against (debian)"
-	@echo "  NGINX_TREE=DIR             nginx's source for source and asan (a crate's)"
+	@echo "  NGINX_TREE=DIR             nginx's source for source, asan (a crate's) and module-for"
 	@echo "  TESTS='t/a.t t/b.t'        only these files, for suite and test-…"
+	@echo "  RELEASE=bookworm|trixie    the Debian of deb and deb-check"
 	@echo "  MINUTES=3 SEED=n           how long to stress, and which random choices"
 	@echo "  JOBS=N                     so many test files side by side (all cores)"
 	@echo "  ROUNDS=12 UNSEEN=5000      how much to measure; more in bench/README.md"
@@ -92,11 +93,14 @@ fmt: missing-test ## Format the sources
 install: module ## Copy the module to nginx's modules folder (DESTDIR, NGINX)
 	@tools/install-module.sh $(NGINX)
 
-deb: missing-deb nginx-debian ## Build the Debian package for this machine's release into build/deb/
-	@tools/deb.sh
+module-for: ## Build the module for the nginx of NGINX_TREE, a source tree, into build/for/
+	@tools/build-for.sh "$(NGINX_TREE)"
 
-deb-check: missing-deb standin ## Install, try, remove and purge that package in a clean Debian (as root)
-	@tools/deb-check.sh
+deb: missing-deb ## Build the Debian package of RELEASE (this machine's) into build/deb/
+	@tools/deb.sh $(RELEASE)
+
+deb-check: missing-deb standin ## As root: install, try, upgrade and purge that package in a clean Debian, as docs/install.md says
+	@tools/deb-check.sh $(RELEASE)
 
 clean: ## Remove all that was built
 	rm -rf build

@@ -4,6 +4,9 @@
 # builds a module: by `make modules` in nginx's source, which comes back here
 # with `configured`.
 #
+# What debuggers need is beside it, in ngx_http_authgear_module.so.debug; that of
+# asan keeps it.
+#
 #   tools/build-module.sh debian|source|asan|newest|configured
 #
 # DENY_WARNINGS=1 makes the module's own warnings errors: an older nginx and a
@@ -40,4 +43,12 @@ fi
 new=$(mktemp "$module.XXXXXX")
 cp "$built" "$new"
 chmod 644 "$new"
+if [ "$flavour" = source ]; then
+    cp "$built.debug" "$module.debug"
+elif [ "$flavour" != asan ]; then
+    objcopy=${OBJCOPY:-objcopy}
+    $objcopy --only-keep-debug --compress-debug-sections "$built" "$module.debug"
+    chmod 644 "$module.debug"
+    $objcopy --strip-unneeded --add-gnu-debuglink="$module.debug" "$new"
+fi
 mv -f "$new" "$module"

@@ -15,7 +15,7 @@ valgrind="valgrind"
 asan="libasan8"
 newest="dpkg-dev patchelf"
 bench="curl perl util-linux wrk"
-deb="debhelper debootstrap dpkg-dev fakeroot lintian"
+deb="debhelper debootstrap dpkg-dev lintian lowdown"
 
 installed() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
