@@ -18,7 +18,7 @@ else
 TEST_TARGETS := suite
 endif
 
-MISSING := $(addprefix missing-,build demo test source valgrind asan newest bench deb)
+MISSING := $(addprefix missing-,build demo test source valgrind asan newest bench deb musl)
 MODULES := $(addprefix module-,debian source asan newest)
 NGINXES := $(addprefix nginx-,debian source asan newest)
 
@@ -26,7 +26,7 @@ NGINXES := $(addprefix nginx-,debian source asan newest)
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-network test-valgrind test-asan \
-	stress bench bench-instructions bench-tools unit lint minimum-rust fmt doc check-so install module-for deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
+	stress bench bench-instructions bench-tools unit lint minimum-rust fmt doc check-so install module-for dist musl-check lint-workflows deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,6 +95,15 @@ install: module ## Copy the module to nginx's modules folder (DESTDIR, NGINX)
 
 module-for: ## Build the module for the nginx of NGINX_TREE, a source tree, into build/for/
 	@tools/build-for.sh "$(NGINX_TREE)"
+
+dist: ## Make the source with its crates, licences, bill of materials and checksums, into build/dist/
+	@tools/dist.sh
+
+musl-check: missing-musl nginx-source ## Build nginx and the module with musl, as Dockerfile.alpine does, and try them
+	@tools/musl-check.sh
+
+lint-workflows: ## Check .github/workflows with actionlint (needs Go)
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 deb: missing-deb ## Build the Debian package of RELEASE (this machine's) into build/deb/
 	@tools/deb.sh $(RELEASE)

@@ -9,6 +9,8 @@
 #
 #   tools/build-module.sh debian|source|asan|newest|configured
 #
+# CARGO_BUILD_TARGET, with OBJCOPY, builds for another machine or libc.
+#
 # DENY_WARNINGS=1 makes the module's own warnings errors: an older nginx and a
 # newer one compile different lines, and `make lint` sees those of one.
 set -euo pipefail
@@ -17,6 +19,7 @@ use_flavour "$1"
 
 cd "$root"
 target=$CARGO_TARGET_DIR
+if [ -n "${CARGO_BUILD_TARGET:-}" ]; then target=$target/$CARGO_BUILD_TARGET; fi
 args=(rustc --locked --release --package "$module_name" --lib)
 
 if [ "$flavour" = asan ]; then
