@@ -18,7 +18,7 @@ else
 TEST_TARGETS := suite
 endif
 
-MISSING := $(addprefix missing-,build demo test source valgrind asan newest bench)
+MISSING := $(addprefix missing-,build demo test source valgrind asan newest bench deb musl)
 MODULES := $(addprefix module-,debian source asan newest)
 NGINXES := $(addprefix nginx-,debian source asan newest)
 
@@ -26,15 +26,16 @@ NGINXES := $(addprefix nginx-,debian source asan newest)
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-network test-valgrind test-asan \
-	stress conformance bench bench-instructions bench-outage bench-tools unit lint minimum-rust fmt doc check-so install clean $(MISSING) $(MODULES) $(NGINXES)
+	stress conformance bench bench-instructions bench-outage bench-tools unit lint minimum-rust fmt doc check-so install module-for dist musl-check lint-workflows deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  NGINX=debian|source|asan|newest"
 	@echo "                             the nginx to build and test against (debian)"
-	@echo "  NGINX_TREE=DIR             nginx's source for source and asan (a crate's)"
+	@echo "  NGINX_TREE=DIR             nginx's source for source, asan (a crate's) and module-for"
 	@echo "  TESTS='t/a.t t/b.t'        only these files, for suite and test-…"
+	@echo "  RELEASE=bookworm|trixie    the Debian of deb and deb-check"
 	@echo "  MINUTES=3 SEED=n           how long to stress, and which random choices"
 	@echo "  JOBS=N                     so many test files side by side (two for each core)"
 	@echo "  ROUNDS=12 UNSEEN=5000      how much to measure; more in bench/README.md"
@@ -97,6 +98,24 @@ fmt: missing-test ## Format the sources
 
 install: module ## Copy the module to nginx's modules folder (DESTDIR, NGINX)
 	@tools/install-module.sh $(NGINX)
+
+module-for: ## Build the module for the nginx of NGINX_TREE, a source tree, into build/for/
+	@tools/build-for.sh "$(NGINX_TREE)"
+
+dist: ## Make the source with its crates, licences, bill of materials and checksums, into build/dist/
+	@tools/dist.sh
+
+musl-check: missing-musl nginx-source ## Build nginx and the module with musl, as Dockerfile.alpine does, and try them
+	@tools/musl-check.sh
+
+lint-workflows: ## Check .github/workflows with actionlint (needs Go)
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
+deb: missing-deb ## Build the Debian package of RELEASE (this machine's) into build/deb/
+	@tools/deb.sh $(RELEASE)
+
+deb-check: missing-deb standin ## As root: install, try, upgrade and purge that package in a clean Debian, as docs/install.md says
+	@tools/deb-check.sh $(RELEASE)
 
 clean: ## Remove all that was built
 	rm -rf build

@@ -22,7 +22,7 @@ made_from() {
         cat "$root/tools/nginx-source/Cargo.lock"
         ;;
     esac
-    cat "$root/tools/build-nginx.sh" "$root/tools/debian-unstable.sh"
+    cat "$root/config" "$root/config.make" "$root/tools/build-nginx.sh" "$root/tools/debian-unstable.sh"
 }
 
 if [ -f "$stamp" ] && made_from 2>/dev/null | cmp -s - "$stamp"; then
@@ -104,7 +104,7 @@ newest)
     ;;
 source)
     copy_source
-    configure_and_make
+    configure_and_make --add-dynamic-module="$root"
     ;;
 asan)
     copy_source

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Checks the built module as a file: what it exports, what it links, what it
-# asks of nginx, and that it holds one crypto library.
+# asks of nginx, its size, and that it holds one crypto library.
 #
 #   tools/check-so.sh debian|source|asan|newest
 set -euo pipefail
@@ -47,6 +47,13 @@ same "refers to nothing that nginx and libc do not have" \
 same "has no text relocation and no executable stack" \
     "" \
     "$(readelf -dW "$module" | grep -o TEXTREL; readelf -lW "$module" | grep GNU_STACK | grep -o RWE)"
+
+# What debuggers need is a file of its own.
+if [ "$flavour" != asan ]; then
+    same "has less than 5 MB" "" "$(find -L "$module" -size +5000000c)"
+    same "names the file that debuggers need" "$module_name.so.debug" \
+        "$(readelf -p .gnu_debuglink "$module" | grep -o "$module_name.*debug" | sort -u)"
+fi
 
 crates=$(cargo tree --locked --package "$module_name" --edges normal --prefix none --format '{p}' |
     awk '{ print $1 }' | sort | uniq)

@@ -5,10 +5,11 @@
 #   tools/demo.sh           stays up until Ctrl-C
 #   tools/demo.sh --check   compares every answer and ends
 #
-# PORT is where nginx listens, 8080 unless that is taken.
+# PORT is where nginx listens, 8080 unless that is taken. FLAVOUR is that of
+# tools/nginx.sh, debian unless set.
 set -euo pipefail
 . "$(dirname "$0")/nginx.sh"
-use_flavour debian
+use_flavour "${FLAVOUR:-debian}"
 
 check=
 if [ "${1:-}" = --check ]; then check=1; fi

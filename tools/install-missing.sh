@@ -2,7 +2,7 @@
 # Installs what the given tasks need and this machine lacks, with apt, rustup and
 # pip (the latter into build/venv); where nothing is missing it touches none.
 #
-#   tools/install-missing.sh build|demo|test|source|valgrind|asan|newest|bench …
+#   tools/install-missing.sh build|demo|test|source|valgrind|asan|newest|bench|deb|musl …
 set -euo pipefail
 root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 . "$root/tools/debian-unstable.sh"
@@ -15,6 +15,8 @@ valgrind="valgrind"
 asan="libasan8"
 newest="dpkg-dev patchelf"
 bench="curl perl util-linux wrk"
+deb="debhelper debootstrap dpkg-dev lintian lowdown"
+musl="musl-tools"
 
 installed() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
@@ -75,8 +77,10 @@ for task in "$@"; do
     asan) wanted+=($asan) ;;
     newest) wanted+=($newest) ;;
     bench) wanted+=($build $bench) ;;
+    deb) wanted+=($build $deb) ;;
+    musl) wanted+=($build $demo $musl) ;;
     *)
-        echo "usage: $0 build|demo|test|source|valgrind|asan|newest|bench …" >&2
+        echo "usage: $0 build|demo|test|source|valgrind|asan|newest|bench|deb|musl …" >&2
         exit 2
         ;;
     esac

@@ -5,6 +5,12 @@
 #   asan     the same, and the module with it, under AddressSanitizer
 #   newest   that of Debian's unstable suite, unpacked with its libraries
 #
+# For nginx's own make and for packagers, without a folder in build/:
+#
+#   configured   whatever NGINX_SOURCE_DIR and NGINX_BUILD_DIR name; the module
+#                is put into the latter
+#   installed    Debian's, with the module where its package puts it
+#
 # NGINX_TREE=DIR builds source and asan from another tree of nginx's source.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -14,6 +20,17 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/build/target}
 
 use_flavour() {
     flavour=$1
+    if [ "$flavour" = configured ]; then
+        : "${NGINX_SOURCE_DIR:?}" "${NGINX_BUILD_DIR:?}"
+        module=$NGINX_BUILD_DIR/$module_name.so
+        nginx=$NGINX_BUILD_DIR/nginx
+        return
+    fi
+    if [ "$flavour" = installed ]; then
+        module=/usr/lib/nginx/modules/$module_name.so
+        nginx=/usr/sbin/nginx
+        return
+    fi
     module=$root/build/$flavour/$module_name.so
     export NGINX_BUILD_DIR=$root/build/$flavour/objs
     case $flavour in
