@@ -92,7 +92,7 @@ is($browser->status, 401, 'a form after the session ended: 401');
 is($browser->url, "$www/submit", 'and no login that would lose it');
 is(fetched('/reports'), 401, 'fetch(): 401');
 $browser->run('history.back()');
-soon { $browser->url eq "$www/form" && ($browser->run('return document.querySelector("#text")?.value') // '') eq 'a long text' }
+soon { eval { $browser->url eq "$www/form" && $browser->run('return document.querySelector("#text").value') eq 'a long text' } }
     'what was written is still there';
 
 # --- three tabs at once

@@ -31,3 +31,65 @@ pub fn is_navigation<'a>(
         (modes, destinations) => modes == [b"navigate"] && destinations == [b"document"],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_that_opens_a_page_is_told_by_fetch_metadata_or_by_what_it_accepts() {
+        const BROWSER: &str = "accept: text/html,application/xhtml+xml,*/*;q=0.8";
+        let navigate = "sec-fetch-mode: navigate";
+        let document = "sec-fetch-dest: document";
+        for (is_get, headers, expected) in [
+            (true, vec![navigate, document], true),
+            (
+                true,
+                vec![navigate, document, BROWSER, "authorization: Basic x"],
+                true,
+            ),
+            (false, vec![navigate, document, BROWSER], false),
+            (
+                true,
+                vec![navigate, "sec-fetch-dest: iframe", BROWSER],
+                false,
+            ),
+            (
+                true,
+                vec!["sec-fetch-mode: cors", "sec-fetch-dest: empty", BROWSER],
+                false,
+            ),
+            (
+                true,
+                vec!["sec-fetch-mode: websocket", "sec-fetch-dest: websocket"],
+                false,
+            ),
+            (true, vec![navigate, BROWSER], false),
+            (true, vec![document, BROWSER], false),
+            (true, vec![navigate, navigate, document], false),
+            (true, vec!["sec-fetch-mode: Navigate", document], false),
+            (true, vec![BROWSER], true),
+            (false, vec![BROWSER], false),
+            (
+                true,
+                vec!["accept: application/json", "accept: TEXT/html ;q=0.1"],
+                true,
+            ),
+            (true, vec!["accept: text/html;q=0"], false),
+            (true, vec!["accept: */*"], false),
+            (true, vec!["accept: text/*"], false),
+            (true, vec!["accept: application/json, x/text/html"], false),
+            (true, vec![], false),
+            (true, vec![BROWSER, "authorization: Bearer x"], false),
+            (true, vec![BROWSER, "authorization: Basic x"], true),
+        ] {
+            let pairs = headers.iter().map(|line| line.split_once(": ").unwrap());
+            let pairs = pairs.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            assert_eq!(
+                is_navigation(is_get, pairs),
+                expected,
+                "{is_get} {headers:?}"
+            );
+        }
+    }
+}

@@ -88,7 +88,13 @@ sub go_to {
 # Clicks what a selector of CSS finds, and waits for the page to which that leads.
 sub click {
     my ($self, $selector) = @_;
-    return $self->ask(POST => $self->find($selector) . '/click', {});
+    my $link = $self->find($selector);
+    # chromedriver may return before the browser leaves this page.
+    $self->run('window.isLeft = false');
+    $self->ask(POST => "$link/click", {});
+    wait_for { eval { $self->run('return window.isLeft === undefined && document.readyState === "complete"') } } 30
+        or die "no other page after a click on $selector\n";
+    return;
 }
 
 # Types into a field that a selector of CSS finds.
