@@ -1,12 +1,11 @@
 //! Revocations by user, shared by all workers.
 //!
-//! A hash table of fixed size. A user has two sets of slots to choose from, so that hardly any set is full
-//! before the table is; where both are, the oldest instant gives way.
+//! A hash table of fixed size. Of a user's two sets of slots hardly any is full before the table is; the oldest
+//! instant of both gives way then.
 //!
-//! Writers hold the lock that guards the table; readers take none. A change is complete in the head of the
-//! table before the slot is touched, and stays there until the slot is complete. So a reader that meets
-//! a slot which is being written finds the whole change in the head, and a killed writer's change is
-//! there until the next writer ends it: neither ever finds a user's revocation gone.
+//! Writers hold the lock that guards the table; readers take none. A change is complete in the head before its slot
+//! is touched, and stays there until the slot is complete. So a reader that meets a slot which is being written finds
+//! the whole change there, and so does the writer after one that was killed: no revocation is ever gone.
 
 use core::mem::{self, offset_of};
 use core::ptr::NonNull;
@@ -134,7 +133,7 @@ pub struct Writer<'m>(Reader<'m>);
 pub enum Merged {
     /// The entry holds it, and did before.
     Known,
-    /// The entry held it before; that it came again is noted, for answers that were asked for meanwhile.
+    /// The entry held it before; its coming again is noted.
     Renewed,
     /// The entry holds it now.
     Stored,
@@ -144,7 +143,7 @@ pub enum Merged {
     NoRoom,
 }
 
-/// True for the version of what is being written, or of a change that is still to be.
+/// True for the version of what is being written, or is still to be.
 fn is_odd(version: u64) -> bool {
     version % 2 == 1
 }
@@ -340,10 +339,8 @@ impl<'m> Writer<'m> {
             return Merged::Known;
         }
         let position = self.0.position(&key.digest);
-        let own = self
-            .0
-            .tagged(&position)
-            .find(|(_, slot)| slot.content().0 == *key);
+        let mut tagged = self.0.tagged(&position);
+        let own = tagged.find(|(_, slot)| slot.content().0 == *key);
         let (index, merged) = match own {
             Some((index, _)) if known_state == state => (index, Merged::Renewed),
             Some((index, _)) => (index, Merged::Stored),

@@ -1,12 +1,9 @@
-//! The claims of a token that are needed after it was verified, and the resolver's values made of them, as
-//! one record of bytes.
-//!
-//! The record can be stored and read again anywhere on the same machine. It begins with the signer
-//! ([`SignedBy::SIZE`] bytes) and goes on with
+//! The claims of a token that are needed after it was verified, and the resolver's values made of them, as one record
+//! of bytes that can be stored and read again anywhere on the same machine: the signer ([`SignedBy::SIZE`] bytes) and
 //!
 //! - `exp`, an `f64`;
-//! - the marks, a `u16`: [`IS_CLIENT`], one of [`TIMES`] for each time that is there, and a bit for each [`Text`] from `typ` to `jti` that is
-//!   there, though it may be empty;
+//! - the marks, a `u16`: [`IS_CLIENT`], one of [`TIMES`] for each time that is there, and a bit for each [`Text`]
+//!   from `typ` to `jti` that is there, though it may be empty;
 //! - the end of each text, a `u16` counted from the beginning of the first;
 //! - the texts: the resolver's eight values, then those of [`Text`];
 //! - `nbf`, `iat` and `auth_time`, each an `f64` if it is there;
@@ -137,7 +134,6 @@ impl TokenSession {
         is_whole.then(|| TokenSession(SmallVec::from_slice(record)))
     }
 
-    /// The record.
     pub(crate) fn record(&self) -> &[u8] {
         &self.0
     }
