@@ -65,6 +65,8 @@ sub the_resolver_closes {
     fault(resolver => 'close');
     in_vain('/required', 'closed without an answer');
     heal();
+    # It is suspended until it responds to a probe.
+    ok((wait_for { verdict(http3(port(1))->ask('GET /required', $session)) eq '200 alice' }), 'and it is back');
 }
 
 sub the_resolver_hangs {

@@ -63,6 +63,8 @@ sub the_resolver_closes {
     fault(resolver => 'close');
     in_turn("/$_", 'closed without an answer') for qw(required observe);
     heal();
+    # It is suspended until it responds to a probe.
+    ok((wait_for { verdict(ask('GET /required', $session)) eq '200 alice' }), 'and it is back');
 }
 
 sub the_resolver_hangs {

@@ -44,6 +44,8 @@ sub every_request_ends {
         }
         heal();
     }
+    # It is suspended until it responds to a probe.
+    wait_for { ask('GET /asked', cookie(session => $session))->{status} == 200 };
     for my $path (qw(/mirrored /included /asked)) {
         is(ask("GET $path", cookie(session => $session))->{status}, 200, "$path: answered when all is well");
     }

@@ -47,17 +47,18 @@ pub fn answer<'r>(judge: &Judge<'_, 'r>, question: Question<'r>) -> Step<'r> {
             Reach::AtHand => Step::Done(Outcome::Unknown),
         };
     }
-    let Some(key) = question.key(&judge.tenant.id) else {
-        return Step::resolver_unavailable();
-    };
+    let key = question.key(&judge.tenant.id);
     let Some(fresh) = judge.project.resolve_cache else {
         if !judge.may_ask() {
             return Step::Done(Outcome::Unknown);
         }
-        return match admit(judge, worker::had_yes(&key)) {
+        return match admit(judge, key.as_ref().is_some_and(worker::had_yes)) {
             Ok(place) => asked(judge, question, None, place),
             Err(_) => Step::resolver_unavailable(),
         };
+    };
+    let Some(key) = key else {
+        return Step::resolver_unavailable();
     };
     match look_up(judge, key, fresh) {
         Found::Verdict(verdict) => {
