@@ -18,7 +18,7 @@ else
 TEST_TARGETS := suite
 endif
 
-MISSING := $(addprefix missing-,build demo test source valgrind asan newest bench deb musl)
+MISSING := $(addprefix missing-,build demo test source valgrind asan newest bench deb musl arm64)
 MODULES := $(addprefix module-,debian source asan newest)
 NGINXES := $(addprefix nginx-,debian source asan newest)
 
@@ -26,7 +26,7 @@ NGINXES := $(addprefix nginx-,debian source asan newest)
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-network test-valgrind test-asan \
-	stress conformance bench bench-instructions bench-outage bench-tools unit lint minimum-rust fmt doc check-so install module-for dist musl-check lint-workflows deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
+	stress conformance bench bench-instructions bench-outage bench-tools unit lint minimum-rust fmt doc check-so install module-for dist musl-check arm64-check lint-workflows deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,8 +105,11 @@ module-for: ## Build the module for the nginx of NGINX_TREE, a source tree, into
 dist: ## Make the source with its crates, licences, bill of materials and checksums, into build/dist/
 	@tools/dist.sh
 
-musl-check: missing-musl nginx-source ## Build nginx and the module with musl, as Dockerfile.alpine does, and try them
+musl-check: missing-musl nginx-source standin ## Build nginx and the module with musl, as Dockerfile.alpine does, and try them
 	@tools/musl-check.sh
+
+arm64-check: missing-arm64 standin ## Cross-compile for arm64, and try the module with Debian's arm64 nginx under qemu
+	@tools/arm64-check.sh
 
 lint-workflows: ## Check .github/workflows with actionlint (needs Go)
 	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12

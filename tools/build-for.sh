@@ -6,8 +6,8 @@
 #
 # CONFIGURE is what nginx's configure is told, --with-compat unless set: for an
 # nginx that was built without it, what `nginx -V` prints. CC is the compiler.
-# Without Debian's packages or nginx itself: needs Rust, a C compiler, make,
-# libclang, and the headers of PCRE2 and zlib.
+# It needs Rust, a C compiler, make, libclang, and the headers of PCRE2 and zlib,
+# and neither Debian's packages nor nginx itself.
 set -euo pipefail
 . "$(dirname "$0")/nginx.sh"
 
