@@ -10,6 +10,8 @@ use JSON::PP ();
 use POSIX qw(strftime);
 use Test::More;
 use Test::Nginx::Authgear;
+use Test::Nginx::Authgear::Http2;
+use Test::Nginx::Authgear::Http3;
 use Test::Nginx::Authgear::Resolver qw(cookie);
 use Test::Nginx::Authgear::Server;
 use Test::Nginx::Authgear::Webhook;
@@ -48,8 +50,13 @@ BEGIN {
     $ENV{TEST_NGINX_SILENT} = $silent->sockport;
 }
 
+my ($h2_port, $h3_port) = map { Test::Nginx::Authgear::Server::free_port() } 1 .. 2;
+my $stream_location = "location /stream { authgear_verify myapp; proxy_pass $stream->{http}/oauth2/jwks; }";
+my $other_servers = join "\n", map { "server { $_ authgear_close_expired on; proxy_buffering off; $stream_location location / { empty_gif; } }" }
+    http2_listen($h2_port), has_http3() ? http3_listen($h3_port) : ();
+
 my $nginx = Test::Nginx::Authgear::Server->start(
-    workers => 4,
+    workers => 4, http => $other_servers,
     project => 'resolve_request /_authgear/resolve; resolve_cache 10m; webhook_secret_file $TEST_NGINX_WEBHOOK_SECRET;',
     server => webhook_location() . $locations,
 );
@@ -193,6 +200,24 @@ subtest 'a backend that has not answered yet' => sub {
     is(ended(10, $waiting), 'reset', 'is given up');
     my $is_over = wait_for { my $got = sysread $backend, my $text, 65536; defined $got && $got == 0 } 10;
     ok($is_over, 'on the other side too');
+};
+
+subtest 'over HTTP/2 and HTTP/3 the stream alone ends' => sub {
+    my ($user, $other) = (new_user(), new_user());
+    my $h2 = http2($h2_port);
+    my ($closed, $kept) = map { $h2->request('GET /stream', 'Authorization: Bearer ' . token_for($_)) } $user, $other;
+    my $streams = $h2->{streams};
+    $h2->read_frame while !length $streams->{$closed}{body} || !length $streams->{$kept}{body};
+    is(deliver($nginx, event('user.disabled', $user)), 204, 'disabled');
+    is($h2->answer($closed)->{status}, 'reset', 'the stream of HTTP/2 is reset');
+    my $length = length $streams->{$kept}{body};
+    $h2->read_frame while length $streams->{$kept}{body} == $length && !$streams->{$kept}{ended};
+    ok(!$streams->{$kept}{ended}, 'and the other one of its connection goes on');
+    return if !has_http3();
+    my $h3 = http3($h3_port);
+    my $short = token(user => new_user(), expires_in => 3);
+    is($h3->ask('GET /stream', "Authorization: Bearer $short")->{status}, 0, 'the stream of HTTP/3 does not end whole');
+    is($h3->ask('GET /')->{status}, 200, 'and its connection goes on');
 };
 
 subtest 'a reload, and requests that end by themselves' => sub {

@@ -50,6 +50,16 @@ authgear_project a { endpoint https://a.example; login client_id= callback=https
 --- emerg
 authgear: "login" has an empty client_id; write the one that the portal shows in nginx.conf:1
 
+=== login: a callback with a parameter of Authgear's
+authgear_project a { endpoint https://a.example; login client_id=abc callback=https://b.example/cb?state=1; }
+--- emerg
+authgear: "login" has a "callback" with a parameter "state" or "error", which Authgear adds; leave it out in nginx.conf:1
+
+=== login: a callback at a host with a dot
+authgear_project a { endpoint https://a.example; login client_id=abc callback=https://b.example./cb; }
+--- emerg
+authgear: "login" has a "callback" whose host ends in a dot, which nginx takes off a request's; leave it out in nginx.conf:1
+
 === login: a path for a callback
 authgear_project a { endpoint https://a.example; login client_id=abc callback=/cb; }
 --- emerg

@@ -223,7 +223,7 @@ sub an_error_of_authgear_is_a_page {
     }
     my @lines = grep {/a login of project/} log_lines('error.log', 1);
     is(scalar @lines, 3, 'what operators have to look into is logged');
-    like($lines[2], qr/\[error\].* a login of project "myapp" failed, Authgear says invalid_scope/, 'by name');
+    like($lines[2], qr/\[warn\].* a login of project "myapp" failed, Authgear says invalid_scope/, 'by name');
 }
 
 sub the_callback_answers_everybody_and_reads_alone {
@@ -275,6 +275,8 @@ sub error_pages_and_other_modules_go_with_it {
         ['satisfy any: another module lets in', '/any-allowed', '200', '200'],
         ['satisfy any: a 401 of the backend', '/any-backend', '401 from the backend', '401 from the backend'],
         ['auth_basic beside it', '/basic', 401, 401],
+        ['error_page that leaves it to another location', '/left', '401 from the backend', '401 from the backend'],
+        ['satisfy any, then a location without a login', '/any-accel', 401, 401],
     ) {
         my ($name, $path, $browser, $other) = @$row;
         is(shown(ask("GET $path", @opens_a_page)), $browser, "$name: a browser");
@@ -293,6 +295,27 @@ sub shown {
     my $where = where($answer);
     return $where =~ / / || $answer->{body} =~ /^</ || $where eq '200' && $answer->{body} !~ /^please/ ? $where
         : "$where $answer->{body}" =~ s/\s+$//r;
+}
+
+sub a_location_behind_another_that_refuses_counts {
+    my $browser = browser();
+    $browser->has_session;
+    for my $round (1, 2) {
+        my $answer = $browser->get('/behind');
+        is($answer->{status}, 302, "login $round");
+        $browser->get("$callback?state=" . state_of($answer));
+    }
+    like($browser->get('/behind')->{body}, qr/<h1>Your login does not reach this site/, 'two are enough');
+}
+
+sub a_redirect_ends_where_there_are_trailers {
+    my $client = connection();
+    $client->request('GET /trailers', @opens_a_page);
+    $client->read_until(qr/\r\n0\r\n.*\r\n\r\n/s);
+    like($client->{buffer}, qr/^HTTP\/1\.1 302 .*^X-Status: 302\r\n.*\r\n\r\n0\r\nX-Trailer: end\r\n\r\n$/ms, 'an empty body ends, and $status is right');
+    $client->{buffer} = '';
+    $client->request('GET /free');
+    is($client->answer->{body}, "free\n", 'and the next answer follows it');
 }
 
 sub over_http2 {
@@ -333,6 +356,7 @@ server {
         add_header WWW-Authenticate 'Backend realm="x"' always;
         return 401 "from the backend\n";
     }
+    location /any-accel { add_header X-Accel-Redirect /off; return 204; }
 }
 --- config
 $TEST_NGINX_H2
@@ -392,7 +416,16 @@ location /basic { auth_basic x; auth_basic_user_file /dev/null; proxy_pass $TEST
 location /own-401 { proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT; }
 location /subrequest { authgear_verify off; auth_request /judged; proxy_pass $TEST_NGINX_ECHO; }
 location = /judged { internal; proxy_pass $TEST_NGINX_ECHO; }
-location /trailers { add_trailer X-Trailer end always; proxy_pass $TEST_NGINX_ECHO; }
+location /left { error_page 401 = @left; proxy_pass $TEST_NGINX_ECHO; }
+location @left { authgear_verify off; proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT; }
+location /any-accel {
+    satisfy any;
+    auth_request /allowed;
+    proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
+}
+location /behind { try_files /none @behind; }
+location @behind { authgear_require $arg_value error=401; proxy_pass $TEST_NGINX_ECHO; }
+location /trailers { add_header X-Status $status always; add_trailer X-Trailer end always; proxy_pass $TEST_NGINX_ECHO; }
 --- check
 on_another_host_the_401_is_sent_and_logged_once
 a_browser_logs_in_and_returns_to_its_page
@@ -407,4 +440,6 @@ an_error_of_authgear_is_a_page
 the_callback_answers_everybody_and_reads_alone
 no_cache_keeps_an_answer_whatever_expires_and_add_header_say
 error_pages_and_other_modules_go_with_it
+a_location_behind_another_that_refuses_counts
+a_redirect_ends_where_there_are_trailers
 over_http2

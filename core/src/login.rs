@@ -50,6 +50,12 @@ pub enum LoginError {
     /// A callback that is no URL, or plain `http` off loopback.
     #[error(transparent)]
     Callback(OriginError),
+    /// A callback with a parameter that Authgear adds.
+    #[error("has a \"callback\" with a parameter \"state\" or \"error\", which Authgear adds; leave it out")]
+    Parameter,
+    /// A callback at a host that ends in a dot.
+    #[error("has a \"callback\" whose host ends in a dot, which nginx takes off a request's; leave it out")]
+    Dot,
 }
 
 /// The content of an answer.
@@ -96,6 +102,17 @@ impl Client {
         let url = Url::parse(callback).map_err(LoginError::Callback)?;
         if url.origin().is_exposed() {
             return Err(LoginError::Callback(OriginError::PlainHttp));
+        }
+        if url.origin().host_name().ends_with('.') {
+            return Err(LoginError::Dot);
+        }
+        let query = url
+            .path_and_query()
+            .split_once('?')
+            .map_or("", |(_, query)| query);
+        let mut names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
+        if names.any(|name| name == "state" || name == "error") {
+            return Err(LoginError::Parameter);
         }
         let query = Serializer::new(String::new())
             .append_pair("client_id", client_id)

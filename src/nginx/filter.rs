@@ -11,7 +11,7 @@ use super::guard::{guard, Failed};
 use super::request::Request;
 
 /// A function that is run before a response's header is made. It may return a body that is sent in place of
-/// the response's; an empty one is none.
+/// the response's.
 pub type BeforeHeader = fn(&Request) -> Result<Option<String>, Failed>;
 
 /// A function that is run when all other filters have changed the header.
@@ -51,11 +51,7 @@ unsafe extern "C" fn first_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     let body = guard(Err(Failed), || {
         // SAFETY: nginx hands a live request over.
         let r = unsafe { Request::from_raw(r) };
-        let body = FIRST.get().map_or(Ok(None), |first| first(&r))?;
-        if body.as_deref() == Some("") {
-            r.send_headers_alone();
-        }
-        Ok(body)
+        FIRST.get().map_or(Ok(None), |first| first(&r))
     });
     let (Ok(body), Some(next)) = (body, AFTER_FIRST.get()) else {
         return NGX_ERROR as ngx_int_t;
@@ -64,7 +60,7 @@ unsafe extern "C" fn first_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     let status = unsafe { next(r) };
     let is_sent = status == NGX_OK as ngx_int_t || status == NGX_AGAIN as ngx_int_t;
     match body {
-        Some(body) if is_sent && !body.is_empty() => guard(NGX_ERROR as ngx_int_t, || {
+        Some(body) if is_sent => guard(NGX_ERROR as ngx_int_t, || {
             // SAFETY: nginx hands a live request over.
             unsafe { Request::from_raw(r) }.send_body_alone(body.as_bytes())
         }),

@@ -109,6 +109,12 @@ impl Request {
         self.get().headers_out.status
     }
 
+    /// True of a response by which nginx refuses the request with this status, or of an error page that keeps it: not
+    /// of a backend's own, nor where `error_page` leaves the status to another location.
+    pub fn is_refused_with(&self, status: u32) -> bool {
+        self.status() == status as usize && self.get().err_status == status as usize
+    }
+
     /// Unix time in seconds, as nginx's event loop last read it.
     pub fn now(&self) -> f64 {
         let time = nginx_sys::ngx_timeofday();

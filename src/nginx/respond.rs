@@ -4,7 +4,8 @@ use core::{mem, ptr};
 
 use nginx_sys::{
     ngx_chain_t, ngx_create_temp_buf, ngx_http_complex_value_t, ngx_http_output_filter,
-    ngx_http_send_response, ngx_int_t, ngx_str_t, NGX_ERROR,
+    ngx_http_send_response, ngx_http_send_special, ngx_int_t, ngx_str_t, ngx_uint_t, NGX_ERROR,
+    NGX_HTTP_LAST,
 };
 
 use super::fields::buffer;
@@ -56,14 +57,17 @@ impl Request {
     /// Makes another response of one whose header is not sent yet: with this status, and a body of this length.
     /// Headers that are about the former body, or redirect, are removed.
     pub fn replace_response(&self, status: u16, content_type: Option<&'static str>, length: usize) {
-        const OF_THE_BODY: [&[u8]; 7] = [
+        const OF_THE_BODY: [&[u8]; 10] = [
             b"accept-ranges",
+            b"content-disposition",
             b"content-encoding",
+            b"content-language",
             b"content-length",
             b"content-range",
             b"etag",
             b"last-modified",
             b"location",
+            b"refresh",
         ];
         self.remove_response_headers(|name| {
             OF_THE_BODY
@@ -73,6 +77,8 @@ impl Request {
         let content_type = content_type.unwrap_or_default();
         // SAFETY: the request is live, and nothing else refers to its response during this.
         unsafe {
+            // For $status and the access log.
+            (*self.raw()).err_status = status.into();
             let headers = &mut (*self.raw()).headers_out;
             headers.status = status.into();
             headers.status_line = ngx_str_t::empty();
@@ -92,6 +98,11 @@ impl Request {
         // SAFETY: the request is live, and so is its pool, in which the buffer is. The buffer has room for the
         // body.
         let status = unsafe {
+            if body.is_empty() {
+                let status = ngx_http_send_special(self.raw(), NGX_HTTP_LAST as ngx_uint_t);
+                self.send_headers_alone();
+                return status;
+            }
             let buffer = ngx_create_temp_buf(self.pool().raw(), body.len());
             let Some(buffer) = buffer.as_mut() else {
                 return NGX_ERROR as ngx_int_t;

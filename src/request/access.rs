@@ -133,6 +133,7 @@ fn judge(r: &Request) -> ngx_int_t {
         Ok(None) => return headers::renew(r).map_or(NGX_ERROR as ngx_int_t, |()| DECLINED),
         Err(status) => return status,
     };
+    login::forget(r, context);
     let answered = if requirements::is_let_through(r) {
         context.settle(Outcome::Anonymous);
         context.settled_for.set(Some(NonNull::from(r.location())));
@@ -210,7 +211,8 @@ fn answer(
     match (outcome, unmet) {
         _ if observed => Ok(DECLINED),
         (Outcome::Verified(..) | Outcome::Resolved(..), None) => {
-            login::admitted(r, context, project).map(|()| NGX_OK as ngx_int_t)
+            login::admitted(r, context, project);
+            Ok(NGX_OK as ngx_int_t)
         }
         (Outcome::Verified(..) | Outcome::Resolved(..), Some(unmet)) => {
             requirements::refuse(r, context, project, unmet)

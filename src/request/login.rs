@@ -3,7 +3,7 @@
 use authgear_core::login::{is_navigation, Answer, Content, Prompt};
 use nginx_sys::{
     ngx_int_t, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED, NGX_HTTP_UNAUTHORIZED,
-    NGX_LOG_ERR, NGX_LOG_WARN,
+    NGX_LOG_WARN,
 };
 use ngx::ngx_log_error;
 
@@ -41,31 +41,36 @@ pub fn note(r: &Request, context: &Context, project: &Project, prompt: Prompt) {
     }
 }
 
-/// Ends the count of logins of a browser whose request is admitted.
-pub fn admitted(r: &Request, context: &Context, project: &Project) -> Result<(), Failed> {
-    let is_counted = r.is_main() && r.location().login();
-    let Some(login) = project.login.as_ref().filter(|_| is_counted) else {
-        return Ok(());
-    };
-    if context.login.replace(Some(LoginStep::Admitted)) != Some(LoginStep::Admitted) {
-        if let Some(forget) = login.admitted(r.values_of(b"cookie")) {
-            r.add_response_header("Set-Cookie", forget.as_bytes())?;
-        }
+/// Notes that a browser's request is admitted, which ends its count of logins, unless a location to which the
+/// request goes yet refuses it.
+pub fn admitted(r: &Request, context: &Context, project: &Project) {
+    if r.is_main() && r.location().login() && project.login.is_some() {
+        context.login.set(Some(LoginStep::Admitted(project.index)));
     }
-    Ok(())
+}
+
+/// Forgets what an earlier pass noted.
+pub fn forget(r: &Request, context: &Context) {
+    if r.is_main() {
+        context.login.set(None);
+    }
 }
 
 /// Before the header of a response: turns a 401 of this module's into the redirect to the login, or into a page
 /// that explains why another login is of no use. Returns the body then.
 pub fn before_header(r: &Request) -> Result<Option<String>, Failed> {
-    if !r.is_main() || r.status() != NGX_HTTP_UNAUTHORIZED as usize {
-        return Ok(None);
-    }
-    let Some(context) = Context::find(r) else {
+    let Some(context) = Context::find(r).filter(|_| r.is_main()) else {
         return Ok(None);
     };
-    let Some(LoginStep::Wanted(index, prompt)) = context.login.get() else {
-        return Ok(None);
+    let (index, prompt) = match context.login.get() {
+        Some(LoginStep::Wanted(index, prompt)) if r.is_refused_with(NGX_HTTP_UNAUTHORIZED) => {
+            (index, prompt)
+        }
+        Some(LoginStep::Admitted(index)) => {
+            forget_rounds(r, index)?;
+            return Ok(None);
+        }
+        _ => return Ok(None),
     };
     // nginx takes the challenge back when another module grants access: the 401 is the backend's then.
     let is_ours = context.challenge.get();
@@ -97,6 +102,15 @@ pub fn before_header(r: &Request) -> Result<Option<String>, Failed> {
         }
     };
     Ok(Some(body))
+}
+
+/// Ends a browser's count of logins.
+fn forget_rounds(r: &Request, project: usize) -> Result<(), Failed> {
+    let login = r.main_conf().projects[project].login.as_ref();
+    if let Some(forget) = login.and_then(|login| login.admitted(r.values_of(b"cookie"))) {
+        r.add_response_header("Set-Cookie", forget.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// After all that changes headers: no cache may keep a response of this file, whatever `expires` and
@@ -135,7 +149,7 @@ fn end_login(r: &Request, project: &Project) -> Result<ngx_int_t, Failed> {
     if let Some(failure) = answer.failure {
         log_limited(
             r,
-            NGX_LOG_ERR,
+            NGX_LOG_WARN,
             (project.index, failure),
             format_args!(
                 "a login of project \"{}\" failed, Authgear says {failure}",

@@ -140,8 +140,8 @@ pub enum LoginStep {
     Wanted(usize, Prompt),
     /// The response sends it there, or explains why not.
     Answered,
-    /// The request was admitted.
-    Admitted,
+    /// The request was admitted, by the project of that index.
+    Admitted(usize),
 }
 
 /// The requirement that a caller does not meet.

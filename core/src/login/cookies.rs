@@ -136,6 +136,8 @@ impl<'a> Jar<'a> {
     ) -> Vec<String> {
         let value = format!("{now}.{}", target::to_cookie(target));
         let mut bytes = names.begun.len() + NONCE + 1 + value.len();
+        // Browsers send older ones first, which counts within a second.
+        self.begun.reverse();
         self.begun
             .sort_by_key(|begun| std::cmp::Reverse(begun.time));
         let kept = self.begun.iter().take(MOST_BEGUN - 1).take_while(|begun| {

@@ -21,6 +21,8 @@ pub fn is_navigation<'a>(
         match name {
             b"sec-fetch-mode" => modes.push(value),
             b"sec-fetch-dest" => destinations.push(value),
+            // A page that nobody may ever see begins no login.
+            b"sec-purpose" | b"purpose" if value.starts_with(b"prefetch") => return false,
             b"accept" => accept.push(value),
             b"authorization" => has_bearer |= bearer(value).is_some(),
             _ => {}
@@ -64,6 +66,17 @@ mod tests {
                 vec!["sec-fetch-mode: websocket", "sec-fetch-dest: websocket"],
                 false,
             ),
+            (
+                true,
+                vec![navigate, document, "sec-purpose: prefetch"],
+                false,
+            ),
+            (
+                true,
+                vec![navigate, document, "sec-purpose: prefetch;prerender"],
+                false,
+            ),
+            (true, vec![BROWSER, "purpose: prefetch"], false),
             (true, vec![navigate, BROWSER], false),
             (true, vec![document, BROWSER], false),
             (true, vec![navigate, navigate, document], false),

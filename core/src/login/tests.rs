@@ -357,6 +357,10 @@ fn a_login_without_a_client_or_a_safe_callback_is_a_mistake() {
         of_callback(OriginError::Fragment)
     );
     assert_eq!(mistake("c", "http://127.0.0.1:1/cb"), None);
+    for callback in ["https://a.example/cb?x&state=1", "https://a.example/?error"] {
+        assert_eq!(mistake("c", callback), Some(LoginError::Parameter));
+    }
+    assert_eq!(mistake("c", "https://a.example./cb"), Some(LoginError::Dot));
     let login = at("https://WWW.example:8443/cb?a=b");
     assert_eq!(
         (login.host(), login.callback_path()),

@@ -142,7 +142,7 @@ pub fn login(words: &[&str]) -> Result<Client, Mistake> {
         return Err(bad_login());
     };
     Client::new(plain(client_id)?, plain(callback)?).map_err(|error| match error {
-        LoginError::NoClient => error.to_string().into(),
+        LoginError::NoClient | LoginError::Parameter | LoginError::Dot => error.to_string().into(),
         LoginError::Callback(error) => bad_value(callback, error),
     })
 }
