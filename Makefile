@@ -26,7 +26,7 @@ NGINXES := $(addprefix nginx-,debian source asan newest)
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-network test-valgrind test-asan \
-	stress conformance bench bench-instructions bench-outage bench-tools unit lint minimum-rust fmt doc check-so install module-for dist musl-check arm64-check lint-workflows deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
+	stress conformance bench bench-instructions bench-outage bench-tools unit lint minimum-rust fmt doc check-so install module-for dist musl-check arm64-check reproducible lint-workflows deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -110,6 +110,9 @@ musl-check: missing-musl nginx-source standin ## Build nginx and the module with
 
 arm64-check: missing-arm64 standin ## Cross-compile for arm64, and try the module with Debian's arm64 nginx under qemu
 	@tools/arm64-check.sh
+
+reproducible: missing-build ## Build the module in two folders and compare the code of both
+	@tools/reproducible.sh
 
 lint-workflows: ## Check .github/workflows with actionlint (needs Go)
 	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12

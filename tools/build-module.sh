@@ -33,6 +33,9 @@ if [ "$flavour" = asan ]; then
     target=$CARGO_TARGET_DIR/$triple
 fi
 
+# The folder of the sources is not in the code: `make reproducible`.
+export RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }--remap-path-prefix=$root=. --remap-path-prefix=$CARGO_TARGET_DIR=target"
+
 if [ "$flavour" = source ]; then
     # A make above this one would hand on its targets.
     env -u MAKEFLAGS make -C "$NGINX_SOURCE_DIR" -f "$NGINX_BUILD_DIR/Makefile" modules
