@@ -80,7 +80,7 @@ sub whole {
     my ($text) = @_;
     $text =~ s{/var/(?:lib|log)/nginx/}{$prefix/}g;
     # nginx looks an upstream's address up when it reads its configuration.
-    $text =~ s{server auth\.example\.com:443;}{server 127.0.0.1:443;}g;
+    $text =~ s{server auth\.example\.com:443 max_fails=0;}{server 127.0.0.1:443 max_fails=0;}g;
     my $temporary = join ' ',
         map { "${_}_temp_path $prefix/$_;" } qw(client_body proxy fastcgi scgi uwsgi);
     $text =~ s/^http \{/http { access_log off; $temporary/m;

@@ -21,7 +21,7 @@ sub example {
             'authgear_resolver.conf',
             '/etc/ssl/certs/ca-certificates.crt' => $ca // standin()->{ca}, @replace
         ),
-        'server auth.example.com:443;' => "server 127.0.0.1:$tls_port;",
+        'server auth.example.com:443 max_fails=0;' => "server 127.0.0.1:$tls_port;",
         'endpoint https://auth.example.com;' =>
             'endpoint https://auth.example.com; internal_endpoint ' . standin()->{http} . ';',
         'listen 8080;' => 'listen 127.0.0.1:' . port(1) . ';',
@@ -200,7 +200,7 @@ END
         'https://auth.shop.example.com' => 'https://auth.example.com',
         'https://auth.staff.example.com' => 'https://auth.staff.example.com:8443',
         'http://127.0.0.1:3000' => standin()->{http},
-        'server 127.0.0.1:3001;' => "server $front;",
+        'server 127.0.0.1:3001 max_fails=0;' => "server $front;",
         'listen 8080;' => 'listen 127.0.0.1:' . port(1) . ';',
         'server 127.0.0.1:9000;' => 'server ' . (echo_origin() =~ s{^http://}{}r) . ';',
     );

@@ -237,6 +237,31 @@ subtest 'no client suspends it by requests that a filter before Authgear drops' 
     located_quick();
 };
 
+subtest 'where no probe reaches it nothing is suspended' => sub {
+    $nginx = start_resolving('', server => "$status if (\$host != localhost) { return 301 http://localhost\$request_uri; }");
+    fault(resolver => 'close');
+    is(outcome(headers => stranger()), $unavailable, 'no response') for 1 .. 4;
+    soon { $nginx->log_text =~ /\[error\].*authgear: project "myapp": the resolver is not suspended, since no probe reaches it: / }
+        'which is logged';
+    is(metric(), 0, 'it is not suspended');
+    heal();
+    like(outcome(headers => stranger()), qr/^401/, 'and is asked as soon as it is back');
+    stop_resolving($nginx);
+};
+
+subtest 'limits for clients do not limit probes' => sub {
+    $nginx = start_resolving('',
+        http => 'limit_req_zone $server_addr zone=few:1m rate=1r/m; limit_req_zone $request_id zone=many:1m rate=1000r/s;',
+        server => "$status limit_req zone=few;", location => 'limit_req zone=many burst=1000 nodelay;');
+    fault(resolver => 'close');
+    is(outcome(headers => stranger()), $unavailable, 'no response') for 1 .. 3;
+    soon { outcome(headers => stranger()); asked() >= 5 } 'a second probe is sent';
+    heal();
+    soon { outcome(headers => stranger()) =~ /^401/ } 'it recovers';
+    unlike($nginx->log_text, qr/no probe reaches it|limiting requests/, 'by a probe');
+    stop_resolving($nginx);
+};
+
 subtest 'a tenant of many is suspended alone' => sub {
     my $tenants = 'endpoint http://$arg_t.example.com; internal_endpoint $TEST_NGINX_AUTHGEAR; issuer x; audience x;';
     $nginx = start_resolving($tenants =~ s/http:/https:/r, server => $status);

@@ -53,6 +53,8 @@ fields! {
         internal: bool,
         invalid_header: bool,
         keepalive / set_keepalive: bool,
+        limit_conn_status / set_limit_conn_status: ngx_uint_t,
+        limit_req_status / set_limit_req_status: ngx_uint_t,
         logged / set_logged: bool,
         post_action: bool,
         subrequest_in_memory: bool,

@@ -21,6 +21,8 @@ const POOL: usize = 2048;
 /// References to a request of this kind without a subrequest: one more than to a client's, so that nginx never
 /// takes the end of the subrequest for that of the request.
 const REFERENCES: usize = 2;
+/// The status of a request that has passed limits (`NGX_HTTP_LIMIT_REQ_PASSED`, `NGX_HTTP_LIMIT_CONN_PASSED`).
+const PASSED: usize = 1;
 /// Milliseconds until another try to free a request that a thread still works for.
 const BUSY_PAUSE: usize = 1_000;
 
@@ -152,6 +154,9 @@ impl OwnRequest {
             (*block).connection.data = made.cast();
             // No client's: it is in no access log.
             request::set_logged(&mut *made, true);
+            // Limits are for clients.
+            request::set_limit_conn_status(&mut *made, PASSED);
+            request::set_limit_req_status(&mut *made, PASSED);
             request::set_count(&mut *made, REFERENCES);
             let own = Request::from_raw(made);
             headers::init(&raw mut (*made).headers_in.headers, own.pool(), 1)?;

@@ -97,7 +97,7 @@ pub struct Ask<'a> {
     pub question: Question<'a>,
     /// The use of the answer.
     pub purpose: Purpose,
-    /// Its place among the questions under way; a probe has none.
+    /// Its place among the questions under way.
     pub place: Option<Place>,
 }
 

@@ -102,7 +102,11 @@ fn show(project: &Project, zone: Option<SharedZone>) -> Shown {
             (_, None) => Keys::default(),
         },
         resolver_failing_for: failing_since.map(seconds),
-        resolver_suspended_for: worker::suspended_since(project).map(seconds),
+        resolver_suspended_for: project
+            .resolve_request
+            .as_ref()
+            .and_then(|_| worker::suspended_since(project))
+            .map(seconds),
         revocations: project.webhook_secrets.as_ref().and_then(|_| {
             let names = &project.fixed_tenant()?.names;
             worker::revoked_users(names.first()?, unix_time())

@@ -296,7 +296,11 @@ fn note_reply(r: &Request, asked: &Asked, reply: &Reply, is_probe: bool) {
     let (project, tenant) = (asked.project(r), &asked.tenant);
     let name = &project.name;
     match reply {
-        Err(failure) if failure.kind == FailureKind::NotAsked => {}
+        Err(failure) if failure.kind == FailureKind::NotAsked => {
+            if is_probe {
+                end_unprobed(r, project, tenant, &failure.why);
+            }
+        }
         Err(failure) if failure.kind == FailureKind::Silence => {
             let noted = worker::note_silence(project, &tenant.id, asked.asked_at, is_probe);
             if noted == Silence::Suspended {
@@ -335,10 +339,15 @@ fn note_reply(r: &Request, asked: &Asked, reply: &Reply, is_probe: bool) {
 /// Asks a tenant's resolver about a made-up session, if it is time for that, in a request of this module's own:
 /// no client has a part in it.
 fn probe(r: &Request, project: &Project, tenant: &Rc<Tenant>) {
+    // Probes are bounded as all questions are: a later request sends one where there is no place now.
+    let Some(place) = worker::enter(project, &tenant.id, true) else {
+        return;
+    };
     if !worker::take_probe(project, &tenant.id) {
         return;
     }
     let Ok(own) = OwnRequest::start(r, USER_AGENT, PROBE_LIMIT) else {
+        end_unprobed(r, project, tenant, "no memory");
         return;
     };
     let cookie = [&*project.cookies.session, b"=", PROBE].concat();
@@ -347,7 +356,7 @@ fn probe(r: &Request, project: &Project, tenant: &Rc<Tenant>) {
         project: project.index,
         question: Question::about_session(None, cookie.into()),
         purpose: Purpose::Probe(own),
-        place: None,
+        place: Some(place),
     };
     // SAFETY: it was made just now, and is freed from the event loop.
     let sent = send(
@@ -359,5 +368,21 @@ fn probe(r: &Request, project: &Project, tenant: &Rc<Tenant>) {
     if sent.is_err() {
         // SAFETY: as above. Nothing refers to it any more.
         unsafe { own.end() };
+        end_unprobed(r, project, tenant, "no memory");
+    }
+}
+
+/// Ends a suspension that no probe can end, since probes do not reach the resolver: clients' questions do.
+fn end_unprobed(r: &Request, project: &Project, tenant: &Tenant, why: &str) {
+    if worker::note_response(project, &tenant.id).is_some() {
+        log_limited(
+            r,
+            NGX_LOG_ERR,
+            (project.index, "unprobed"),
+            format_args!(
+                "project \"{}\": the resolver is not suspended, since no probe reaches it: {why}",
+                project.name
+            ),
+        );
     }
 }
