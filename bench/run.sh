@@ -4,6 +4,7 @@
 #   bench/run.sh debian|source [--markdown]
 #   bench/run.sh debian|source --instructions
 #   bench/run.sh debian|source --outage
+#   bench/run.sh debian|source --revocation
 #
 # With BASE, a commit or a built module, each row is measured with that one too.
 set -euo pipefail
@@ -41,6 +42,10 @@ export BENCH_STANDIN=$CARGO_TARGET_DIR/release/authgear-standin
 export BENCH_FLOOR=$CARGO_TARGET_DIR/release/examples/rs256_floor
 if [ "${1:-}" = --instructions ]; then exec perl -Ibench/lib bench/instructions.pl; fi
 if [ "${1:-}" = --outage ]; then exec perl -Ibench/lib bench/outage.pl; fi
+if [ "${1:-}" = --revocation ]; then
+    export TEST_NGINX_BINARY=$nginx TEST_NGINX_LOAD_MODULES=$module AUTHGEAR_STANDIN=$BENCH_STANDIN
+    exec perl -It/lib bench/revocation.pl
+fi
 
 if [[ ${BASE:-} == *.so && -f $BASE ]]; then
     export BENCH_BASE=$(readlink -e "$BASE") BENCH_BASE_INCLUDE=nginx-conf/authgear_resolver.conf
