@@ -34,7 +34,12 @@ if [ "$flavour" = asan ]; then
 fi
 
 # The folder of the sources is not in the code: `make reproducible`.
-export RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }--remap-path-prefix=$root=. --remap-path-prefix=$CARGO_TARGET_DIR=target"
+# With other flags cargo builds all anew, so that of source, which comes here twice, has them once.
+remap="--remap-path-prefix=$root=. --remap-path-prefix=$CARGO_TARGET_DIR=target"
+case " ${RUSTFLAGS:-} " in
+*" $remap "*) ;;
+*) export RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }$remap" ;;
+esac
 
 if [ "$flavour" = source ]; then
     # A make above this one would hand on its targets.

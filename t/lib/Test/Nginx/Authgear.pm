@@ -32,6 +32,8 @@ my $json = JSON::PP->new->utf8->canonical->allow_nonref;
 my $http = HTTP::Tiny->new(timeout => 10, keep_alive => 0);
 
 my $binary = $ENV{TEST_NGINX_BINARY} ||= '/usr/sbin/nginx';
+# As Test::Nginx has it, where that is not used: 1.22.1 is 1_022_001.
+$ENV{TEST_NGINX_VERSION_NUM} //= `$binary -v 2>&1` =~ m{nginx/(\d+)\.(\d+)\.(\d+)} ? $1 * 1_000_000 + $2 * 1_000 + $3 : 0;
 $ENV{TEST_NGINX_LOAD_MODULES} ||= "$root/build/debian/ngx_http_authgear_module.so";
 my $program = $ENV{AUTHGEAR_STANDIN} ||= do {
     my $target = $ENV{CARGO_TARGET_DIR} || "$root/build/target";
