@@ -48,7 +48,7 @@ pub enum Unasked {
     Full,
 }
 
-/// What becomes of a request with a token whose question is not asked.
+/// The verdict on a token about which the resolver is not asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Instead {
     /// The token stands.

@@ -3,8 +3,9 @@
 use super::request::Request;
 
 impl Request {
-    /// What counts as one client: an IPv4 address, the /64 of an IPv6 address (one that holds an IPv4 address is
-    /// that), or all clients of Unix sockets. It is the address that the realip module sets, once it has run.
+    /// The network that counts as one client: an IPv4 address, the /64 of an IPv6 address (one that holds an IPv4
+    /// address is that), or all clients of Unix sockets. It is the address that the realip module sets, once it
+    /// has run.
     pub fn client_network(&self) -> [u8; 9] {
         let mut network = [0; 9];
         let address = self.get().connection;

@@ -137,7 +137,7 @@ fn preview(attempt: &Attempt<'_>) -> Outcome {
     }
 }
 
-/// What of an outcome is shown before the access phase: a caller who is known.
+/// The part of an outcome that is shown before the access phase: a caller who is known.
 fn shown(outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Verified(..) | Outcome::Resolved(..) => outcome,

@@ -104,7 +104,7 @@ pub fn confirm<'r>(
     stands(verified)
 }
 
-/// What follows where the resolver is not asked about a token.
+/// The next step for a token about which the resolver is not asked.
 fn unasked<'r>(
     why: Unasked,
     next: Next,

@@ -198,7 +198,7 @@ pub fn store(project: &Project, user: &str, heard: &State, keep: u64, now: u64) 
     results.try_fold(Merged::Known, |worst, result| Some(worst.max(result?)))
 }
 
-/// What `state_path` keeps of what was heard of a user, and its folder; `None` without one.
+/// The record of a user's state for `state_path`, and its folder; `None` without one.
 pub fn record(project: &Project, user: String, state: State) -> Option<(Arc<Path>, Record)> {
     let folder = Arc::clone(project.state.as_ref()?);
     let names = project.fixed_tenant()?.names.to_vec();

@@ -1,4 +1,4 @@
-//! What of a client's `Authorization` and `Cookie` is none of Authgear's, byte for byte, so that a backend
+//! A client's `Authorization` and `Cookie` without Authgear's credentials, else byte for byte, so that a backend
 //! never sees a credential that it could use again.
 
 use super::cookies::{is_token_char, split_pair, unquote, CookieNames, Line};
@@ -34,7 +34,7 @@ pub fn others_authorization<'a>(value: &'a [u8], tokens: &[&[u8]]) -> Option<&'a
     (!is_own).then_some(value)
 }
 
-/// Appends what of a `Cookie` header is none of Authgear's to `line`, which holds what the headers before left.
+/// Appends a `Cookie` header without Authgear's cookies to `line`, which holds what is left of those before it.
 ///
 /// A pair goes whole, with the `;` before it, where its name is one of `own`, whatever its value is, or its
 /// value is one of `tokens`, quoted or not. All other bytes stay, but for blanks where the line begins.

@@ -1,8 +1,8 @@
-//! What Authgear sends to a location: plain data of `authgear_webhook` and `authgear_login_callback`.
+//! Locations of `authgear_webhook` and `authgear_login_callback`, as plain data.
 
 use crate::nginx::Place;
 
-/// The kinds of what a location receives.
+/// The requests that such a location receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Receives {
     /// Webhooks.

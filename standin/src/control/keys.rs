@@ -97,7 +97,7 @@ pub(super) struct WhichKey {
     kid: Option<String>,
 }
 
-/// What a client of the Admin API needs: the project's id, and the key as the portal hands it out.
+/// The project's id and the Admin API's key, as the portal hands them out.
 pub(super) async fn admin(State(standin): State<Arc<Standin>>) -> Result<Json<Value>, Refusal> {
     let key = standin.admin_key()?;
     let pem = key.private_pem()?;
