@@ -176,7 +176,7 @@ pub fn is_backed(source: &KeySource, by: &SignedBy, allowed: AlgorithmSet) -> Op
     Some(is_backed)
 }
 
-/// What the table of judgements knows of a key; its text is copied if `text` is there to take it.
+/// The judgements under a key; their text is copied into `text`, if given.
 pub fn judgement(key: &Key, text: Option<&mut Text>) -> Known {
     let Some(zone) = zone() else {
         return Known::default();

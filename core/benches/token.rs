@@ -1,4 +1,4 @@
-//! What the steps of one request take without nginx, beside aws-lc's verification of the same
+//! The cost of one request's steps without nginx, beside aws-lc's verification of the same
 //! token with the parsed key kept.
 //!
 //! `verify` includes the token's SHA-256, reading the claims and rendering the session.
@@ -20,7 +20,7 @@ use base64::Engine as _;
 use criterion::{criterion_group, criterion_main, Criterion};
 use support::Signer;
 
-/// What Authgear issues to a user with two roles.
+/// A payload as Authgear issues it to a user with two roles.
 const PAYLOAD: &str = concat!(
     r#"{"aud":["https://auth.example.com"],"amr":["pwd"],"auth_time":1760000000,"#,
     r#""client_id":"standin-client","exp":2000000000,"#,

@@ -34,8 +34,8 @@ impl Request {
                 // TLS sends no alert that would look like an end.
                 connection::set_error(&mut *client, true);
             }
-            // What the response comes from gives its reference up when it is ended, and nginx would take a
-            // connection without any for one to be kept. The end sets the number itself.
+            // The upstream gives its reference up when it is ended, and nginx would keep a connection whose
+            // request has none. The end sets the number itself.
             let references = request::count(&*main);
             request::set_count(&mut *main, references + 1);
             ngx_http_finalize_request(main, NGX_ERROR as ngx_int_t);

@@ -35,7 +35,7 @@ struct Watched {
     credential: RefCell<Option<Credential>>,
 }
 
-/// What a request was admitted by.
+/// The credential that admitted a request.
 struct Credential {
     names: Rc<[Id]>,
     holder: Holder,
@@ -146,7 +146,7 @@ fn begin(r: &Request) -> Result<PoolTimer<Watched>, Failed> {
         let timer = PoolTimer::new(r.pool(), watched, on_timer)?;
         watch.last_id.set(id);
         if watch.all.borrow().is_empty() {
-            // Whoever is admitted now was judged by all that was told so far.
+            // A caller who is admitted now was judged by all revocations so far.
             watch.seen.set(worker::revocation_changes());
         }
         watch.all.borrow_mut().insert(id, timer);

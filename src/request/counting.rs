@@ -1,4 +1,4 @@
-//! What is counted of requests.
+//! Counters of requests.
 
 use authgear_core::policy::Requirement;
 use authgear_core::status::{Answer, Count, Duration, Mode, Received, Source, UnmetKind};

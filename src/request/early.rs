@@ -92,7 +92,7 @@ pub fn identify(r: &Request, gate: Gate) -> ngx_int_t {
     }
     let project = match project(r, gate) {
         Ok(Some(project)) if !requirements::is_let_through(r) => project,
-        // Whatever that is, the access phase says so.
+        // The access phase reports errors.
         _ => return DECLINED,
     };
     let step = Attempt::new(r, found, project, Reach::Early).decide();

@@ -35,7 +35,7 @@ pub enum Checked {
 /// A token that was verified before, with keys that still count.
 pub type Remembered = (Verified, Provenance);
 
-/// What is known of a token before its signature is checked.
+/// A token's judgement, if there is one already.
 pub enum LookedUp {
     /// It was judged for this client request, or verified for another.
     Judged(Result<Remembered, Reason>),

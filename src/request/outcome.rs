@@ -58,7 +58,7 @@ impl Verified {
     /// A token of `r` and the text it was verified from, which must live as long as the client request.
     pub fn new(r: &Request, token: Rc<VerifiedToken>, key: Option<Key>, text: &[u8]) -> Self {
         let text = if r.may_be_upgraded() {
-            // What the client sends afterwards may overwrite the head. Without memory no claim is known.
+            // The client's next bytes may overwrite the head. Without memory no claim is known.
             r.pool().copy(text).unwrap_or(ngx_str_t::empty())
         } else {
             borrowed_str(text)

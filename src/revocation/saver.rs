@@ -66,11 +66,11 @@ impl Save {
 struct Ended {
     id: u64,
     error: Option<String>,
-    /// What has to be shared again.
+    /// A message that has to be shared again.
     unsent: Option<(Arc<Address>, Message)>,
 }
 
-/// What this process' threads have ended, until the event loop reads it.
+/// Results of this process' threads, until the event loop reads them.
 static ENDED: Mutex<Vec<Ended>> = Mutex::new(Vec::new());
 
 struct Saver {
@@ -80,7 +80,7 @@ struct Saver {
     /// Webhooks to be answered, with the number of their project.
     waiting: RefCell<BTreeMap<u64, (NonNull<ngx_http_request_t>, usize)>>,
     timer: Cell<Option<Timer>>,
-    /// What other nodes are still to be told, and when that was tried last.
+    /// Messages that other nodes do not have yet; `tried_at` is when they were last sent.
     unsent: RefCell<Vec<(Arc<Address>, Message)>>,
     tried_at: Cell<u64>,
 }

@@ -34,17 +34,17 @@ const LEASE: u64 = 1_500;
 /// The time between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(300);
 
-/// What the thread tells the event loop.
+/// A report of the thread to the event loop.
 enum Told {
     /// All that counts.
     Learned(Vec<Message>),
-    /// What was just told to some node.
+    /// New messages, as some node received them.
     News(Vec<Message>),
     /// The connection broke.
     Broken(String),
 }
 
-/// What threads told, each under its number, until the event loop reads it.
+/// The threads' reports, each under the thread's number, until the event loop reads them.
 static TOLD: Mutex<Vec<(u64, Told)>> = Mutex::new(Vec::new());
 
 /// A thread that reads.

@@ -80,7 +80,7 @@ fn receive(r: &Request) -> Option<u32> {
     Some(status)
 }
 
-/// What to count for the status of an answer.
+/// The counter for an answer's status.
 fn received_with(status: u32) -> Received {
     match status {
         NGX_HTTP_NO_CONTENT => Received::Accepted,
@@ -124,7 +124,7 @@ impl Webhook<'_> {
                        \"webhook_secret_file\" with the secret that the portal shows";
             return Err(self.complain("signature", NGX_HTTP_UNAUTHORIZED, &why));
         };
-        // What the resolver was asked before this was not asked after it.
+        // A later question to the resolver then has a later time than this event.
         update_time();
         match Delivery::read(&body, self.r.now() as u64, self.project.revocation_keep) {
             Ok(Delivery::Lifecycle(event)) => Ok(Some(Signed {

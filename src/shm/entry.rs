@@ -154,7 +154,7 @@ impl SourceEntry {
         self.error_at.set(now);
     }
 
-    /// What is known of the source, for the status page.
+    /// The source's state, for the status page.
     pub fn facts(&self) -> KeyFacts {
         let at = |all: u64| usize::try_from(all).unwrap_or(usize::MAX);
         let error = FetchResult::ALL.get(at(self.error.get()));

@@ -8,8 +8,8 @@ use super::{zone, WORKER};
 use crate::nginx::now as clock;
 use crate::shm::{Id, SharedZone};
 
-/// What was heard of a user under any of the names, if it counts at `now`, in Unix seconds. Where there are
-/// no revocations, one word of the zone is read.
+/// A user's revocation under any of the names, if it counts at `now`, in Unix seconds. While there are
+/// no revocations, this reads one word of the zone.
 pub fn revocation(names: &[Id], user: &str, now: u64) -> Option<revocations::Entry> {
     let zone = zone()?;
     let reader = zone.revocations().filter(|reader| !reader.is_empty(now))?;

@@ -75,7 +75,7 @@ pub struct Grant {
     pub expires_at: Option<i64>,
 }
 
-/// What a refresh token stands for.
+/// The grant of a refresh token.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct Refresh {
@@ -308,7 +308,7 @@ impl Project {
         token
     }
 
-    /// What a refresh token stands for.
+    /// The grant of a refresh token.
     pub fn refresh(&self, token: &str) -> Option<&Refresh> {
         self.refresh.get(token)
     }

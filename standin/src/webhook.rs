@@ -15,11 +15,11 @@ use crate::util::{hex, now};
 /// The id of every project here.
 pub const APP_ID: &str = "standin";
 
-/// What is to become of deliveries, from now on.
+/// Settings of deliveries, from now on.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Where each event is sent.
+    /// The URLs that each event is sent to.
     pub urls: Vec<String>,
     /// The project's webhook secret.
     pub secret: String,
@@ -61,7 +61,7 @@ pub struct Sent {
 /// One project's webhooks.
 #[derive(Debug, Default)]
 pub struct Webhooks {
-    /// What is to become of deliveries.
+    /// The settings.
     pub settings: Settings,
     /// All deliveries that have ended.
     pub sent: Vec<Sent>,

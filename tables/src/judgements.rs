@@ -7,8 +7,8 @@
 //! one that was used least recently. A *no* to a token that has not expired never does; where there is no
 //! room for one, its bucket notes until when such tokens have to wait for an answer.
 //!
-//! What anybody can cause, questions and noes to sessions, has slots of its own, a part of all. So
-//! anonymous requests never evict a judgement that counts.
+//! Judgements that anybody can cause, questions and noes to sessions, have slots of their own, a part of
+//! all. So anonymous requests never evict a judgement that counts.
 //!
 //! Readers take no lock ([`Table::read`]); they copy a slot and compare its sequence number. Writers hold
 //! a lock that all processes share ([`Writer`]). A slot is marked as empty before it is written and gets

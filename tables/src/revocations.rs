@@ -148,7 +148,7 @@ fn is_odd(version: u64) -> bool {
     version % 2 == 1
 }
 
-/// Where a digest is looked up.
+/// The two sets in which a digest is looked up.
 struct Position {
     sets: [usize; 2],
     tag: u32,

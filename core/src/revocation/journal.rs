@@ -18,18 +18,18 @@ const SMALL: u64 = 64 * 1024;
 /// The longest file that is read, in bytes: some 10 million lines.
 const MOST: usize = 1 << 31;
 
-/// What was heard of a user.
+/// A user's revocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Fingerprints of the names of its project.
     pub names: Vec<[u8; 32]>,
     /// The user's id.
     pub user: String,
-    /// What was heard.
+    /// The revocation.
     pub state: State,
 }
 
-/// What a file holds.
+/// A file's contents.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
     /// One record for each user and list of names.
@@ -169,7 +169,7 @@ fn record(line: Line) -> Option<Record> {
     Some(Record {
         names: line.names.iter().map(unhex).collect::<Option<_>>()?,
         user: line.user,
-        // What stands in a file may be anything.
+        // A file may hold any numbers, so they are merged by the same rules.
         state: State::default().merge(&State::from_parts(line.ended_at, marks)),
     })
 }

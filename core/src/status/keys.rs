@@ -4,7 +4,7 @@ use super::count::FetchResult;
 use super::snapshot::{KeyOrigin, KeyState, Keys, LastError};
 use crate::keys::freshness::{Record, Timing};
 
-/// What is known of a source of keys. Times are those of [`Record`].
+/// The state of a source of keys. Times are those of [`Record`].
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
     /// When it was fetched, and when it may be fetched again.

@@ -1,12 +1,12 @@
-//! What an operator should look at, in words.
+//! Problems that an operator should look at, in words.
 
 use super::snapshot::{KeyState, Keys, Project, Snapshot, Stream, Zone};
 
 impl Snapshot {
-    /// What an operator should look at, the most urgent first; empty when all is well.
+    /// Problems that an operator should look at, the most urgent first; empty when all is well.
     pub fn problems(&self) -> Vec<String> {
         let mut problems: Vec<_> = self.projects.iter().flat_map(Project::problems).collect();
-        // What is refused comes before what is merely old.
+        // Refused requests come before keys that are merely old.
         problems.sort_by_key(|(is_urgent, _)| !is_urgent);
         let zone = self.zone.iter().flat_map(Zone::problems);
         let stream = self.stream.iter().flat_map(Stream::problems);

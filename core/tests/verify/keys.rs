@@ -1,4 +1,4 @@
-//! Which key may sign what, and which of several is asked.
+//! The keys that may sign a token, and their order.
 
 use authgear_core::token::{UnprovenToken, UnverifiedToken};
 use authgear_core::{Algorithm, Reason};

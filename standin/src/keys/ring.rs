@@ -6,7 +6,7 @@ use serde_json::{json, Value};
 
 use super::{Alg, Error, Key, KeyStore, KeyType};
 
-/// Which key signs a token.
+/// The key that signs a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
     /// The first published key that fits the algorithm.

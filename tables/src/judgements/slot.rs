@@ -150,7 +150,7 @@ impl Slot {
         Ok(known)
     }
 
-    /// What the slot knows. The text is copied if there is one.
+    /// The slot's judgement. Its text is copied, if it has one.
     pub fn known(&self, now: u64, text: Option<&mut Text>) -> Known {
         let verdict = self.verdict(now);
         let token = self.known_token(now);

@@ -91,7 +91,7 @@ fn denied(not_after: u64) -> Answer<'static> {
     }
 }
 
-/// What a reader without the lock finds, which is what one with it finds.
+/// The result of a reader without the lock, which equals that of one with it.
 fn read(writer: &mut Writer<'_>, key: &Key, now: u64) -> (Known, Vec<u8>) {
     let (mut text, mut own) = (Text::new(), Text::new());
     let known = writer.read(key, now, Some(&mut own));

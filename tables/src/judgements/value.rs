@@ -76,7 +76,7 @@ pub struct Token<'a> {
     pub expires_at: u64,
 }
 
-/// What the table knows of a key.
+/// The judgements under a key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Known {
     /// The resolver's last answer, and when it came.

@@ -147,7 +147,7 @@ fn the_oldest_instant_gives_way_where_there_is_no_room() {
     // Two sets, which all users share.
     let memory = Memory::new(0);
     assert_eq!(memory.reader().capacity(), 32);
-    // What has no instant gives way first.
+    // An entry without an instant gives way first.
     assert_eq!(
         memory.hear(0, heard(1, NOW, Effect::Nothing)),
         Merged::Stored
@@ -217,7 +217,7 @@ fn readers_without_a_lock_never_miss_a_user_and_never_see_one_go_back() {
                         .expect("it is known");
                     let (instant, marks) = entry.state.parts();
                     assert!(instant >= last, "{instant} after {last}");
-                    // What was written together is read together.
+                    // Values that were written together are read together.
                     assert_eq!(marks[0].seq, instant);
                     assert_eq!(entry.until, instant + KEEP);
                     last = instant;

@@ -1,4 +1,4 @@
-//! What the page says of revocations.
+//! Revocations on the status page.
 
 use super::*;
 

@@ -99,8 +99,8 @@ fn a_killed_worker_leaves_nothing_wrong() {
     }
 }
 
-/// What a reader finds without the lock, if the killed writer does not hold it up, and then what the next
-/// one finds with it.
+/// The result of a reader without the lock, unless the killed writer holds it up, and then of one with
+/// it.
 fn both(table: &mut Writer<'_>, number: u64) -> Vec<(Known, Vec<u8>)> {
     let mut text = Text::new();
     let without = Table::read(table, &key(number), LATER, Some(&mut text));
