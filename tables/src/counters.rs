@@ -10,7 +10,6 @@
 use core::mem::{self, offset_of};
 use core::ptr::NonNull;
 use core::slice;
-use core::sync::atomic::{AtomicU64, Ordering};
 use std::time;
 
 use authgear_core::status::{Count, Duration, Totals, COUNTS};
@@ -18,29 +17,13 @@ use authgear_core::Reason;
 
 use crate::breaker::Breaker;
 use crate::layout_number;
-use crate::word::{Link, Word};
+use crate::word::{Counter, Link, Word};
 
 #[cfg(test)]
 mod tests;
 
 /// Workers whose waiting requests are counted, those of a configuration that is being replaced included.
 const WAITING: usize = 256;
-
-/// A number to which any process may add.
-#[derive(Debug, Default)]
-#[repr(transparent)]
-struct Counter(AtomicU64);
-
-impl Counter {
-    #[inline]
-    fn add(&self, count: u64) -> u64 {
-        self.0.fetch_add(count, Ordering::Relaxed)
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// The head of a project's block; its lanes follow it. Processes share references to both: each field is
 /// atomic, or never changes after [`Counters::place`].

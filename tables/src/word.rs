@@ -4,7 +4,12 @@
 //! removed: another process that sees one sees all that came before it. So memory that a killed
 //! process leaves behind is what its program had stored up to some point.
 
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
+
+#[cfg(not(all(test, loom)))]
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
+#[cfg(all(test, loom))]
+use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
 /// A number of 64 bits. Zeroed memory is 0.
 #[derive(Debug, Default)]
@@ -12,12 +17,6 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 pub struct Word(AtomicU64);
 
 impl Word {
-    /// 0.
-    #[must_use]
-    pub const fn new() -> Word {
-        Word(AtomicU64::new(0))
-    }
-
     /// The value.
     #[inline]
     pub fn get(&self) -> u64 {
@@ -78,7 +77,7 @@ pub struct Link<T>(AtomicPtr<T>);
 impl<T> Link<T> {
     /// A null pointer.
     #[must_use]
-    pub const fn null() -> Link<T> {
+    pub fn null() -> Link<T> {
         Link(AtomicPtr::new(core::ptr::null_mut()))
     }
 
@@ -96,6 +95,25 @@ impl<T> Link<T> {
     }
 }
 
+/// A number to which any process may add. It orders nothing: no other word depends on it. Zeroed memory is 0.
+#[derive(Debug, Default)]
+#[repr(transparent)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to the number, and returns what it was before.
+    #[inline]
+    pub fn add(&self, count: u64) -> u64 {
+        before_store();
+        self.0.fetch_add(count, Ordering::Relaxed)
+    }
+
+    /// The number.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 #[cfg(not(test))]
 #[inline]
 fn before_store() {}
@@ -106,6 +124,9 @@ use kill::before_store;
 /// Ends the program of a test before one of its stores, as a signal ends a process.
 #[cfg(test)]
 pub(crate) mod kill {
+    use core::mem::{align_of_val, size_of_val};
+    use core::ptr;
+    use core::slice;
     use std::cell::Cell;
     use std::panic::{catch_unwind, panic_any, AssertUnwindSafe};
 
@@ -134,5 +155,55 @@ pub(crate) mod kill {
             Err(panic) if panic.is::<Killed>() => false,
             Err(panic) => std::panic::resume_unwind(panic),
         }
+    }
+
+    /// Memory that the processes of a test share, and that nobody else has.
+    pub(crate) trait Shared {
+        /// Its bytes, of which there are whole words.
+        fn words(&self) -> Vec<u64>;
+    }
+
+    /// The words of a value that consists of [`super`]'s words. Where they are of 32 bits, each is one here.
+    pub(crate) fn words_of<T>(value: &T) -> Vec<u64> {
+        let halves = ptr::from_ref(value).cast::<u32>();
+        assert!(align_of_val(value) >= 4);
+        let number = size_of_val(value) / 4;
+        // SAFETY: so many lie in the value, all are initialised, and nobody changes them meanwhile.
+        let halves = unsafe { slice::from_raw_parts(halves, number) };
+        let is_whole = align_of_val(value) >= 8;
+        let pieces = halves.chunks(if is_whole { 2 } else { 1 });
+        let word = |piece: &[u32]| {
+            piece
+                .iter()
+                .fold(0, |word, half| word << 32 | u64::from(*half))
+        };
+        pieces.map(word).collect()
+    }
+
+    /// Runs a program on new memory, once killed before each of its stores and once to its end, and hands
+    /// what is left to `check`, with the number of stores made. Returns the number of all.
+    ///
+    /// No store may pass [`super`] by: between two kills one word changes at most.
+    pub(crate) fn before_each<M: Shared>(
+        new: impl Fn() -> M,
+        program: impl Fn(&M),
+        check: impl Fn(M, usize),
+    ) -> usize {
+        let mut last = new().words();
+        for stores in 0.. {
+            let memory = new();
+            let ended = before(stores, || program(&memory));
+            let words = memory.words();
+            assert_eq!(words.len(), last.len());
+            let changed = words.iter().zip(&last).filter(|(new, old)| new != old);
+            let changed = changed.count();
+            assert!(changed <= 1, "{changed} words changed by store {stores}");
+            last = words;
+            check(memory, stores);
+            if ended {
+                return stores;
+            }
+        }
+        unreachable!("a program ends")
     }
 }

@@ -113,21 +113,30 @@ fn assert_works(breaker: &Breaker, now: u64) {
     assert_eq!(three(breaker, now + 20_000), Silence::Suspended);
 }
 
+impl kill::Shared for Breaker {
+    fn words(&self) -> Vec<u64> {
+        kill::words_of(self)
+    }
+}
+
 #[test]
 fn a_killed_process_stops_nobody() {
-    for stores in 0.. {
-        let breaker = Breaker::default();
-        let ended = kill::before(stores, || {
-            three(&breaker, NOW);
+    let stores = kill::before_each(
+        Breaker::default,
+        |breaker| {
+            three(breaker, NOW);
             breaker.take_probe(NOW);
             breaker.note_response(NOW + 1500);
-            three(&breaker, NOW + 1500);
-        });
-        assert_works(&breaker, NOW + 10_000);
-        if ended {
-            break;
-        }
-    }
+            three(breaker, NOW + 1500);
+            // A false alarm, after which a probe decides.
+            breaker.take_probe(NOW + 1500);
+            breaker.note_response(NOW + 1600);
+            three(breaker, NOW + 1700);
+            breaker.note_silent_probe(NOW + 1700, NOW + 1800);
+        },
+        |breaker, _| assert_works(&breaker, NOW + 20_000),
+    );
+    assert!(stores > 20, "{stores}");
 }
 
 fn breakers() -> Box<Breakers> {
@@ -171,23 +180,41 @@ fn made_up_tenants_take_no_place_of_one_that_is_suspended() {
     assert!(table.find(1).is_some_and(Breaker::is_suspended));
 }
 
+impl kill::Shared for Box<Breakers> {
+    fn words(&self) -> Vec<u64> {
+        kill::words_of(&**self)
+    }
+}
+
 #[test]
 fn a_killed_process_leaves_no_record_of_another_tenant() {
-    for stores in 0.. {
+    let tenant = |number| 1 + number * 32;
+    let suspended = || {
         let table = breakers();
-        for tenant in 0..8 {
-            three(table.find_or_insert(1 + tenant * 32, 7, NOW), NOW);
+        for number in 0..8 {
+            three(table.find_or_insert(tenant(number), 7, NOW), NOW + number);
         }
-        let ended = kill::before(stores, || {
-            table.find_or_insert(1 + 8 * 32, 7, NOW + 1);
-        });
-        let new = table.find(1 + 8 * 32);
-        assert!(
-            new.is_none_or(|breaker| !breaker.is_suspended()),
-            "{stores}"
-        );
-        if ended {
-            break;
-        }
-    }
+        table
+    };
+    kill::before_each(
+        suspended,
+        |table| {
+            table.find_or_insert(tenant(8), 9, NOW + 1);
+        },
+        |table, stores| {
+            let new = table.find(tenant(8)).map(Breaker::is_suspended);
+            assert_ne!(new, Some(true), "{stores}");
+            assert_eq!(table.suspended_since(9), None, "{stores}");
+            // One gave way at most, and the others are as before.
+            let others = (0..8).filter(|number| {
+                let found = table.find(tenant(*number));
+                found.and_then(Breaker::suspended_since) == Some(NOW + number)
+            });
+            assert!(others.count() >= 7, "{stores}");
+            // The record is of use to the next one.
+            let next = table.find_or_insert(tenant(8), 9, NOW + 2);
+            assert_eq!(three(next, NOW + 2), Silence::Suspended, "{stores}");
+            assert_eq!(table.suspended_since(9), Some(NOW + 2), "{stores}");
+        },
+    );
 }

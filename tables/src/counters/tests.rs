@@ -101,14 +101,10 @@ fn the_resolver_fails_from_the_first_failure_to_the_next_answer() {
 }
 
 fn waiting() -> Box<Waiting> {
-    Box::new(Waiting(
-        [const {
-            WaitingIn {
-                worker: Word::new(),
-                requests: Word::new(),
-            }
-        }; WAITING],
-    ))
+    Box::new(Waiting(core::array::from_fn(|_| WaitingIn {
+        worker: Word::default(),
+        requests: Word::default(),
+    })))
 }
 
 #[test]
@@ -136,26 +132,78 @@ fn workers_beyond_the_places_have_none() {
     assert_eq!(waiting.claim(1_000, |_| true), None);
 }
 
+impl kill::Shared for Box<Waiting> {
+    fn words(&self) -> Vec<u64> {
+        kill::words_of(&**self)
+    }
+}
+
 /// A worker that is killed before any store of its claim leaves the numbers of the others, and a place
 /// that the next one can have.
 #[test]
 fn a_claim_may_end_anywhere() {
-    for stores in 0.. {
+    let two = || {
         let waiting = waiting();
         waiting.claim(101, |_| true);
         waiting.set(0, 3);
         waiting.claim(102, |_| true);
         waiting.set(1, 4);
-        let ended = kill::before(stores, || {
-            waiting.claim(103, |worker| worker != 101);
-            waiting.set(0, 1);
-        });
+        waiting
+    };
+    let program = |waiting: &Box<Waiting>| {
+        waiting.claim(103, |worker| worker != 101);
+        waiting.set(0, 1);
+    };
+    let stores = kill::before_each(two, program, |waiting, stores| {
         let is_alive = |worker| worker == 102 || worker == 104;
         assert_eq!(waiting.total(is_alive), 4, "{stores}");
         assert_eq!(waiting.claim(104, is_alive), Some(0));
         assert_eq!(waiting.total(is_alive), 4, "{stores}");
-        if ended {
-            return;
-        }
+    });
+    assert_eq!(stores, 3);
+}
+
+/// The memory of one project's block.
+struct Block(Link<Head>);
+
+impl kill::Shared for Block {
+    fn words(&self) -> Vec<u64> {
+        let words = Counters::size(2) / 8;
+        // SAFETY: `list` allocated as many for two lanes, zeroed, and nobody changes them meanwhile.
+        unsafe { slice::from_raw_parts(self.0.get().cast(), words).to_vec() }
     }
+}
+
+/// A worker that is killed while it counts loses the count under way, and of a duration its bucket.
+#[test]
+fn a_killed_worker_loses_at_most_the_count_under_way() {
+    let stores = kill::before_each(
+        || Block(list(&[1], 2)),
+        |block| {
+            let counters = find(&block.0, 1, 0).unwrap();
+            counters.count(OK);
+            counters.count(OK);
+            counters.count_observed(Reason::Expired);
+            counters.measure(Duration::Question, Time::from_micros(1_500));
+            counters.note_resolver(false, 5);
+            counters.note_resolver(true, 9);
+        },
+        |block, stores| {
+            let counters = find(&block.0, 1, 1).unwrap();
+            assert_eq!(counters.totals().get(OK), stores.min(2) as u64);
+            let observed = counters.count_observed(Reason::Expired);
+            assert_eq!(observed, if stores < 3 { 1 } else { 2 });
+            let (bucket, sum) = Duration::Question.cells(Time::from_micros(1_500));
+            let count = |cell: usize| counters.lanes()[0].0[cell].get();
+            assert_eq!(count(sum), if stores < 4 { 0 } else { 1_500 });
+            assert_eq!(count(bucket), if stores < 5 { 0 } else { 1 });
+            let failing = counters.resolver_failing_since();
+            assert_eq!(failing, (stores == 6).then_some(5));
+            // The next worker of that lane, and one of another, count on.
+            find(&block.0, 1, 2).unwrap().count(OK);
+            counters.count(OK);
+            assert_eq!(counters.totals().get(OK), stores.min(2) as u64 + 2);
+        },
+    );
+    assert_eq!(stores, 7);
 }

@@ -5,6 +5,7 @@ use std::alloc::{alloc, dealloc, Layout};
 use authgear_core::digest::{Digester, Kind};
 
 use super::*;
+use crate::word::kill;
 
 mod killed;
 mod random;
@@ -48,6 +49,14 @@ impl Memory {
     fn writer(&self) -> Writer<'_> {
         // SAFETY: a test has one writer at a time.
         unsafe { Writer::new(self.table()) }
+    }
+}
+
+impl kill::Shared for Memory {
+    fn words(&self) -> Vec<u64> {
+        let words = self.layout.size() / 8;
+        // SAFETY: the memory is that long, initialised, and nobody changes it meanwhile.
+        unsafe { slice::from_raw_parts(self.head.as_ptr().cast(), words).to_vec() }
     }
 }
 

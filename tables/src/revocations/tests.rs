@@ -6,6 +6,7 @@ use std::thread;
 use authgear_core::revocation::{Effect, Event};
 
 use super::*;
+use crate::word::kill;
 
 mod killed;
 
@@ -48,6 +49,14 @@ impl Memory {
     fn instant(&self, user: u64) -> Option<u64> {
         let entry = self.reader().look_up(&key(user), NOW)?;
         entry.state.instant(NOW as f64)
+    }
+}
+
+impl kill::Shared for Memory {
+    fn words(&self) -> Vec<u64> {
+        let words = self.layout.size() / 8;
+        // SAFETY: the memory is that long, initialised, and nobody changes it meanwhile.
+        unsafe { slice::from_raw_parts(self.head.as_ptr().cast(), words).to_vec() }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Writers that are killed before each of their stores.
 
 use super::*;
-use crate::word::kill;
 
 /// A change that a worker makes, with its name.
 type Change = (&'static str, fn(&mut Writer<'_>));
@@ -22,7 +21,7 @@ fn lease_of(table: &Writer<'_>, number: u64) -> Option<u64> {
         .map(|slot| slot.lease.get())
 }
 
-const CHANGES: [Change; 16] = [
+const CHANGES: [Change; 17] = [
     ("a new question", |table| {
         let _ = table.try_lease(&key(20), FAR, LATER);
     }),
@@ -63,6 +62,11 @@ const CHANGES: [Change; 16] = [
     ("a project that fails", |table| {
         let _ = table.set_failing(1, true);
     }),
+    ("a warning", |table| {
+        // A yes gives way to another.
+        table.store(&key(21), None, &yes("new"), LATER);
+        assert!(table.take_warning());
+    }),
     ("a token in the place of a yes", |table| {
         tokens::store(table, 23, "a token", FAR, LATER);
     }),
@@ -78,25 +82,58 @@ const CHANGES: [Change; 16] = [
 #[test]
 fn a_killed_worker_leaves_nothing_wrong() {
     for (name, change) in CHANGES {
-        let mut stores = 0;
-        loop {
-            let memory = Memory::new(SMALL);
-            let mut table = memory.writer();
-            assert_eq!(take(&mut table, &key(3), NOW), 1);
-            ask(&mut table, &key(1), &yes("a user"), NOW);
-            ask(&mut table, &key(2), &denied(FAR), NOW);
-            for number in 4..10 {
-                ask(&mut table, &key(number), &answer(Verdict::Confirmed), NOW);
-            }
-            let ended = kill::before(stores, || change(&mut memory.writer()));
-            check(&mut table, &format!("{name}, killed before store {stores}"));
-            if ended {
-                assert!(stores > 0, "{name} stores nothing");
-                break;
-            }
-            stores += 1;
-        }
+        let stores = kill::before_each(
+            filled,
+            |memory| change(&mut memory.writer()),
+            |memory, stores| {
+                let name = format!("{name}, killed before store {stores}");
+                check(&mut memory.writer(), &name);
+            },
+        );
+        assert!(stores > 0, "{name} stores nothing");
     }
+}
+
+/// Readers mark what they use, and the next one with the lock what a killed writer left torn.
+#[test]
+fn a_killed_reader_leaves_nothing_wrong() {
+    let reads: [fn(&Memory); 2] = [
+        |memory| {
+            let _ = memory.table().read(&key(1), LATER, None);
+        },
+        |memory| {
+            let torn = memory.table().read(&key(2), LATER, None);
+            assert_eq!(torn, Err(Busy));
+            memory.writer().read(&key(2), LATER, None);
+        },
+    ];
+    for read in reads {
+        let torn = || {
+            let memory = filled();
+            let table = memory.table();
+            let slot = table.slots.iter().find(|slot| slot.is_of(&key(2)));
+            slot.unwrap().begin();
+            memory
+        };
+        let stores = kill::before_each(torn, read, |memory, stores| {
+            let name = format!("a reader killed before store {stores}");
+            check(&mut memory.writer(), &name);
+        });
+        assert!(stores > 0);
+    }
+}
+
+/// A question, a yes, a no, and tokens that stand.
+fn filled() -> Memory {
+    let memory = Memory::new(SMALL);
+    let mut table = memory.writer();
+    assert_eq!(take(&mut table, &key(3), NOW), 1);
+    ask(&mut table, &key(1), &yes("a user"), NOW);
+    ask(&mut table, &key(2), &denied(FAR), NOW);
+    for number in 4..10 {
+        ask(&mut table, &key(number), &answer(Verdict::Confirmed), NOW);
+    }
+    memory
 }
 
 /// The result of a reader without the lock, unless the killed writer holds it up, and then of one with
