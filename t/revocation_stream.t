@@ -5,51 +5,16 @@ use warnings;
 
 use Digest::SHA qw(hmac_sha256_hex);
 use File::Temp qw(tempdir);
-use IO::Socket::INET;
-use POSIX ();
 use Test::More;
 use Test::Nginx::Authgear;
+use Test::Nginx::Authgear::Redis;
 use Test::Nginx::Authgear::Server;
 use Test::Nginx::Authgear::State;
 use Test::Nginx::Authgear::Webhook;
 use Time::HiRes qw(sleep time);
 
-my $redis_port = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1)->sockport;
 my $directory = tempdir(CLEANUP => 1);
-my ($redis, $main) = (undef, $$);
 my $users = 0;
-
-# --- Redis
-
-sub redis_is_up { return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $redis_port) }
-
-sub start_redis {
-    my @options = @_;
-    $redis = fork // die "cannot fork: $!\n";
-    if (!$redis) {
-        open STDOUT, '>', "$directory/redis.log";
-        exec 'redis-server', '--port', $redis_port, '--bind', '127.0.0.1', '--save', '', '--dir', $directory, @options
-            or POSIX::_exit(1);
-    }
-    return wait_for { redis_is_up() } 5;
-}
-
-sub stop_redis {
-    kill KILL => $redis;
-    waitpid $redis, 0;
-    undef $redis;
-    return;
-}
-
-# A command, without its answer's form.
-sub redis {
-    my $socket = redis_is_up() or die "no Redis\n";
-    print {$socket} '*' . @_ . "\r\n", map { '$' . length($_) . "\r\n$_\r\n" } @_;
-    my $answer = <$socket>;
-    return $answer =~ s/\r\n//r;
-}
-
-END { kill KILL => $redis if $redis && $$ == $main }
 
 # --- nodes
 

@@ -1,6 +1,7 @@
-# Everything that can happen to shared keys, at random and at the same time:
+# Everything that can happen to what workers share, at random and at the same time:
 # tokens of all kinds, rotations, faults, reloads, killed workers, clients that
-# leave. Counts the verdicts and fails if one of them is wrong; see stress.sh.
+# leave; and what stress/Users.pm adds. Counts the verdicts and fails if one of them
+# is wrong; see stress.sh.
 #
 # Random choices follow SEED, their times do not: a run is alike, not the same.
 use strict;
@@ -9,9 +10,11 @@ use warnings;
 use IO::Select;
 use JSON::PP;
 use Test::Nginx::Authgear args => ['--tenants'];
+use Test::Nginx::Authgear::Redis;
 use Test::Nginx::Authgear::Server;
 use Test::Nginx::Authgear::Server::Requests qw($slow);
 use Time::HiRes qw(sleep time);
+use Users;
 
 my $minutes = $ENV{MINUTES} || 3;
 my $seed = $ENV{SEED} || time % 1_000_000;
@@ -33,14 +36,16 @@ my $pace = 600;
 my $project = 'algorithms RS256 ES256 EdDSA; leeway 0s; jwks_refresh 2s; jwks_stale 4s; jwks_min_interval 1s; fetch_timeout '
     . 2 * $slow . 's;';
 my $state = "$ENV{AUTHGEAR_TEST_DIR}/state";
-my $nginx = Test::Nginx::Authgear::Server->start(
-    workers => 4,
-    project => "$project state_path $state;",
-    # Too small for all tenants.
+start_redis() or die "Redis does not start\n";
+my @node = (
+    # Too small for all tenants, tokens and sessions.
     http => "authgear_shared_zone zone=authgear:512k; authgear_project tenants { $project"
-        . ' endpoint https://$arg_t.example.com; internal_endpoint $TEST_NGINX_AUTHGEAR; }',
-    server => 'location /tenant { authgear_verify tenants; empty_gif; }',
+        . ' endpoint https://$arg_t.example.com; internal_endpoint $TEST_NGINX_AUTHGEAR; }' . Users::http($project),
+    server => 'location /tenant { authgear_verify tenants; empty_gif; }' . Users::server(),
 );
+$project .= Users::project();
+my $nginx = Test::Nginx::Authgear::Server->start(@node, workers => 4, project => "$project state_path $state;");
+my $other = Test::Nginx::Authgear::Server->start(@node, workers => 2, project => $project, beside => 1);
 
 # --- what is true
 
@@ -91,6 +96,18 @@ sub note_event {
     shift @history if @history > 12;
 }
 
+my $users = Users->new(
+    nginx => $nginx, other => $other, slow => $slow, settling => $settling,
+    key => sub { (map { $_->{kid} } grep { $_->{settled} && $_->{alg} eq 'RS256' } published())[0] },
+    stands => sub { my $key = $key{ $_[0] }; $key && !$key->{dropped} },
+    wrong => sub { note_wrong(sprintf '%.2f %s; %s', time - $began, $_[0], join ', ', @history) },
+);
+
+sub note_wrong {
+    push @wrong, @_;
+    print "wrong: @_\n" if @wrong <= 20;
+}
+
 # --- what happens
 
 my ($fault_ends, $gone_ends, $reloaded) = (0, 0, 0);
@@ -110,6 +127,7 @@ sub mend {
     }
     if ($gone_ends && $now >= $gone_ends) {
         control('POST', '/-/back');
+        $users->endpoint_is_gone(0);
         $gone_ends = 0;
         note_event('back');
     }
@@ -154,12 +172,13 @@ my %action = (
     gone => sub {
         return if $gone_ends;
         $gone_ends = break_until((0.3, 2, 8)[rand 3] + rand);
+        $users->endpoint_is_gone(1);
         control('POST', '/-/gone');
         return 'endpoint';
     },
     reload => sub {
         return if time - $reloaded < 3 * $slow;
-        $reloaded = time;
+        $reloaded = $nginx->{reloaded} = time;
         $disrupted = time + 4 * $slow;
         my $workers = 2 + int rand 4;
         $nginx->configure(workers => $workers);
@@ -170,6 +189,7 @@ my %action = (
         my @workers = $nginx->all_workers or return;
         my $worker = $workers[rand @workers];
         $disrupted = time if $disrupted < time;
+        $nginx->{killed} = time;
         kill KILL => $worker;
         return $worker;
     },
@@ -192,9 +212,11 @@ my %action = (
     },
     # Changes the order in which keys are asked for, and so fetched.
     mood => \&set_mood,
+    $users->actions,
 );
-my @weighted = map { ($_) x { rotate => 4, drop => 2, fault => 4, gone => 2, reload => 2, kill => 2,
-    leave => 5, short => 3, mood => 3 }->{$_} } sort keys %action;
+my %weight = (rotate => 4, drop => 2, fault => 4, gone => 2, reload => 2, kill => 2, leave => 5, short => 3, mood => 3,
+    join => 6, revoke => 5, redis => 2, resolver => 3, flood => 1, expiring => 2, login => 2, node => 6, 'other node' => 1);
+my @weighted = map { ($_) x $weight{$_} } sort keys %action;
 
 sub drop_key {
     my @all = sort { $a->{since} <=> $b->{since} } published();
@@ -226,6 +248,10 @@ sub set_mood {
 }
 
 sub pick {
+    if (rand() < 0.35) {
+        my $request = $users->pick;
+        return $request if $request;
+    }
     # Those of keys that left long ago come seldom.
     for (1 .. 20) {
         my $token = $tokens[rand @tokens];
@@ -248,6 +274,8 @@ sub mint_others {
         my %claims = (claims => { iss => $origin, aud => [$origin] }, key => $kid);
         mint('tenant', undef, %claims)->{path} = "/tenant?t=tenant-$n";
         mint('foreign', undef, %claims)->{path} = '/tenant?t=tenant-' . (1 + $n % $tenants);
+        # More of them than the zone holds.
+        push @{ $users->{crowd} }, map { +{ kind => 'tenant', path => "/tenant?t=tenant-$n", text => token(%claims) } } 1 .. 20;
     }
 }
 
@@ -268,8 +296,8 @@ sub send_one {
     my $connection = shift @idle || { socket => $nginx->connection, since => time };
     my $token = pick();
     my $key = defined $token->{kid} ? $key{ $token->{kid} } : undef;
-    my $sent = $nginx->send(path => $token->{path}, token => $token->{text},
-        on => $connection->{socket});
+    my $sent = $nginx->send(path => $token->{path}, token => $token->{text} // $token->{token},
+        headers => $token->{headers}, on => $connection->{socket});
     @$sent{qw(token key connection)} = ($token, $key, $connection);
     $sent->{settled} = $key && $key->{settled};
     $sent->{refused} = $key && $key->{refused};
@@ -308,12 +336,11 @@ sub take {
     my $fault = fault_of($sent, $kind, $answer);
     if ($fault) {
         my $key = $sent->{key};
-        push @wrong, sprintf '%.2f %s: %s, %s; sent %.2f s before; fetches work since %s; %s; %s',
+        note_wrong(sprintf '%.2f %s: %s, %s; sent %.2f s before; fetches work since %s; %s; %s',
             time - $began, $kind, $verdict, $fault, time - $sent->{at},
             $healthy ? sprintf('%.2f', $healthy - $began) : 'never',
             $key ? join(' ', map { "$_ " . ($key->{$_} // '-') } qw(kid settled refused)) : 'no key',
-            join ', ', @history;
-        print "wrong: $wrong[-1]\n" if @wrong <= 20;
+            join ', ', @history);
     }
     my $connection = $sent->{connection};
     if ($answer->{error}) {
@@ -369,6 +396,7 @@ sub fault_of {
         return $disrupted >= $sent->{connection}{since} - 0.5 ? undef : 'nothing happened to it';
     }
     my $verdict = join ' ', grep { defined } @$answer{qw(status reason)};
+    return $sent->{token}{check}->($verdict, $sent->{at}) if $sent->{token}{check};
     return if $verdict =~ $right{$kind};
     if ($verdict eq '503 keys_unavailable') {
         return if !$healthy || $sent->{at} - $healthy < $settling;
@@ -390,6 +418,7 @@ while (time < $ends && @wrong < 100) {
     my $now = time;
     mend($now);
     settle();
+    $users->look;
     if ($now >= $next_action) {
         act();
         forget_tokens();
@@ -443,22 +472,24 @@ for my $worker (sort keys %to) {
 push @wrong, 'at the end: not all workers could be reached' if keys %to < $nginx->workers;
 close $_->{socket} for @idle;
 close $_ for values %to;
+$users->end;
 push @wrong, 'nginx does not end' if !$nginx->stop;
+stop_redis();
 
 # --- the log
 
 my $bad = qr/\[(?:alert|emerg|crit)\]|panicked|exited on signal/;
-my @lines = grep { /$bad/ && !/exited on signal 9\b/ } split /\n/, do {
-    $nginx->{mark} = $nginx->{start};
-    $nginx->log_text;
-};
+$_->{mark} = $_->{start} for $nginx, $other;
+my @lines = grep { /$bad/ && !/exited on signal 9\b/ } map { split /\n/, $_->log_text } $nginx, $other;
 
 print "\n";
+$count{$_} = $users->{count}{$_} for keys %{ $users->{count} };
 for my $kind (sort keys %count) {
-    printf "%-11s %s\n", $kind,
+    printf "%-15s %s\n", $kind,
         join ', ', map { "$count{$kind}{$_} $_" } sort keys %{ $count{$kind} };
 }
-printf "%-11s %s\n", 'events', join ', ', map { "$did{$_} $_" } sort keys %did;
+printf "%-15s %s\n", 'events', join ', ', map { "$did{$_} $_" } sort keys %did;
+printf "%-15s %s\n", 'evictions', $users->{evictions} // '-';
 print "log: $_\n" for @lines[0 .. ($#lines > 19 ? 19 : $#lines)];
 print "wrong: $_\n" for grep { /^(?:at the end|nginx)/ } @wrong;
 printf "%d wrong verdicts, %d bad log lines (SEED=%d)\n", scalar @wrong, scalar @lines, $seed;

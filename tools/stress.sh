@@ -17,14 +17,16 @@ fi
 
 export TEST_NGINX_BINARY=$nginx TEST_NGINX_LOAD_MODULES=$module AUTHGEAR_TEST_DIR=$dir
 status=0
-perl -I"$root/t/lib" "$root/tools/stress.pl" || status=$?
+perl -I"$root/t/lib" -I"$root/tools/stress" "$root/tools/stress.pl" || status=$?
 if compgen -G "$dir/asan.*" > /dev/null; then
     cat "$dir"/asan.*
     status=1
 fi
 if [ $status != 0 ]; then
     mkdir -p "$root/build/failed-stress"
-    cp "$dir/servroot/logs/error.log" "$root/build/failed-stress/"
-    echo "the log is build/failed-stress/error.log" >&2
+    for node in "$dir"/servroot*; do
+        cp "$node/logs/error.log" "$root/build/failed-stress/${node##*/}.log"
+    done
+    echo "the logs are in build/failed-stress/" >&2
 fi
 exit $status

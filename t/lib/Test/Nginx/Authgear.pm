@@ -29,7 +29,7 @@ my $root = abs_path(dirname(__FILE__) . '/../../../..');
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
 # On a connection kept alive the second of its two writes would wait for a delayed
 # acknowledgement: 40 ms and more for each token.
-my $http = HTTP::Tiny->new(timeout => 10, keep_alive => 0);
+my $http = HTTP::Tiny->new(timeout => 60, keep_alive => 0);
 
 my $binary = $ENV{TEST_NGINX_BINARY} ||= '/usr/sbin/nginx';
 # As Test::Nginx has it, where that is not used: 1.22.1 is 1_022_001.
