@@ -26,7 +26,7 @@ NGINXES := $(addprefix nginx-,debian source asan newest)
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-network test-valgrind test-asan \
-	stress conformance bench bench-instructions bench-outage bench-revocation bench-tools unit lint minimum-rust fmt doc check-so install module-for dist musl-check arm64-check reproducible lint-workflows deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
+	stress torture conformance bench bench-instructions bench-outage bench-revocation bench-tools unit lint minimum-rust fmt doc check-so install module-for dist musl-check arm64-check reproducible lint-workflows deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +36,8 @@ help: ## List the targets
 	@echo "  NGINX_TREE=DIR             nginx's source for source, asan (a crate's) and module-for"
 	@echo "  TESTS='t/a.t t/b.t'        only these files, for suite and test-…"
 	@echo "  RELEASE=bookworm|trixie    the Debian of deb and deb-check"
-	@echo "  MINUTES=3 SEED=n           how long to stress, and which random choices"
+	@echo "  MINUTES=3 SEED=n           how long to stress or torture (5), and which random choices"
+	@echo "  SLOW=3                     time limits of stress and torture, on a busy machine"
 	@echo "  JOBS=N                     so many test files side by side (two for each core)"
 	@echo "  ROUNDS=12 UNSEEN=5000      how much to measure; more in bench/README.md"
 	@echo "  BASE=COMMIT|MODULE.so      the module that bench measures beside this one"
@@ -60,11 +61,14 @@ test-network: missing-test module-$(NGINX) standin ## As root: fetch keys from a
 test-valgrind: missing-test missing-valgrind module-debian standin ## Run the suite under valgrind
 	@tools/suite.sh debian --valgrind $(TESTS)
 
-test-asan: missing-test missing-asan module-asan standin ## Run the suite with nginx and module under AddressSanitizer
+test-asan: missing-test missing-asan module-asan standin ## Run the suite with nginx and module under AddressSanitizer; LEAKS=0 without LeakSanitizer
 	@tools/suite.sh asan $(TESTS)
 
-stress: missing-test module-$(NGINX) standin ## Mix all that can happen to keys at random for some minutes
+stress: missing-test module-$(NGINX) standin ## Mix all that can happen to keys, users, resolver and Redis at random for some minutes
 	@tools/stress.sh $(NGINX)
+
+torture: missing-test missing-asan module-asan standin ## Send odd requests to random configurations, under AddressSanitizer
+	@tools/torture.sh asan
 
 conformance: ## State to a real server all that is relied on: AUTHGEAR=FILE (docs/conformance.md)
 	@python3 tools/conformance.py $(AUTHGEAR)

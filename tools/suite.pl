@@ -67,7 +67,7 @@ my $harness = TAP::Harness->new({
             "TEST_NGINX_SERVER_PORT=$port{$file}",
         );
         if ($mode eq 'asan') {
-            push @environment, 'ASAN_OPTIONS=' . join(':', 'detect_leaks=1',
+            push @environment, 'ASAN_OPTIONS=' . join(':', 'detect_leaks=' . ($ENV{LEAKS} // 1),
                 'detect_odr_violation=0', "log_path=$directory/asan");
             push @environment, "LSAN_OPTIONS=suppressions=$root/t/lib/lsan.suppress";
         }
