@@ -73,6 +73,9 @@ sub preflights {
         ['OPTIONS without Origin', 'OPTIONS', $preflight[1]],
         ['OPTIONS with an empty Origin', 'OPTIONS', 'Origin:', $preflight[1]],
         ['OPTIONS with an empty Access-Control-Request-Method', 'OPTIONS', $preflight[0], 'Access-Control-Request-Method:'],
+        ['OPTIONS with an Origin of white space', 'OPTIONS', "Origin: \t", $preflight[1]],
+        ['OPTIONS with an Access-Control-Request-Method of white space', 'OPTIONS', $preflight[0],
+            "Access-Control-Request-Method:\t "],
         (map { ["$_ with both", $_, @preflight] } qw(GET POST HEAD PUT DELETE)),
     ) {
         my ($name, $method, @headers) = @$row;

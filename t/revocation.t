@@ -150,13 +150,26 @@ subtest 'a forged, malformed or unfit delivery changes nothing' => sub {
         my $connection = $nginx->connection;
         print {$connection} "$method /webhook/myapp HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         local $/;
-        like(scalar <$connection>, qr{^HTTP/1.1 405 }, $method);
+        my $answer = <$connection>;
+        like($answer, qr{^HTTP/1.1 405 }, $method);
+        like($answer, qr/^Allow: POST\r$/m, "$method: only POST is allowed (RFC 9110, section 15.5.6)");
     }
     is(answers($nginx, $token), '200 ok', 'the user is not revoked');
     my @lines = $nginx->log_text =~ /authgear: (webhook of .*?)(?:, client|$)/mg;
     ok((grep {/^webhook of project "myapp": refused, since its signature is missing or wrong; compare "webhook_secret_file"/} @lines), 'a line tells of signatures');
     ok((grep {/^webhook of project "myapp": the body is no event of Authgear: /} @lines), 'and of malformed bodies');
     unlike($nginx->log_text, qr/\Q$user\E|$signature/, 'no line tells the user or the signature');
+};
+
+subtest 'white space around a signature is no part of it' => sub {
+    for my $around ("%s\t", "\t%s", " \t %s \t ") {
+        my ($user, $token) = issued(10);
+        my $body = event('user.disabled', $user);
+        my $signature = sprintf $around, hmac_sha256_hex($body, webhook_secret());
+        my $name = $around =~ s/\t/<tab>/gr;
+        is(deliver($nginx, $body, headers => "X-Authgear-Body-Signature: $signature"), 204, "'$name' verifies");
+        is(answers($nginx, $token), '401 revoked', "'$name': the user is revoked");
+    }
 };
 
 subtest 'a body of up to client_max_body_size, in memory or in a file' => sub {

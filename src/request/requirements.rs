@@ -1,5 +1,6 @@
 //! A location's requirements for a caller who is known.
 
+use authgear_core::credential::trim;
 use authgear_core::login::Prompt;
 use authgear_core::policy::Requirement;
 use authgear_core::session::Session;
@@ -113,7 +114,7 @@ pub fn is_let_through(r: &Request) -> bool {
 /// Tells whether this is a CORS preflight, which a browser sends by itself and without credentials (Fetch standard,
 /// section 4.8).
 fn is_preflight(r: &Request) -> bool {
-    let sent = |name: &[u8]| r.values_of(name).any(|value| !value.is_empty());
+    let sent = |name: &[u8]| r.values_of(name).any(|value| !trim(value).is_empty());
     // SAFETY: the request is live.
     let method = unsafe { (*r.raw()).method };
     method as u32 == NGX_HTTP_OPTIONS && sent(b"origin") && sent(b"access-control-request-method")

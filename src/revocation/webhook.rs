@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use authgear_core::credential::trim;
 use authgear_core::revocation::journal::Record;
 use authgear_core::revocation::stream::Message;
 use authgear_core::revocation::{Delivery, Event, State};
@@ -33,7 +34,10 @@ pub const NO_ROOM: &str =
 pub fn handle(r: &Request) -> ngx_int_t {
     r.forbid_error_pages();
     if !r.is_post() {
-        return NGX_HTTP_NOT_ALLOWED as ngx_int_t;
+        return r
+            .add_response_header("Allow", b"POST")
+            .map_or(NGX_HTTP_INTERNAL_SERVER_ERROR, |_| NGX_HTTP_NOT_ALLOWED)
+            as ngx_int_t;
     }
     r.read_body(on_body)
 }
@@ -108,7 +112,7 @@ impl Webhook<'_> {
             let why = format!("cannot read the body from its file: {error}");
             self.complain("body", NGX_HTTP_INTERNAL_SERVER_ERROR, &why)
         })?;
-        let mut signatures = self.r.values_of(b"x-authgear-body-signature");
+        let mut signatures = self.r.values_of(b"x-authgear-body-signature").map(trim);
         let signature = (signatures.next(), signatures.next());
         let signature = match (&self.project.webhook_secrets, signature) {
             (Some(secrets), (Some(signature), None)) => match secrets.verify(&body, signature) {
