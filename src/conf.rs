@@ -222,12 +222,8 @@ pub fn finish(cf: &Conf) -> Result<(), Failed> {
     let has_webhook = |project: &Project| project.webhook_secrets.is_some();
     if main.projects.iter().any(has_webhook) {
         main.zone.keep_revocations();
-    } else if main.stream.address().is_some() {
-        cf.emerg_nowhere(
-            "\"authgear_revocation_stream\" shares what webhooks tell, but no project has a \
-             \"webhook_secret_file\"; add it, or remove the stream",
-        );
-        return Err(Failed);
+    } else {
+        main.stream.check_unused(cf)?;
     }
     if !main.projects.is_empty() {
         main.zone.create(cf)?;

@@ -140,7 +140,7 @@ authgear_project a {
     fetch_proxy proxy:3128;
 }
 --- emerg
-authgear: "fetch_proxy" has an invalid value "proxy:3128": begins with neither https:// nor http://, write https:// before the host in nginx.conf:3
+authgear: "fetch_proxy" has an invalid value "proxy:3128": is not plain http, write http:// before the proxy's host in nginx.conf:3
 
 === fetch_proxy: https
 authgear_project a {

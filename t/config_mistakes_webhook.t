@@ -160,7 +160,7 @@ authgear_revocation_stream rediss://redis.example:6380/2 key=mine credentials=cr
 authgear_project a { endpoint https://a.example; }
 authgear_revocation_stream redis://127.0.0.1:6379;
 --- emerg
-authgear: "authgear_revocation_stream" shares what webhooks tell, but no project has a "webhook_secret_file"; add it, or remove the stream
+authgear: "authgear_revocation_stream" shares what webhooks tell, but no project has a "webhook_secret_file"; add it, or remove the stream in nginx.conf:2
 
 === authgear_revocation_stream: twice
 authgear_revocation_stream off;

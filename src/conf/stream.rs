@@ -6,21 +6,21 @@ use authgear_core::revocation::stream::Address;
 
 use super::mistake::Mistake;
 use super::value::plain;
-use crate::nginx::Conf;
+use crate::nginx::{Conf, Failed, Place};
 
 const FORM: &str = "write \"authgear_revocation_stream redis://127.0.0.1:6379;\"";
 
 /// The stream that shares revocations between nodes.
 #[derive(Debug, Default)]
 pub struct StreamConf {
-    is_given: bool,
+    place: Option<Place>,
     address: Option<Arc<Address>>,
 }
 
 impl StreamConf {
     /// Reads `redis://… [key=…] [credentials=…] [ca=…]`, or `off`.
     pub fn configure(&mut self, cf: &Conf, words: &[&str]) -> Result<(), Mistake> {
-        if std::mem::replace(&mut self.is_given, true) {
+        if self.place.replace(cf.place()).is_some() {
             return Err("is duplicate; one stream serves all projects".into());
         }
         let [url, options @ ..] = words else {
@@ -57,6 +57,19 @@ impl StreamConf {
     /// The stream, unless it is off.
     pub fn address(&self) -> Option<&Arc<Address>> {
         self.address.as_ref()
+    }
+
+    /// Refuses a stream with nothing to share, since no project receives webhooks.
+    pub fn check_unused(&self, cf: &Conf) -> Result<(), Failed> {
+        let (Some(_), Some(place)) = (&self.address, &self.place) else {
+            return Ok(());
+        };
+        cf.emerg_at(
+            place,
+            "\"authgear_revocation_stream\" shares what webhooks tell, but no project has a \
+             \"webhook_secret_file\"; add it, or remove the stream",
+        );
+        Err(Failed)
     }
 }
 

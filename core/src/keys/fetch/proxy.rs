@@ -54,6 +54,7 @@ impl Proxy {
     pub fn parse(url: &str, credentials: Option<&[u8]>) -> Result<Proxy, ProxyError> {
         let origin = Origin::parse_internal(url).map_err(|error| match error {
             OriginError::UserInfo => ProxyError::UserInfo,
+            OriginError::Scheme => ProxyError::NotHttp,
             other => ProxyError::Url(other),
         })?;
         if origin.scheme() != "http" {
