@@ -124,6 +124,43 @@ END
     $nginx->stop_soundly;
 }
 
+# --- rules that a reload changes
+
+{
+    my $other = 'https://other.example';
+    my $lax = "typ off; token_type any; leeway 1h; issuer \$TEST_NGINX_AUTHGEAR $other; audience \$TEST_NGINX_AUTHGEAR $other;";
+    my $nginx = start(project => $lax);
+    my %token = (
+        plain => token(),
+        'an ID token' => token(header => { typ => 'JWT' }),
+        'of a client' => token(claims => { sub => 'client_id_app' }),
+        'of another issuer' => token(claims => { iss => $other }),
+        'for another audience' => token(audience => [$other]),
+        'from an hour ago' => token(expires_in => -60),
+    );
+    is(ask($nginx, $token{$_}), $new, "before a reload: $_") for sort keys %token;
+    my %refused = (
+        'an ID token' => '401 bad_type none', 'of a client' => '401 bad_type none',
+        'of another issuer' => '401 bad_issuer none', 'for another audience' => '401 bad_audience none',
+        'from an hour ago' => '401 expired none',
+    );
+    my $only = sub { my %wrong = map { $_ => $_[0] } keys %token; return %wrong };
+    for (
+        # Other issuers make another project of it.
+        ['the defaults', '', plain => $new, %refused],
+        ['lax rules again', $lax, $only->($known)],
+        ['another algorithm', "$lax algorithms PS256;", $only->('401 unsupported_algorithm none')],
+        ['a client_id', "$lax client_id nobody;", $only->('401 bad_client none')],
+    ) {
+        my ($name, $project, %expected) = @$_;
+        my $fetches = counts()->{jwks};
+        ok($nginx->reload(project => $project), "a reload: $name");
+        is(ask($nginx, $token{$_}), $expected{$_}, "$name count for a token that is known: $_") for sort keys %token;
+        is(counts()->{jwks}, $fetches, "$name: nothing is fetched");
+    }
+    $nginx->stop_soundly;
+}
+
 # --- keys that leave
 
 {
