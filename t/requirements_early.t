@@ -69,6 +69,22 @@ sub what_is_read_early {
     }
 }
 
+# The access phase says why, not an early read.
+sub nothing_is_told_early_of_who_is_not_known {
+    for my $row (
+        ['nobody', '[] [] [no_credential]'],
+        ['an expired token', '[] [false] [expired]', 'Authorization: Bearer ' . token(expires_in => -1)],
+        ['a forged token', '[] [false] [bad_signature]', 'Authorization: Bearer ' . token(key => 'stranger')],
+        ['no token of ours', '[] [false] [malformed]', 'Authorization: Bearer *'],
+    ) {
+        my ($who, $late, @headers) = @$row;
+        my $answer = ask('GET /role', @headers);
+        is($answer->{status}, 401, "$who: 401");
+        is(header($answer, 'X-Early'), '[] [] []', "$who: early, nothing");
+        is(header($answer, 'X-Late'), $late, "$who: late, the reason");
+    }
+}
+
 # No requirement is evaluated for a caller who is refused before the access phase.
 sub refused_elsewhere {
     for my $who (qw(a b)) {
@@ -88,6 +104,7 @@ __DATA__
 what_changes_before_the_access_phase
 of_sessions
 what_is_read_early
+nothing_is_told_early_of_who_is_not_known
 refused_elsewhere
 --- http_config
 authgear_project myapp {
