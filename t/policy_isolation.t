@@ -153,6 +153,11 @@ sub with_satisfy {
         ['/all-basic-reader', [$basic, $cookie], '200 ok ann', undef],
         ['/any-deny-optional-reader', [], '401 no_credential -', qr/^Bearer realm="myapp"$/],
         ['/any-deny-optional-reader', [$ann], '200 ok ann', undef],
+        # Nobody is admitted for being let pass: neither an anonymous caller, nor any that is observed.
+        ['/any-deny-optional', [], '403 no_credential -', undef],
+        ['/any-deny-optional', [$ann], '200 ok ann', undef],
+        ['/any-deny-observe', [], '403 no_credential -', undef],
+        ['/any-deny-observe', [$ann], '403 ok ann', undef],
     ) {
         my ($path, $headers, $expected, $challenge, $by_another) = @$row;
         my $answer = ask("GET $path", @$headers);
@@ -283,6 +288,8 @@ location = /any-deny-reader { satisfy any; deny all; authgear_verify myapp; auth
 location = /any-deny-recent { satisfy any; deny all; authgear_verify myapp; authgear_require_auth_age 5m; proxy_pass $TEST_NGINX_ECHO; }
 location = /any-deny-write { satisfy any; deny all; authgear_verify myapp; authgear_require_scope write; proxy_pass $TEST_NGINX_ECHO; }
 location = /any-deny-optional-reader { satisfy any; deny all; authgear_verify myapp optional; authgear_require_role reader; proxy_pass $TEST_NGINX_ECHO; }
+location = /any-deny-optional { satisfy any; deny all; authgear_verify myapp optional; proxy_pass $TEST_NGINX_ECHO; }
+location = /any-deny-observe { satisfy any; deny all; authgear_verify myapp observe; proxy_pass $TEST_NGINX_ECHO; }
 location = /any-basic-admin { satisfy any; auth_basic eve; authgear_verify myapp; authgear_require_role admin; proxy_pass $TEST_NGINX_ECHO; }
 location = /any-basic-reader { satisfy any; auth_basic eve; authgear_verify myapp; authgear_require_role reader; proxy_pass $TEST_NGINX_ECHO; }
 location = /any-basic-recent { satisfy any; auth_basic eve; authgear_verify myapp; authgear_require_auth_age 5m; proxy_pass $TEST_NGINX_ECHO; }
