@@ -478,7 +478,7 @@ stop_redis();
 
 # --- the log
 
-my $bad = qr/\[(?:alert|emerg|crit)\]|panicked|exited on signal/;
+my $bad = qr/\[(?:alert|emerg|crit)\]|panicked|exited on signal|exited with code [^0]/;
 $_->{mark} = $_->{start} for $nginx, $other;
 my @lines = grep { /$bad/ && !/exited on signal 9\b/ } map { split /\n/, $_->log_text } $nginx, $other;
 

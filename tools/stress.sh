@@ -10,16 +10,18 @@ export AUTHGEAR_STANDIN=$CARGO_TARGET_DIR/debug/authgear-standin
 dir=$(mktemp -d "${TMPDIR:-/tmp}/ngx-authgear-stress.XXXXXX")
 chmod 755 "$dir"
 trap 'rm -rf "$dir"' EXIT
+# A worker that is not root writes what the sanitizer finds in it.
+mkdir -m 1777 "$dir/sanitizer"
 if [ "$flavour" = asan ]; then
-    export ASAN_OPTIONS=detect_leaks=1:detect_odr_violation=0:log_path=$dir/asan
+    export ASAN_OPTIONS=detect_leaks=1:detect_odr_violation=0:log_path=$dir/sanitizer/report
     export LSAN_OPTIONS=suppressions=$root/t/lib/lsan.suppress
 fi
 
 export TEST_NGINX_BINARY=$nginx TEST_NGINX_LOAD_MODULES=$module AUTHGEAR_TEST_DIR=$dir
 status=0
 perl -I"$root/t/lib" -I"$root/tools/stress" "$root/tools/stress.pl" || status=$?
-if compgen -G "$dir/asan.*" > /dev/null; then
-    cat "$dir"/asan.*
+if compgen -G "$dir/sanitizer/*" > /dev/null; then
+    cat "$dir"/sanitizer/*
     status=1
 fi
 if [ $status != 0 ]; then

@@ -49,6 +49,9 @@ for my $file (@files) {
     my $name = basename($file, '.t');
     $directory{$file} = "$scratch/$name";
     mkdir $directory{$file} or die "cannot make $directory{$file}: $!\n";
+    # A worker that is not root writes what a sanitizer finds in it.
+    mkdir "$directory{$file}/sanitizer" or die "cannot make a folder: $!\n";
+    chmod 01777, "$directory{$file}/sanitizer";
 }
 my %port = map { $_ => free_ports() } @files;
 
@@ -68,7 +71,7 @@ my $harness = TAP::Harness->new({
         );
         if ($mode eq 'asan') {
             push @environment, 'ASAN_OPTIONS=' . join(':', 'detect_leaks=' . ($ENV{LEAKS} // 1),
-                'detect_odr_violation=0', "log_path=$directory/asan");
+                'detect_odr_violation=0', "log_path=$directory/sanitizer/report");
             push @environment, "LSAN_OPTIONS=suppressions=$root/t/lib/lsan.suppress";
         }
         return ['env', @environment, 'sh', '-c', 'exec "$@" 2>"$AUTHGEAR_TEST_DIR/stderr.log"', 'sh',
@@ -171,7 +174,7 @@ sub append {
 sub findings {
     my ($directory) = @_;
     my @lines;
-    for my $log (glob("$directory/valgrind.* $directory/asan*"),
+    for my $log (glob("$directory/valgrind.* $directory/sanitizer/*"),
         glob("$directory/servroot/logs/error.log"))
     {
         open my $in, '<', $log or next;
@@ -187,7 +190,7 @@ sub keep_logs {
     my $to = "$kept/" . basename($file, '.t');
     make_path($to);
     my $from = $directory{$file};
-    for my $log (glob("$from/valgrind.* $from/asan* $from/*.log"),
+    for my $log (glob("$from/valgrind.* $from/sanitizer/* $from/*.log"),
         glob("$from/servroot/logs/*.log $from/servroot/conf/nginx.conf"))
     {
         copy($log, $to) if -s $log;

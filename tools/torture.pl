@@ -57,7 +57,9 @@ save($ENV{TEST_NGINX_TORTURE_KEYS} = "$directory/keys.json", key_set());
 my $backend = Backend::start("$directory/backend.json");
 my ($h2, $h3) = map { Test::Nginx::Authgear::Server::free_port() } 1 .. 2;
 my $h2_listen = Test::Nginx::Authgear::Http2::http2_listen($h2);
-my $h3_listen = Test::Nginx::Authgear::Http3::has_http3() ? Test::Nginx::Authgear::Http3::http3_listen($h3) : undef;
+# Each worker has a socket of its own, so that it gets the packets of its connections.
+my $h3_listen;
+$h3_listen = Test::Nginx::Authgear::Http3::http3_listen($h3) =~ s/quic;/quic reuseport;/r if Test::Nginx::Authgear::Http3::has_http3();
 
 sub save {
     my ($name, $text) = @_;
@@ -92,7 +94,8 @@ sub check_said {
     $count{'nginx -t'}{ $status ? 'refused' : 'accepted' }++;
     return 1 if $status == 0 && $said !~ /\[emerg\]/;
     my ($message) = $said =~ /\[emerg\] (.*)/;
-    my $is_good = $status == 1 && defined $message && ($message =~ / in \S+:\d+$/ || $message =~ $no_line);
+    my $is_good = $status == 1 && (defined $message ? $message =~ / in \S+:\d+$/
+        || $message =~ $no_line : $said =~ /\[alert\] mmap/);
     if (!$is_good) {
         save("$directory/refused.conf", $text);
         wrong("nginx -t: exit code $status: " . substr($said, -500));
@@ -133,7 +136,8 @@ my @files;
 
 sub is_started {
     my ($conf) = @_;
-    my %texts = ((map { $_ => $conf->{$_} } qw(project http server location)), main => "error_log $directory/servroot/logs/info.log info; worker_shutdown_timeout 5s;", workers => 2 + int rand 3);
+    my %texts = ((map { $_ => $conf->{$_} } qw(project http server location)),
+        main => "error_log $directory/servroot/logs/info.log info; worker_shutdown_timeout 5s;", workers => 2 + int rand 3);
     if ($nginx && chance(0.6)) {
         $count{events}{'another configuration by reload'}++;
         return 1 if $nginx->reload(%texts);
@@ -156,7 +160,8 @@ sub stop {
     return;
 }
 
-my @faults = ([status => status => 500], ['garbage'], ['empty'], ['hang'], ['drip'], ['close'], [slow => delay_ms => 700], [body => body => '{"keys":[{}]}'], [status => status => 404]);
+my @faults = ([status => status => 500], ['garbage'], ['empty'], ['hang'], ['drip'], ['close'], [slow => delay_ms => 700],
+    [body => body => '{"keys":[{}]}'], [status => status => 404]);
 my @events = (
     reload => sub { $nginx->reload(workers => 1 + int rand 4) ? 1 : wrong('a reload does not end') },
     kill => sub { my @workers = $nginx->workers or return; $killed = 1; kill KILL => one(@workers) },
@@ -166,7 +171,8 @@ my @events = (
     revoke => sub { deliver_some(one(qw(carol nobody))) },
     redis => sub { stop_redis(); sleep 0.3; start_redis() or die "Redis does not start\n" },
     wild => \&try_wild, wild => \&try_wild, wild => \&try_wild, wild => \&try_wild,
-    status => sub { my $answer = $nginx->ask(path => one('/status', '/metrics')); ($answer->{status} // 0) =~ /^(?:0|200|401|403|503|302|404|406|400|429)$/ or wrong("the status page: $answer->{status}") },
+    status => sub { my $answer = $nginx->ask(path => one('/status',
+        '/metrics')); ($answer->{status} // 0) =~ /^(?:0|200|401|403|503|302|404|406|400|429)$/ or wrong("the status page: $answer->{status}") },
 );
 
 sub deliver_some {
@@ -184,7 +190,8 @@ sub play {
     for my $number (0 .. 3) {
         my $file = "$directory/sent-$round-$number.json";
         push @files, $file;
-        push @pids, Sender::start(number => $number, round => $round, seed => $seed + 1000 * $round + $number, seconds => $seconds, slow => $slow, conf => $conf, file => $file,
+        push @pids, Sender::start(number => $number, round => $round, seed => $seed + 1000 * $round + $number,
+            seconds => $seconds, slow => $slow, conf => $conf, file => $file,
             port => $nginx->{port}, h2 => $h2, h3 => $h3_listen ? $h3 : undef);
     }
     my $until = time + $seconds;
@@ -212,9 +219,11 @@ sub rest {
     my $good = Credentials::plain_token();
     my $is_well = wait_for { !grep { !works($_, $good) } 1 .. 4 } 20 * $slow;
     my $sample = $nginx->ask(path => '/sane', token => $good);
-    wrong('at rest: ' . ($sample->{error} // "$sample->{status} " . ($sample->{reason} // '')) . ' for a good token') if !$is_well && !$conf->{odd_keys};
+    wrong('at rest: ' . ($sample->{error} // "$sample->{status} " . ($sample->{reason} // '')) . ' for a good token')
+        if !$is_well && !$conf->{odd_keys};
     my %to = $nginx->connection_to_each;
-    wrong('at rest: only ' . keys(%to) . " of $nginx->{option}{workers} workers answer") if keys %to < $nginx->{option}{workers};
+    wrong('at rest: only ' . keys(%to) . " of $nginx->{option}{workers} workers answer")
+        if keys %to < $nginx->{option}{workers};
     close $_ for values %to;
     my $waiting;
     my $is_calm = wait_for {
@@ -245,7 +254,8 @@ sub read_log {
     seek $in, $logged, 0;
     while (my $line = <$in>) {
         $logged += length $line;
-        if ($line =~ /\[(?:alert|crit|emerg)\]|panicked|Sanitizer/ && $line !~ $explained) { wrong('log: ' . substr $line, 0, 600) }
+        if ($line =~ /\[(?:alert|crit|emerg)\]|panicked|Sanitizer|exited with code [^0]/ && $line !~ $explained) { wrong('log: ' . substr $line, 0,
+            600) }
         # nginx's own lines hold the request line, and so a token in the query.
         my $own = $line =~ s/, (?:client|server|request|subrequest|upstream|host|referrer): .*//sr;
         wrong('log: a token: ' . substr $own, 0, 300) if $own =~ /authgear: / && $own =~ $Credentials::secret_parts;
@@ -307,7 +317,8 @@ sub seen {
     wrong('backend: two user ids', $said) if @ids > 1;
     for my $id (@ids, grep { length } map { @{ $seen->{$_} // [] } } qw(x-var-user x-var-claim x-var-set)) {
         wrong("backend: $id was not sent", $said) if !$users->{$id};
-        wrong("backend: $id of another tenant", $said) if ($users->{$id} // 1) ne '1' && ($one->{t} // $users->{$id}) ne $users->{$id};
+        wrong("backend: $id of another tenant", $said) if ($users->{$id} // 1) ne '1'
+            && ($one->{t} // $users->{$id}) ne $users->{$id};
     }
     for my $name (grep { /^x-authgear-/ } keys %$seen) {
         next if $name eq 'x-authgear-body-signature';
@@ -325,7 +336,8 @@ sub seen {
         wrong('backend: a valid session that was not sent', $said) if !exists $users->{''};
     }
     if ($seen->{'x-clean'}) {
-        wrong('backend: a credential', $said) if grep { /^Bearer .*$Credentials::secret_parts/i } @{ $seen->{authorization} // [] };
+        wrong('backend: a credential', $said)
+            if grep { /^Bearer .*$Credentials::secret_parts/i } @{ $seen->{authorization} // [] };
     }
     return;
 }
@@ -349,7 +361,8 @@ while (time < $ends && @wrong < 200) {
         rename "$directory/round.conf", "$directory/kept/round-$round.conf";
         print "round $round was wrong; its configuration is kept\n";
     }
-    printf "%4d s: round %d, %d requests, %d wrong\n", $minutes * 60 - ($ends - time), $round, $count{requests}{all} // 0, scalar @wrong;
+    printf "%4d s: round %d, %d requests, %d wrong\n", $minutes * 60 - ($ends - time), $round, $count{requests}{all} // 0,
+        scalar @wrong;
 }
 stop() if $nginx;
 read_log();

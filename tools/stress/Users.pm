@@ -323,7 +323,8 @@ sub pick {
     if ($n < 0.4) {
         my $path = ('/session', '/early', '/page')[rand 3];
         my $known = $self->{sessions}[rand @{ $self->{sessions} }];
-        return { kind => 'session', path => $path, headers => cookie(session => $known), check => sub { $self->of_resolver('200 ok', @_) } };
+        return { kind => 'session', path => $path, headers => cookie(session => $known),
+            check => sub { $self->of_resolver('200 ok', @_) } };
     }
     if ($n < 0.5) {
         my $path = ('/session', '/early')[rand 2];
@@ -335,7 +336,8 @@ sub pick {
     my @revoked = @{ $self->{revoked} };
     if (@revoked && $n < 0.75) {
         my $member = $revoked[rand @revoked];
-        return { kind => 'revoked', path => '/', token => $member->{token}, check => sub { $self->of_revoked(@_) } } if rand() < 0.6;
+        return { kind => 'revoked', path => '/', token => $member->{token}, check => sub { $self->of_revoked(@_) } }
+            if rand() < 0.6;
         return {
             kind => 'revoked session', path => '/session', headers => cookie(session => $member->{session}),
             check => sub { $self->of_revoked(@_) },
@@ -344,7 +346,8 @@ sub pick {
     my $member = $self->{members}[rand @{ $self->{members} } || 0] // return;
     return {
         kind => 'member', path => ('/', '/session')[rand 2], token => $member->{token},
-        check => sub { !$member->{since} && $self->{stands}->($member->{kid}) && $_[0] =~ /^401 (?:revoked|session_invalid)/ && 'nobody revoked it' },
+        check => sub { !$member->{since} && $self->{stands}->($member->{kid}) && $_[0] =~ /^401 (?:revoked|session_invalid)/
+            && 'nobody revoked it' },
     };
 }
 
@@ -375,6 +378,8 @@ sub end {
     }
     close $_->{socket} for @{ $self->{streams} };
     my $calm = wait_for {
+        # Without requests nothing probes a resolver that is suspended.
+        $nginx->ask(path => '/session', headers => cookie(session => 'made-up-' . rand));
         my $metrics = $nginx->ask(path => '/metrics')->{body} // '';
         $metrics =~ /^authgear_waiting_requests 0$/m && $metrics =~ /^authgear_stream_connected 1$/m
             && $metrics =~ /^authgear_resolver_suspended\{project="sessions"\} 0$/m;
@@ -385,7 +390,8 @@ sub end {
         $self->{wrong}->("at the end: no rest: @lines");
     }
     my ($metrics) = $nginx->ask(path => '/metrics')->{body} // '';
-    $self->{evictions} = join ', ', map { "$2 $1" if /table="(\w+)"\} (\d+)/ } $metrics =~ /^(authgear_table_live_evictions_total.*)$/mg;
+    my @evictions = $metrics =~ /^authgear_table_live_evictions_total\{table="(\w+)"\} (\d+)$/mg;
+    $self->{evictions} = join ' ', @evictions;
     $self->{wrong}->('at the end: the other node does not end') if !$self->{other}->stop;
     return;
 }

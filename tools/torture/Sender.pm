@@ -49,7 +49,9 @@ sub count { my ($self, $kind, $what) = @_; $self->{status}{"$kind $what"}++ }
 
 # --- one request: method, path, headers, body, and who may be seen
 
-my @spoofed = ('X-Authgear-User-Id', 'x-authgear-user-id', 'X_Authgear_User_Id', 'X-Authgear_User-Id', 'X.Authgear.User.Id', 'X-AUTHGEAR-SESSION-VALID', 'X-Authgear-User-Roles', 'X~Authgear~User~Id', 'X-Authgear-', 'X-Authgear-Foo', "X-Authgear-User-Id\x0b");
+my @spoofed = ('X-Authgear-User-Id', 'x-authgear-user-id', 'X_Authgear_User_Id', 'X-Authgear_User-Id', 'X.Authgear.User.Id',
+    'X-AUTHGEAR-SESSION-VALID', 'X-Authgear-User-Roles', 'X~Authgear~User~Id', 'X-Authgear-', 'X-Authgear-Foo',
+    "X-Authgear-User-Id\x0b");
 
 sub request {
     my ($self, $version) = @_;
@@ -59,22 +61,28 @@ sub request {
     $path = "/l" . int(1 + rand 8) if chance(0.5);
     $path .= one('/', '/x', '/../l1', '%2fx', '//', '/%00', '/./', ';a', '/' . 'y' x rand 3000) if chance(0.06);
     my @query = (@$query, "n=$n");
-    push @query, some(one(0, 0, 0, 1, 2), 'deep=1', 'x=1', 'x=0', 'p=a', 'p=b', 'p=c', 'p=d', 'p=off', 'p=x', 't=evil', 't=' . 'z' x 80, 'access_token=', 'q=' . 'w' x rand 3000, '&&', '%');
+    push @query, some(one(0, 0, 0, 1, 2), 'deep=1', 'x=1', 'x=0', 'p=a', 'p=b', 'p=c', 'p=d', 'p=off', 'p=x', 't=evil', 't='
+        . 'z' x 80, 'access_token=', 'q=' . 'w' x rand 3000, '&&', '%');
     my $method = chance(0.75) ? 'GET' : one(qw(GET HEAD POST PUT OPTIONS DELETE PROPFIND PATCH));
     push @$headers, "X-Torture: $n";
     push @$headers, some(one(1, 1, 3), map { "$_: spoof-user" } @spoofed) if chance(0.25);
     push @$headers, 'Origin: https://o.example', 'Access-Control-Request-Method: GET' if $method eq 'OPTIONS' && chance(0.6);
     push @$headers, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document" if chance(0.2);
-    push @$headers, 'Accept: ' . one('text/html', '*/*', 'application/json', 'application/openmetrics-text;q=1', ',,', 'a/b;q=x') if chance(0.2);
-    push @$headers, one('Range: bytes=0-10', 'Range: bytes=9-', 'If-None-Match: *', 'User-Agent: ' . 'u' x rand 3000, "User-Agent: \x80\xfe", 'X-Real-IP: 2001:db8::1', 'X-Real-IP: 203.0.113.9', 'X-Empty:', 'X-Big: ' . 'b' x rand 9000,
-        'X-Authgear-Body-Signature: ' . '0' x 64, 'Accept-Encoding: gzip', 'Via: 1.1 x', 'Referer: http://x/' . 'r' x 200) if chance(0.3);
+    push @$headers, 'Accept: ' . one('text/html', '*/*', 'application/json', 'application/openmetrics-text;q=1', ',,',
+        'a/b;q=x') if chance(0.2);
+    push @$headers, one('Range: bytes=0-10', 'Range: bytes=9-', 'If-None-Match: *', 'User-Agent: ' . 'u' x rand 3000,
+        "User-Agent: \x80\xfe", 'X-Real-IP: 2001:db8::1', 'X-Real-IP: 203.0.113.9', 'X-Empty:', 'X-Big: ' . 'b' x rand 9000,
+        'X-Authgear-Body-Signature: ' . '0' x 64, 'Accept-Encoding: gzip', 'Via: 1.1 x', 'Referer: http://x/' . 'r' x 200)
+            if chance(0.3);
     my $body;
     if ($method =~ /POST|PUT|PATCH|PROPFIND/ || chance(0.05)) {
-        $body = one('', 'a=b', '{"id":"1","seq":1,"type":"user.disabled","payload":{}}', 'x' x rand 3000, "\0\r\n\r\n" x rand 20, 'y' x 20_000);
+        $body = one('', 'a=b', '{"id":"1","seq":1,"type":"user.disabled","payload":{}}', 'x' x rand 3000,
+            "\0\r\n\r\n" x rand 20, 'y' x 20_000);
     }
     $self->{requests}++;
     $self->note(n => $n, users => $users);
-    return { n => $n, method => $method, path => $path . '?' . join('&', @query), headers => $headers, body => $body, users => $users, plain => 1 };
+    return { n => $n, method => $method, path => $path . '?' . join('&', @query), headers => $headers, body => $body,
+        users => $users, plain => 1 };
 }
 
 # --- HTTP/0.9, 1.0, 1.1
@@ -88,16 +96,21 @@ sub text_of {
         # Its headers are not read, so no credential of them counts; the query's does.
         return "GET $path\r\n";
     }
-    my $version = chance(0.9) ? 'HTTP/1.1' : chance(0.6) ? 'HTTP/1.0' : $odd->('HTTP/1.2', 'HTTP/2.0', 'HTTP/0.9', 'HTTP/1.', 'http/1.1', 'HTTP/11.1', '');
+    my $version = chance(0.9) ? 'HTTP/1.1' : chance(0.6) ? 'HTTP/1.0' : $odd->('HTTP/1.2', 'HTTP/2.0', 'HTTP/0.9', 'HTTP/1.',
+        'http/1.1', 'HTTP/11.1', '');
     my $host = chance(0.93) ? 'localhost' : one('www.example.com', 'localhost:80', 'LOCALHOST', '[::1]', '127.0.0.1');
     $path = 'http://' . one('localhost', 'other.example', 'localhost:1') . $path if chance(0.04);
     $path = $odd->('*', '', 'localhost:80', '/' . 'p' x 9000, "/\x01", '/a b', "/\x80", '\\l1') if chance(0.01);
-    my @host = chance(0.96) ? "Host: $host" : $odd->([], ["Host: $host", 'Host: evil'], ['Host:'], ['Host: a b'], ['Host: x/../y']);
+    my @host = chance(0.96) ? "Host: $host" : $odd->([], ["Host: $host", 'Host: evil'], ['Host:'], ['Host: a b'],
+        ['Host: x/../y']);
     @host = @{ $host[0] } if ref $host[0];
     push @headers, @host;
-    if ($method =~ /^GET$/ && chance(0.05)) { push @headers, 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', 'Sec-WebSocket-Version: 13'; $request->{plain} = 0 }
-    push @headers, $odd->('Connection: close', 'Connection: keep-alive', 'Expect: 100-continue', 'Expect: nothing', 'TE: trailers', 'Content-Length: x', 'Content-Length: -1', 'Transfer-Encoding: gzip, chunked',
-        'Transfer-Encoding: chunked', ": no name", 'no colon', "X\0: nul", "X: a\0b", "X: a\rb", " folded: x", "X: first\r\n second", 'Content-Length: 99999999999999999999', 'Content-Length: 5') if chance(0.08);
+    if ($method =~ /^GET$/ && chance(0.05)) { push @headers, 'Connection: Upgrade', 'Upgrade: websocket',
+        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', 'Sec-WebSocket-Version: 13'; $request->{plain} = 0 }
+    push @headers, $odd->('Connection: close', 'Connection: keep-alive', 'Expect: 100-continue', 'Expect: nothing',
+        'TE: trailers', 'Content-Length: x', 'Content-Length: -1', 'Transfer-Encoding: gzip, chunked',
+        'Transfer-Encoding: chunked', ": no name", 'no colon', "X\0: nul", "X: a\0b", "X: a\rb", " folded: x",
+            "X: first\r\n second", 'Content-Length: 99999999999999999999', 'Content-Length: 5') if chance(0.08);
     my $tail = '';
     if (defined $request->{body}) {
         my $body = $request->{body};
@@ -110,7 +123,8 @@ sub text_of {
                 $tail .= "$piece\r\n";
             }
             $tail .= "0\r\n" . (chance(0.1) ? "X-Authgear-User-Id: spoof-user\r\nAuthorization: Bearer x\r\n" : '') . "\r\n";
-            $tail = $odd->('', "zz\r\n", "ffffffffffffffff\r\nx", "5\r\nab", "-1\r\n\r\n", "0\r\n", substr($tail, 0, rand length $tail)) if chance(0.12);
+            $tail = $odd->('', "zz\r\n", "ffffffffffffffff\r\nx", "5\r\nab", "-1\r\n\r\n", "0\r\n", substr($tail, 0,
+                rand length $tail)) if chance(0.12);
         }
         else {
             push @headers, 'Content-Length: ' . length $body;
@@ -214,8 +228,10 @@ my %known = map { $_ => 1 } qw(ok no_credential policy);
 sub judge {
     my ($self, $answer, $asked) = @_;
     my ($status, $head) = @$answer{qw(status head)};
-    $self->count(h1 => $status);
-    my ($mode, $reason, $valid, $user, $n, $argument) = $head =~ /^X-Told: ([^|\r]*)\|([^|\r]*)\|([^|\r]*)\|([^|\r]*)\|([^|\r]*)\|([^\r]*)\r$/m;
+    my $protocol = $answer->{kind} // 'h1';
+    $self->count($protocol => $status);
+    my ($mode, $reason, $valid, $user, $n,
+        $argument) = $head =~ /^X-Told: ([^|\r]*)\|([^|\r]*)\|([^|\r]*)\|([^|\r]*)\|([^|\r]*)\|([^\r]*)\r$/m;
     my ($header_user) = $head =~ /^X-User: (.+?)\r$/m;
     my ($backend_user) = $head =~ /^X-Backend-User: (.+?)\r$/m;
     # The request of this answer if it says so, else any of this connection.
@@ -226,23 +242,31 @@ sub judge {
         $self->wrong("an answer is for $seen: $status", $answer, @of) if !$users{$seen};
     }
     if (!$status{$status}) {
-        $status =~ /^(?:500|502|504)$/ ? $self->note(odd => $status, n => $n, head => $head) : $self->wrong("status $status", $answer, @of);
+        $status =~ /^(?:500|502|504)$/ ? $self->note(odd => $status, n => $n, head => $head) : $self->wrong("status $status",
+            $answer, @of);
     }
-    $self->wrong('a token in the answer', $answer, @of) if $head =~ /$Credentials::secret_parts/ && $head !~ /^(?:Location|Set-Cookie): .*$Credentials::secret_parts/m;
+    $self->wrong('a token in the answer', $answer, @of) if $head =~ /$Credentials::secret_parts/
+        && $head !~ /^(?:Location|Set-Cookie): .*$Credentials::secret_parts/m;
     return if !defined $mode;
-    $self->count(h1 => $reason) if length $reason;
+    $self->count($protocol => $reason) if length $reason;
     my $kind = $self->{conf}{modes}{$mode} // '';
     $self->wrong("a user but not valid", $answer, @of) if length $user && $valid ne 'true';
-    $self->wrong("$reason with $valid", $answer, @of) if $valid eq 'true' && $reason !~ /^(?:ok|policy)$/ || $reason eq 'ok' && $valid ne 'true';
+    $self->wrong("$reason with $valid", $answer, @of) if $valid eq 'true' && $reason !~ /^(?:ok|policy)$/ || $reason eq 'ok'
+        && $valid ne 'true';
     return if !$self->{conf}{simple}{$mode};
+    # authgear_bypass_preflight lets those in.
+    return if grep { $_->{method} eq 'OPTIONS' } @of;
     if ($kind =~ /required|optional/) {
         my $is_in = $status =~ /^2|^304|^101/;
         $self->wrong("let in with $reason", $answer, @of) if $is_in && length $reason && !$known{$reason};
-        $self->wrong('let in without a credential', $answer, @of) if $is_in && $kind eq 'required' && $reason eq 'no_credential';
+        $self->wrong('let in without a credential', $answer, @of) if $is_in && $kind eq 'required'
+            && $reason eq 'no_credential';
         $self->wrong("$status for ok", $answer, @of) if $status eq '401' && $reason eq 'ok';
         $self->wrong("$status, not 503", $answer, @of) if $unavailable{$reason} && $status !~ /^(?:503|429|400|408|413|499)$/;
-        $self->wrong('503 without Retry-After', $answer, @of) if $status eq '503' && $unavailable{$reason} && $head !~ /^Retry-After: /m;
-        $self->wrong('401 without a challenge', $answer, @of) if $status eq '401' && length $reason && $head !~ /^WWW-Authenticate: Bearer realm=/m;
+        $self->wrong('503 without Retry-After', $answer, @of) if $status eq '503' && $unavailable{$reason}
+            && $head !~ /^Retry-After: /m;
+        $self->wrong('401 without a challenge', $answer, @of) if $status eq '401' && length $reason
+            && $head !~ /^WWW-Authenticate: Bearer realm=/m;
     }
     elsif ($kind eq 'observe') {
         $self->wrong("$status under observe", $answer, @of) if $status =~ /^(?:401|503)$/;
@@ -268,7 +292,8 @@ sub h2 {
             if (chance(0.1)) { $http->reset($pair->[1]); next }
             my $answer = $http->answer($pair->[1]);
             $self->count(h2 => $answer->{status});
-            $self->wrong('status of HTTP/2', { head => $answer->{status} }, $pair->[0]) if $answer->{status} ne 'reset' && !$status{ $answer->{status} } && $answer->{status} !~ /^50[024]/;
+            $self->wrong('status of HTTP/2', { head => $answer->{status} }, $pair->[0]) if $answer->{status} ne 'reset'
+                && !$status{ $answer->{status} } && $answer->{status} !~ /^50[024]/;
         }
     }
     return;
@@ -277,16 +302,29 @@ sub h2 {
 sub h3 {
     my ($self) = @_;
     my $http = http3($self->{h3});
-    for (1 .. one(1, 3, 8)) {
-        my @asked = map { $self->request } 1 .. one(1, 2, 6);
-        $self->count(h3 => 'requests') for @asked;
-        my @answers = $http->ask_all(map { [as_lines($_)] } @asked);
-        for my $answer (@answers) {
-            my $head = join '', map {"$_->[0]: $_->[1]\r\n"} @{ $answer->{headers} // [] };
-            $head =~ s/^([a-z-]+)/join '-', map { ucfirst } split m{-}, $1/gme;
-            $head =~ s/^Www-/WWW-/m;
-            $self->judge({ status => $answer->{status} // 0, head => $head }, \@asked) if $answer->{status};
-        }
+    # Its packets may reach a worker that does not know the connection, after a reload.
+    my $ended = eval {
+        local $SIG{ALRM} = sub { die "no answer\n" };
+        alarm 12 * $self->{slow};
+        $self->ask_h3($http) for 1 .. one(1, 3, 8);
+        1;
+    };
+    my $error = $@;
+    alarm 0;
+    return if $ended;
+    kill KILL => $http->{pid};
+    die $error;
+}
+
+sub ask_h3 {
+    my ($self, $http) = @_;
+    my @asked = map { $self->request } 1 .. one(1, 2, 6);
+    $self->count(h3 => 'requests') for @asked;
+    for my $answer ($http->ask_all(map { [as_lines($_)] } @asked)) {
+        my $head = join '', map {"$_->[0]: $_->[1]\r\n"} @{ $answer->{headers} // [] };
+        $head =~ s/^([a-z-]+)/join '-', map { ucfirst } split m{-}, $1/gme;
+        $head =~ s/^Www-/WWW-/m;
+        $self->judge({ status => $answer->{status}, head => $head, kind => 'h3' }, \@asked) if $answer->{status};
     }
     return;
 }
@@ -294,9 +332,11 @@ sub h3 {
 # As Http2 and Http3 take a request: what these protocols forbid is left out.
 sub as_lines {
     my ($request) = @_;
-    my @headers = grep { !/[^\x20-\x7e]/ && !/^(?:connection|upgrade|transfer-encoding):/i && !/^\s|^[^:]*\s[^:]*:/ } @{ $request->{headers} };
+    my @headers = grep { !/[^\x20-\x7e]/ && !/^(?:connection|upgrade|transfer-encoding):/i
+        && !/^\s|^[^:]*\s[^:]*:/ } @{ $request->{headers} };
     my $body = $request->{body};
-    return ("$request->{method} $request->{path}", @headers, defined $body && length $body && length $body < 16_000 && $body !~ /[^\x20-\x7e]/ ? \$body : ());
+    return ("$request->{method} $request->{path}", @headers, defined $body && length $body && length $body < 16_000
+        && $body !~ /[^\x20-\x7e]/ ? \$body : ());
 }
 
 1;

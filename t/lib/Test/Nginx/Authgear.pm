@@ -228,7 +228,7 @@ sub prepare_blocks {
 # Messages of libc, nginx or a sanitizer that memory was damaged or a process
 # died; the file's own checks may well have passed before.
 my $crash = qr/^(?:double free|free\(\): |malloc\(\): |realloc\(\): |corrupted |munmap_chunk)
-    |AddressSanitizer|\bexited on signal\b|\bpanicked\b/mx;
+    |AddressSanitizer|\bexited on signal\b|\bexited with code [1-9]|\bpanicked\b/mx;
 
 sub look_for_crash {
     my ($block) = @_;

@@ -322,7 +322,7 @@ sub key_lines {
 sub was_sound {
     my ($self, %option) = @_;
     local $self->{mark} = $self->{start};
-    my $bad = qr/\[(?:alert|emerg|crit)\]|panicked|exited on signal/;
+    my $bad = qr/\[(?:alert|emerg|crit)\]|panicked|exited on signal|exited with code [^0]/;
     my @lines = grep { /$bad/ } split /\n/, $self->log_text;
     @lines = grep { !/exited on signal 9$/ } @lines if $option{killed};
     # Nobody logs how a master process ended, or nginx without one.
