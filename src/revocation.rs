@@ -1,6 +1,7 @@
 //! Revocations that Authgear tells of.
 
 mod saver;
+mod shared;
 mod stream;
 mod webhook;
 

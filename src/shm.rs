@@ -5,6 +5,8 @@ mod counting;
 mod early;
 mod entry;
 mod locked;
+mod outbox;
+mod outgoing;
 mod setup;
 mod zone;
 

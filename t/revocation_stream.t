@@ -126,6 +126,43 @@ subtest 'a worker that reads is killed' => sub {
     is_refused($other, $token, 'another takes over');
 };
 
+# Kills all workers of a node, and waits for the next ones.
+sub kill_workers {
+    my ($node) = @_;
+    my %old = map { $_ => 1 } $node->workers;
+    kill KILL => keys %old;
+    return wait_for { my @new = $node->workers; @new == 4 && !grep { $old{$_} } @new } 10;
+}
+
+subtest 'what a worker had yet to tell outlives it' => sub {
+    my @users = map { [known()] } 1 .. 3;
+    stop_redis();
+    is(deliver($other, event('user.disabled', $users[0][0])), 503, 'Redis is down: 503');
+    ok(kill_workers($other), 'and all workers of the node die');
+    is(deliver($other, event('user.disabled', $users[1][0])), 503, 'another webhook');
+    ok($other->reload, 'and they are replaced');
+    wait_for { !grep { Test::Nginx::Authgear::Server::title($_) =~ /shutting down/ } $other->all_workers } 10;
+    ok(start_redis(), 'Redis is back');
+    is_refused($one, $users[0][1], 'the other node is told of the first');
+    is_refused($one, $users[1][1], 'and of the second');
+
+    kill STOP => $redis;
+    my $asks = fork // die "cannot fork: $!\n";
+    if (!$asks) {
+        deliver($other, event('user.disabled', $users[2][0]));
+        POSIX::_exit(0);
+    }
+    is_refused($other, $users[2][1], 'Redis hangs: a webhook counts at its node');
+    ok(kill_workers($other), 'whose workers die before it is answered');
+    waitpid $asks, 0;
+    # What they sent may be in its buffers.
+    stop_redis();
+    ok(start_redis(), 'Redis is another');
+    is_refused($one, $users[2][1], 'the other node is told');
+    is_refused($one, $users[0][1], 'and told of all that counts');
+    soon { redis('ZCARD', '{authgear}:kept') =~ /^:[1-9]/ } 'which Redis has again';
+};
+
 subtest 'a webhook of the new secret reaches a node that has the old one' => sub {
     my $both = secret_file(webhook_secret() . "\nnew-secret\n");
     my $node = node(2, secret => $both);

@@ -23,6 +23,7 @@ use ngx::http::HttpModuleMainConf;
 use ngx::log::ngx_cycle_log;
 use ngx::ngx_log_error;
 
+use super::shared::Shared;
 use crate::conf::AuthgearModule;
 use crate::log::log_limited;
 use crate::nginx::{guard, now, spawn, Failed, Request, Timer};
@@ -43,8 +44,8 @@ const NOBODY: u64 = 0;
 pub struct Save {
     /// The folder of its project, and what was heard.
     pub journal: Option<(Arc<Path>, Record)>,
-    /// The stream, and the webhook.
-    pub shared: Option<(Arc<Address>, Message)>,
+    /// The webhook.
+    pub shared: Option<Shared>,
     /// Unix seconds.
     pub now: u64,
     /// How long a revocation is kept, in seconds.
@@ -52,7 +53,7 @@ pub struct Save {
 }
 
 impl Save {
-    fn shared_alone(shared: (Arc<Address>, Message)) -> Save {
+    fn shared_alone(shared: Shared) -> Save {
         Save {
             journal: None,
             shared: Some(shared),
@@ -66,8 +67,8 @@ impl Save {
 struct Ended {
     id: u64,
     error: Option<String>,
-    /// A message that has to be shared again.
-    unsent: Option<(Arc<Address>, Message)>,
+    /// The webhook, and whether other nodes were told.
+    shared: Option<(Shared, bool)>,
 }
 
 /// Results of this process' threads, until the event loop reads them.
@@ -80,8 +81,8 @@ struct Saver {
     /// Webhooks to be answered, with the number of their project.
     waiting: RefCell<BTreeMap<u64, (NonNull<ngx_http_request_t>, usize)>>,
     timer: Cell<Option<Timer>>,
-    /// Messages that other nodes do not have yet; `tried_at` is when they were last sent.
-    unsent: RefCell<Vec<(Arc<Address>, Message)>>,
+    /// Webhooks that other nodes do not have yet and the zone has no room for; `tried_at` is when they were last sent.
+    unsent: RefCell<Vec<Shared>>,
     tried_at: Cell<u64>,
 }
 
@@ -141,14 +142,19 @@ unsafe extern "C" fn forget(id: *mut c_void) {
     });
 }
 
-/// Tells other nodes again what could not be told.
-pub fn retry() {
+/// Tells other nodes again what could not be told. What the zone keeps, and the worker that received it no longer
+/// tells, is told by the one that reads the stream.
+pub fn retry(address: &Arc<Address>, is_reader: bool) {
     SAVER.with(|saver| {
         let is_time = now() >= saver.tried_at.get() + RETRY;
-        if saver.is_running.get() || !is_time || saver.unsent.borrow().is_empty() {
+        if saver.is_running.get() || !is_time {
             return;
         }
-        let again = mem::take(&mut *saver.unsent.borrow_mut()).into_iter();
+        let mut again = mem::take(&mut *saver.unsent.borrow_mut());
+        if is_reader {
+            again.extend(Shared::take_kept(address));
+        }
+        let again = again.into_iter();
         let again = again.map(|shared| (NOBODY, Save::shared_alone(shared)));
         saver.queued.borrow_mut().extend(again);
         start(saver);
@@ -165,7 +171,7 @@ fn start(saver: &Saver) {
         let ended = |id: &u64| Ended {
             id: *id,
             error: Some(error.to_string()),
-            unsent: None,
+            shared: None,
         };
         let mut all = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
         all.extend(ids.iter().map(ended));
@@ -210,11 +216,12 @@ fn run(work: Vec<(u64, Save)>) -> Vec<Ended> {
         .filter_map(|(_, save)| save.shared.as_ref())
         .collect();
     let share = |address: &Address| {
-        let messages: Vec<Message> = shared.iter().map(|(_, message)| message.clone()).collect();
+        let messages = shared.iter().map(|shared| shared.message.clone());
+        let messages: Vec<Message> = messages.collect();
         Link::open(address)?.publish(&messages, now)
     };
-    let unshared = shared.first().and_then(|(address, _)| {
-        let error = share(address).err()?;
+    let unshared = shared.first().and_then(|shared| {
+        let error = share(&shared.address).err()?;
         Some(format!(
             "cannot be told to other nodes, and is tried again: {error}"
         ))
@@ -226,7 +233,10 @@ fn run(work: Vec<(u64, Save)>) -> Vec<Ended> {
         Ended {
             id: *id,
             error: unsaved.or(unshared).cloned(),
-            unsent: unshared.and(save.shared.clone()),
+            shared: save
+                .shared
+                .clone()
+                .map(|shared| (shared, unshared.is_none())),
         }
     };
     work.iter().map(end).collect()
@@ -239,7 +249,7 @@ fn poll() {
         if !ended.is_empty() {
             saver.is_running.set(false);
         }
-        let of_stream = |ended: &&Ended| ended.id == NOBODY && ended.unsent.is_none();
+        let of_stream = |ended: &&Ended| ended.id == NOBODY && ended.shared.is_none();
         let unsaved = ended
             .iter()
             .filter(of_stream)
@@ -248,8 +258,12 @@ fn poll() {
             let log = ngx_cycle_log().as_ptr();
             ngx_log_error!(NGX_LOG_ERR, log, "authgear: revocation stream: {error}");
         }
-        for Ended { id, error, unsent } in ended {
-            saver.unsent.borrow_mut().extend(unsent);
+        for Ended { id, error, shared } in ended {
+            match shared {
+                Some((shared, true)) => shared.forget(),
+                Some((shared, false)) => saver.unsent.borrow_mut().extend(shared.give_back()),
+                None => {}
+            }
             // Answering one may end others, which are forgotten then: each is looked for again.
             let waiting = saver.waiting.borrow_mut().remove(&id);
             if let Some((request, project)) = waiting {

@@ -119,7 +119,7 @@ fn tick() {
                 take_in(main, told);
             }
         }
-        super::saver::retry();
+        super::saver::retry(address, lease.is_some());
         if let Some(timer) = stream.timer.get() {
             timer.set(TICK);
         }

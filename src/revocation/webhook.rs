@@ -16,6 +16,7 @@ use nginx_sys::{
 };
 
 use super::saver::{save_and_answer, Save};
+use super::shared::Shared;
 use crate::conf::Project;
 use crate::log::log_limited;
 use crate::nginx::{guard, update_time, Failed, Request};
@@ -153,21 +154,10 @@ impl Webhook<'_> {
         let (keep, now) = (self.r.main_conf().revocation_keep(), self.r.now() as u64);
         let state = State::of(&event);
         let unavailable = NGX_HTTP_SERVICE_UNAVAILABLE;
-        match store(self.project, &event.user, &state, keep, now) {
-            Some(Merged::Known | Merged::Renewed | Merged::Stored) => {}
-            Some(Merged::Evicted) => {
-                self.complain("evicted", NGX_HTTP_NO_CONTENT, &EVICTED);
-            }
-            Some(Merged::NoRoom) => return Some(self.complain("room", unavailable, &NO_ROOM)),
-            None => {
-                let why = "cannot be stored, since the shared zone is gone";
-                return Some(self.complain("zone", unavailable, &why));
-            }
-        }
         let Some(tenant) = self.project.fixed_tenant() else {
             return Some(unavailable);
         };
-        let journal = record(self.project, event.user, state);
+        // First of all: other nodes are told even if this worker dies next.
         let shared = self.r.main_conf().stream.address().map(|address| {
             let message = Message {
                 endpoint: tenant.origin.to_string(),
@@ -175,8 +165,27 @@ impl Webhook<'_> {
                 signature,
                 until: state.last_time().saturating_add(keep),
             };
-            (Arc::clone(address), message)
+            Shared::new(address, message)
         });
+        let refusal = match store(self.project, &event.user, &state, keep, now) {
+            Some(Merged::Known | Merged::Renewed | Merged::Stored) => None,
+            Some(Merged::Evicted) => {
+                self.complain("evicted", NGX_HTTP_NO_CONTENT, &EVICTED);
+                None
+            }
+            Some(Merged::NoRoom) => Some(self.complain("room", unavailable, &NO_ROOM)),
+            None => {
+                let why = "cannot be stored, since the shared zone is gone";
+                Some(self.complain("zone", unavailable, &why))
+            }
+        };
+        if refusal.is_some() {
+            if let Some(shared) = shared {
+                shared.forget();
+            }
+            return refusal;
+        }
+        let journal = record(self.project, event.user, state);
         if journal.is_none() && shared.is_none() {
             return Some(NGX_HTTP_NO_CONTENT);
         }

@@ -23,6 +23,7 @@ use nginx_sys::{
 use ngx::log::ngx_cycle_log;
 
 use super::entry::{DocumentBlock, Id, SourceEntry};
+use super::outgoing::Outgoing;
 use super::zone::{SharedZone, Zone, BUCKETS};
 
 /// Entries scanned per eviction.
@@ -156,6 +157,18 @@ impl Locked {
         buckets.iter().flat_map(|bucket| self.chain(bucket))
     }
 
+    /// All webhooks that other nodes have yet to be told, and their blocks.
+    pub(super) fn outgoing(&self) -> impl Iterator<Item = (NonNull<Outgoing>, &Outgoing)> {
+        let mut link = &self.zone().outgoing;
+        core::iter::from_fn(move || {
+            let block = NonNull::new(link.get())?;
+            // SAFETY: the chain holds live blocks. None is freed while this reference to the locked zone exists.
+            let outgoing = unsafe { block.as_ref() };
+            link = &outgoing.next;
+            Some((block, outgoing))
+        })
+    }
+
     /// The entry of a source.
     pub fn find(&self, id: &Id) -> Option<&SourceEntry> {
         self.chain(self.bucket(id)).find(|entry| entry.id == *id)
@@ -178,7 +191,10 @@ impl Locked {
                 .flat_map(|bucket| self.chain(bucket))
                 .any(|entry| {
                     ptr::from_ref(entry).cast() == block || entry.document.get().cast() == block
-                });
+                })
+                || self
+                    .outgoing()
+                    .any(|(outgoing, _)| outgoing.as_ptr().cast() == block);
             unlinked(self.zone()).set(ptr::null_mut());
             if !is_linked {
                 // SAFETY: the worker that had it is gone, and nothing points to it.
@@ -194,10 +210,7 @@ impl Locked {
     /// another one.
     fn allocate(&mut self, size: usize, keep: &Id, now: u64) -> Option<NonNull<u8>> {
         for _ in 0..=MOST_EVICTED {
-            // SAFETY: the mutex is held.
-            let block = unsafe { ngx_slab_alloc_locked(self.0.pool.as_ptr(), size) };
-            if let Some(block) = NonNull::new(block.cast()) {
-                self.zone().unlinked_new.set(block.as_ptr());
+            if let Some(block) = self.allocate_spare(size) {
                 return Some(block);
             }
             let oldest = self.oldest(keep, now)?;
@@ -212,8 +225,17 @@ impl Locked {
         None
     }
 
+    /// Allocates a block where there is room, which is `unlinked_new` until [`Locked::linked`].
+    pub(super) fn allocate_spare(&mut self, size: usize) -> Option<NonNull<u8>> {
+        // SAFETY: the mutex is held.
+        let block = unsafe { ngx_slab_alloc_locked(self.0.pool.as_ptr(), size) };
+        let block = NonNull::new(block.cast::<u8>())?;
+        self.zone().unlinked_new.set(block.as_ptr());
+        Some(block)
+    }
+
     /// The block that was allocated last is linked.
-    fn linked(&self) {
+    pub(super) fn linked(&self) {
         self.zone().unlinked_new.set(ptr::null_mut());
     }
 
@@ -268,7 +290,7 @@ impl Locked {
     /// # Safety
     ///
     /// `block` must be null or come from `allocate`, and nothing may point to it any more.
-    unsafe fn free<T>(&mut self, block: *mut T) {
+    pub(super) unsafe fn free<T>(&mut self, block: *mut T) {
         if !block.is_null() {
             // SAFETY: the mutex is held, and the caller vouches for the block.
             unsafe { ngx_slab_free_locked(self.0.pool.as_ptr(), block.cast()) };

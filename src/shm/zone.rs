@@ -14,6 +14,7 @@ use authgear_tables::word::{Link, Word};
 use nginx_sys::ngx_slab_pool_t;
 
 use super::entry::{self, SourceEntry};
+use super::outgoing::{self, Outgoing};
 
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"authgear");
 /// Differs when anything in the zone is laid out in another way. The last number is for changes of
@@ -33,6 +34,7 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     offset_of!(Zone, stream_lease_until),
     offset_of!(Zone, stream_down_since),
     offset_of!(Zone, learning_until),
+    offset_of!(Zone, outgoing),
     offset_of!(Zone, counters),
     offset_of!(Zone, own_counters),
     offset_of!(Zone, evicted_keys),
@@ -41,6 +43,7 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     offset_of!(Zone, breakers),
     offset_of!(Zone, buckets),
     entry::LAYOUT as usize,
+    outgoing::LAYOUT as usize,
     counters::LAYOUT as usize,
     judgements::LAYOUT as usize,
     revocations::LAYOUT as usize,
@@ -81,6 +84,8 @@ pub struct Zone {
     stream_down_since: Word,
     /// Until this time JWTs wait for what the stream has told so far; 0 once that was read.
     learning_until: Word,
+    /// Webhooks that other nodes have yet to be told.
+    pub(super) outgoing: Link<Outgoing>,
     /// The counters of the projects.
     pub(super) counters: Link<counters::Head>,
     /// The counters of the zone itself.

@@ -38,6 +38,31 @@ pub fn stream_is_down() -> bool {
     zone().is_some_and(|zone| zone.stream_is_down(clock()))
 }
 
+/// Keeps a webhook of which this worker tells other nodes before `until`; its number, or `None` where the zone has
+/// no room.
+pub fn keep_outgoing(bytes: &[u8], until: u64) -> Option<u64> {
+    zone()?.keep_outgoing(bytes, until)
+}
+
+/// The kept webhooks that no worker is about to tell, with their numbers, for this one to tell before `until`.
+pub fn take_outgoing(until: u64) -> Vec<(u64, Vec<u8>)> {
+    zone().map_or_else(Vec::new, |zone| zone.take_outgoing(clock(), until))
+}
+
+/// Lets any worker tell a kept webhook.
+pub fn outgoing_is_due(number: u64) {
+    if let Some(zone) = zone() {
+        zone.outgoing_is_due(number, clock());
+    }
+}
+
+/// Forgets a kept webhook, which other nodes know.
+pub fn forget_outgoing(number: u64) {
+    if let Some(zone) = zone() {
+        zone.forget_outgoing(number);
+    }
+}
+
 /// Tells whether JWTs wait for what the revocation stream has told so far.
 pub fn is_learning() -> bool {
     zone().is_some_and(|zone| clock() < zone.learning_until())

@@ -135,6 +135,19 @@ impl Message {
         [head.as_bytes(), &self.body].concat()
     }
 
+    /// The message as bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [&self.until.to_be_bytes()[..], &self.member()].concat()
+    }
+
+    /// The message of such bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Message> {
+        let (until, member) = bytes.split_first_chunk()?;
+        Message::from_member(member, u64::from_be_bytes(*until))
+    }
+
     fn from_member(member: &[u8], until: u64) -> Option<Message> {
         let mut parts = member.splitn(3, |byte| *byte == b'\n');
         let mut text = || String::from_utf8(parts.next()?.to_vec()).ok();
