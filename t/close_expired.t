@@ -67,7 +67,7 @@ my $promptly = 5;
 # Opens a connection: upgraded, or a body that drips.
 sub opened {
     my ($path, %more) = @_;
-    my $socket = $nginx->connection;
+    my $socket = ($more{nginx} // $nginx)->connection;
     my $upgrade = $path =~ /stream|close|silent/ ? '' : "Connection: Upgrade\r\nUpgrade: websocket\r\n";
     my $version = $path eq '/close' ? '1.0' : '1.1';
     print {$socket} "GET $path HTTP/$version\r\nHost: localhost\r\n$upgrade"
@@ -125,14 +125,14 @@ sub token_for {
 }
 
 subtest 'when the token expires' => sub {
-    my $expires = int(time) + 8;
+    my $expires = int(time) + 15;
     my $short = sub { token(user => new_user(), expires_in => $expires - int(time)) };
     my @short = map { opened($_, token => $short->()) } qw(/ws /stream /close);
     my @long = map { opened($_, token => token(user => new_user())) } qw(/ws /stream);
     my ($off, $observe) = map { opened($_, token => $short->()) } qw(/off /observe);
     my $anonymous = opened('/optional');
     carries($short[0], 'a WebSocket carries bytes');
-    is(ended(20, @short), 'reset reset reset', 'WebSocket, event stream and a body up to the end are reset');
+    is(ended(30, @short), 'reset reset reset', 'WebSocket, event stream and a body up to the end are reset');
     for my $one (@short) {
         cmp_ok($one->{at}, '>=', $expires - 0.1, 'not before the token expires');
         cmp_ok($one->{at}, '<', $expires + $promptly, 'and soon after it');
@@ -190,6 +190,27 @@ subtest 'a session of the resolver' => sub {
     is(deliver($nginx, event('user.disabled', $later, at => time - 50)), 204, 'disabled before the login');
     is(ended(10, @all), 'reset reset', 'is closed');
     carries($kept, 'one that began later is not');
+};
+
+subtest 'a JWT that the resolver vouches for, since keys are missing' => sub {
+    fault(discovery => 'status', status => 500);
+    my $keyless = Test::Nginx::Authgear::Server->start(
+        beside => 3, project => 'resolve_request /_authgear/resolve; resolve_cache 10m;',
+        server => 'add_header X-Source $authgear_source always;' . $locations,
+    );
+    my $expires = int(time) + 15;
+    my @short = map { opened($_, nginx => $keyless, token => token(user => new_user(), expires_in => $expires - int(time))) } qw(/ws /stream);
+    my $long = opened('/ws', nginx => $keyless, token => token(user => new_user()));
+    like($_->{text}, qr/^X-Source: resolver\r$/m, 'admitted by the resolver') for @short, $long;
+    is(ended(30, @short), 'reset reset', 'ends when it expires');
+    for my $one (@short) {
+        cmp_ok($one->{at}, '>=', $expires - 0.1, 'not before');
+        cmp_ok($one->{at}, '<', $expires + $promptly, 'and soon after it');
+    }
+    carries($long, 'one that lasts longer does not');
+    heal();
+    $keyless->signal('TERM');
+    ok($keyless->ends, 'nginx ends');
 };
 
 subtest 'a backend that has not answered yet' => sub {

@@ -44,8 +44,9 @@ struct Credential {
 enum Holder {
     /// A token, and the time from which it is not accepted, in Unix seconds.
     Token(Rc<VerifiedToken>, f64),
-    /// A session, and when it was looked at, in milliseconds of the workers' clock.
-    Session(revoked::Login, u64),
+    /// A session, when it was looked at, in milliseconds of the workers' clock, and the time from which the JWT
+    /// that it stands for is not accepted.
+    Session(revoked::Login, u64, Option<f64>),
 }
 
 /// The next step for a request.
@@ -85,12 +86,13 @@ pub fn watch(r: &Request, names: &Rc<[Id]>, outcome: &Outcome, leeway: f64) -> R
             let expiry = token.exp() + leeway;
             Holder::Token(token, expiry)
         }
-        Outcome::Resolved(session, _) => {
-            let session = session.session();
+        Outcome::Resolved(resolved, _) => {
+            let session = resolved.session();
             let user = session.get(Field::UserId).unwrap_or_default().into();
             let login = session.get(Field::SessionAuthenticatedAt);
             let at = login.and_then(|login| login.parse().ok());
-            Holder::Session(revoked::Login { user, at }, now())
+            let expiry = resolved.expiry.map(|expiry| expiry + leeway);
+            Holder::Session(revoked::Login { user, at }, now(), expiry)
         }
         _ => return Ok(()),
     };
@@ -217,14 +219,15 @@ fn next(r: &Request, credential: &Credential) -> Next {
         Holder::Token(_, end) if now >= *end => return Next::Close(Cause::Expired),
         Holder::Token(token, end) if token.is_client() => (None, Some(*end)),
         Holder::Token(token, end) => (Some(token.sub()), Some(*end)),
-        Holder::Session(login, _) => (Some(&*login.user), None),
+        Holder::Session(_, _, Some(end)) if now >= *end => return Next::Close(Cause::Expired),
+        Holder::Session(login, _, end) => (Some(&*login.user), *end),
     };
     let revocation = user.and_then(|user| worker::revocation(&credential.names, user, now as u64));
     let plan = match revocation {
         Some(revocation) => {
             let is_revoked = match &credential.holder {
                 Holder::Token(token, _) => revoked::is_token_revoked(&revocation, token, now),
-                Holder::Session(login, since) => login.is_revoked(&revocation, *since, now),
+                Holder::Session(login, since, _) => login.is_revoked(&revocation, *since, now),
             };
             if is_revoked {
                 return Next::Close(Cause::Revoked);

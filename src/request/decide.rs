@@ -204,7 +204,16 @@ impl<'r> Judge<'_, 'r> {
             Ok(()) if !unproven.is_meant_for(&self.tenant.origin) => {
                 Step::keys_unavailable(seconds)
             }
-            Ok(()) => resolver::answer(self, Question::about_token(token, unproven.expiry())),
+            Ok(()) => {
+                let expiry = unproven.expiry();
+                match resolver::answer(self, Question::about_token(token, expiry)) {
+                    Step::Done(Outcome::Resolved(mut session, provenance)) => {
+                        session.expiry = Some(expiry);
+                        Step::Done(Outcome::Resolved(session, provenance))
+                    }
+                    step => step,
+                }
+            }
         }
     }
 

@@ -79,6 +79,8 @@ impl Verified {
 pub struct Resolved {
     text: ngx_str_t,
     ends: [u32; 8],
+    /// `exp` of the JWT that the resolver was asked about, in Unix seconds.
+    pub expiry: Option<f64>,
 }
 
 impl Resolved {
@@ -86,7 +88,11 @@ impl Resolved {
     pub fn copy_to(pool: Pool<'_>, fields: &Fields<'_>) -> Result<Self, Failed> {
         let text = pool.copy(fields.text())?;
         let ends = *fields.ends();
-        Ok(Self { text, ends })
+        Ok(Self {
+            text,
+            ends,
+            expiry: None,
+        })
     }
 
     /// The session's values.
