@@ -256,7 +256,7 @@ subtest 'the status page counts webhooks, and users who are revoked' => sub {
         my $body = $nginx->ask(path => '/metrics')->{body};
         return { map {/^authgear_(webhooks_total|revocations)\{project="myapp"(?:,result="(\w+)")?\} (\d+)$/m ? ($2 // 'users' => $3) : ()} split /\n/, $body };
     };
-    my %before = (map({ $_ => 0 } qw(accepted ignored bad_signature malformed too_large unavailable)), users => 0);
+    my %before = (map({ $_ => 0 } qw(accepted ignored bad_signature malformed bad_method too_large unavailable)), users => 0);
     is_deeply($metrics->(), \%before, 'nothing at first');
     my ($user) = issued(10);
     deliver($nginx, event('user.disabled', $user)) for 1 .. 3;
@@ -266,7 +266,8 @@ subtest 'the status page counts webhooks, and users who are revoked' => sub {
     my $body = event('user.disabled', $user);
     post($nginx, '/webhook/myapp', $body, 'X-Authgear-Body-Signature: ' . '0' x 64) for 1, 2;
     deliver($nginx, event('user.disabled', $user, payload => { more => 'x' x 2_000_000 }));
-    my %after = (%before, accepted => 4, ignored => 1, malformed => 1, bad_signature => 2, too_large => 1, users => 2);
+    $nginx->ask(path => '/webhook/myapp') for 1 .. 3;
+    my %after = (%before, accepted => 4, ignored => 1, malformed => 1, bad_signature => 2, bad_method => 3, too_large => 1, users => 2);
     # What nginx refuses is counted when it is logged, after the client's last bytes.
     wait_for { $metrics->()->{too_large} } 10;
     is_deeply($metrics->(), \%after, 'each by its answer') or diag explain $metrics->();

@@ -35,6 +35,10 @@ pub const NO_ROOM: &str =
 pub fn handle(r: &Request) -> ngx_int_t {
     r.forbid_error_pages();
     if !r.is_post() {
+        if let Some(index) = r.location().webhook() {
+            let project = &r.main_conf().projects[index];
+            worker::count(project, Count::Webhook(Received::BadMethod));
+        }
         return r
             .add_response_header("Allow", b"POST")
             .map_or(NGX_HTTP_INTERNAL_SERVER_ERROR, |_| NGX_HTTP_NOT_ALLOWED)

@@ -100,6 +100,8 @@ words! {
         BadSignature = "bad_signature",
         /// It is no event, or one from the future.
         Malformed = "malformed",
+        /// It is no `POST`.
+        BadMethod = "bad_method",
         /// It is longer than `client_max_body_size`: the event is lost.
         TooLarge = "too_large",
         /// It could not be stored, or handed on.
