@@ -26,7 +26,9 @@ NGINXES := $(addprefix nginx-,debian source asan newest)
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-network test-valgrind test-asan \
-	stress torture conformance bench bench-instructions bench-outage bench-revocation bench-tools unit lint minimum-rust fmt doc check-so install module-for dist musl-check arm64-check reproducible lint-workflows deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
+	stress torture conformance bench bench-instructions bench-outage bench-revocation bench-connections bench-tools \
+	unit lint minimum-rust fmt doc check-so install module-for dist musl-check arm64-check reproducible \
+	lint-workflows deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +86,9 @@ bench-outage: missing-bench module-$(NGINX) bench-tools ## Measure JWTs while th
 
 bench-revocation: missing-bench missing-test module-$(NGINX) bench-tools ## Measure how long a disabled user stays in, at two nodes
 	@bench/run.sh $(NGINX) --revocation
+
+bench-connections: missing-bench missing-test module-$(NGINX) bench-tools ## Measure open connections with authgear_close_expired, and how soon one ends
+	@bench/run.sh $(NGINX) --connections
 
 unit: missing-build nginx-debian ## Run the tests of the crates that know no nginx
 	@tools/unit.sh

@@ -5,6 +5,7 @@
 #   bench/run.sh debian|source --instructions
 #   bench/run.sh debian|source --outage
 #   bench/run.sh debian|source --revocation
+#   bench/run.sh debian|source --connections
 #
 # With BASE, a commit or a built module, each row is measured with that one too.
 set -euo pipefail
@@ -42,9 +43,11 @@ export BENCH_STANDIN=$CARGO_TARGET_DIR/release/authgear-standin
 export BENCH_FLOOR=$CARGO_TARGET_DIR/release/examples/rs256_floor
 if [ "${1:-}" = --instructions ]; then exec perl -Ibench/lib bench/instructions.pl; fi
 if [ "${1:-}" = --outage ]; then exec perl -Ibench/lib bench/outage.pl; fi
-if [ "${1:-}" = --revocation ]; then
-    export TEST_NGINX_BINARY=$nginx TEST_NGINX_LOAD_MODULES=$module AUTHGEAR_STANDIN=$BENCH_STANDIN
-    exec perl -It/lib bench/revocation.pl
+export TEST_NGINX_BINARY=$nginx TEST_NGINX_LOAD_MODULES=$module AUTHGEAR_STANDIN=$BENCH_STANDIN
+if [ "${1:-}" = --revocation ]; then exec perl -It/lib bench/revocation.pl; fi
+if [ "${1:-}" = --connections ]; then
+    ulimit -n "$(ulimit -Hn)"
+    exec perl -It/lib bench/connections.pl
 fi
 
 if [[ ${BASE:-} == *.so && -f $BASE ]]; then

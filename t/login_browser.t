@@ -17,12 +17,7 @@ my $port = Test::Nginx::Authgear::Server::other_port(1);
 my $www = 'https://www.site.test';
 my $bye = "$www/bye";
 
-# A certificate for both hosts, and what Chromium knows it by: it trusts this one alone.
-my $said = qx(openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=site.test \\
-    -addext subjectAltName=DNS:www.site.test,DNS:auth.site.test -keyout $folder/key.pem -out $folder/cert.pem 2>&1);
-die "openssl: $said\n" if $?;
-my $key = qx(openssl x509 -in $folder/cert.pem -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64);
-chomp $key;
+my ($certificate, $key, $trust) = Test::Nginx::Authgear::Browser->certificate(qw(www.site.test auth.site.test));
 
 mkdir "$folder/html";
 page('form', '<form method=post action=/submit><input id=text name=text><button id=send>Send</button></form>');
@@ -33,8 +28,8 @@ my $nginx = Test::Nginx::Authgear::Server->start(
     project => "endpoint https://auth.site.test; internal_endpoint \$TEST_NGINX_AUTHGEAR; resolve_request /_authgear/resolve;
         login client_id=site callback=$www/_authgear/callback;",
     http => <<"END",
-ssl_certificate $folder/cert.pem;
-ssl_certificate_key $folder/key.pem;
+ssl_certificate $certificate;
+ssl_certificate_key $key;
 server {
     listen 127.0.0.1:$port ssl;
     server_name auth.site.test;
@@ -67,7 +62,7 @@ client(cookie_domain => 'site.test');
 
 my %network = (width => 1280, height => 900, args => [
     "--host-resolver-rules=MAP www.site.test:443 127.0.0.1:$port,MAP auth.site.test:443 127.0.0.1:$port",
-    "--ignore-certificate-errors-spki-list=$key",
+    $trust,
 ]);
 my $browser = Test::Nginx::Authgear::Browser->start(%network);
 

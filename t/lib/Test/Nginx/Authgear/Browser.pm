@@ -19,6 +19,22 @@ use Test::Nginx::Authgear standin => 0;
 
 my $json = JSON::PP->new->utf8->allow_nonref;
 
+# A new certificate for these hosts: the files of it and of its key, and the option by which Chromium trusts it, and
+# it alone.
+sub certificate {
+    my ($class, @hosts) = @_;
+    my $directory = tempdir(CLEANUP => 1);
+    chmod 0755, $directory;
+    my ($file, $key) = map {"$directory/$_.pem"} qw(cert key);
+    my $names = join ',', map {"DNS:$_"} @hosts;
+    my $said = qx(openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=$hosts[0] \\
+        -addext subjectAltName=$names -keyout $key -out $file 2>&1);
+    die "openssl: $said\n" if $?;
+    my $spki = qx(openssl x509 -in $file -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64);
+    chomp $spki;
+    return ($file, $key, "--ignore-certificate-errors-spki-list=$spki");
+}
+
 # width, height: those of the screen of a telephone, in CSS pixels; dark => 1 for a
 # dark colour scheme; args => [...], prefs => { ... }: more of Chromium's options and
 # preferences.
