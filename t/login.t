@@ -133,6 +133,39 @@ sub a_login_that_is_too_old_is_asked_for_again {
     is(where($browser->get('/recent')), 401, 'ends with a page');
 }
 
+# Its JWT goes before the cookie of the new login, and only the application can replace it.
+sub an_old_jwt_in_a_cookie_does_not_loop {
+    my $then = time - 1000;
+    my $browser = browser();
+    $browser->{cookies}{app_access_token} = token(user => 'alice', claims => { iat => $then, auth_time => $then });
+    for my $round (1, 2) {
+        my $answer = $browser->get('/recent');
+        like(header($answer, 'Location'), qr/&prompt=login&state=/, "round $round: a login");
+        $browser->has_session(auth_time => time);
+        is(where($browser->get("$callback?state=" . state_of($answer))), "302 $here/recent", "round $round: and back");
+    }
+    my $answer = $browser->get('/recent');
+    is(where($answer), 401, 'two are enough');
+    like($answer->{body}, qr/<h1>Your login does not reach this site.*href="\/recent"/s, 'a page explains');
+    like(header($answer, 'WWW-Authenticate'), qr/error="insufficient_user_authentication".*max_age="300"/, 'with the challenge');
+    is($browser->get('/')->{status}, 200, 'other pages are open to it');
+    $browser->{cookies}{app_access_token} = token(user => 'alice', claims => { auth_time => time });
+    is($browser->get('/recent')->{status}, 200, 'as that page is with a new JWT');
+}
+
+sub two_projects_on_one_host {
+    my $browser = browser();
+    my %state = map { $_ => state_of($browser->get("$_/page")) } '', '/second';
+    is(where($browser->get("/second/callback?state=$state{'/second'}")), "302 $here/second/page", 'each returns to its own page');
+    is(where($browser->get("$callback?state=$state{''}")), "302 $here/page", 'in any order');
+    is($browser->kept, 'authgear_logins', 'and their logins are counted together');
+    $browser = browser();
+    for my $number (1 .. 8) {
+        $browser->get($_) for "/tab/$number", "/second/tab/$number";
+    }
+    is(scalar(grep {/^authgear_login_/} keys %{ $browser->{cookies} }), 8, 'of both together eight are outstanding');
+}
+
 sub two_logins_that_do_not_stick_end_with_a_page {
     my $browser = browser();
     for my $round (1, 2) {
@@ -346,6 +379,11 @@ authgear_project site {
     resolve_request /_authgear/resolve;
     login client_id=site callback=https://www.example.com/site/callback;
 }
+authgear_project second {
+    endpoint $TEST_NGINX_AUTHGEAR;
+    resolve_request /_authgear/resolve;
+    login client_id=second callback=http://localhost:$TEST_NGINX_PORT/second/callback;
+}
 authgear_project plain { endpoint $TEST_NGINX_AUTHGEAR; }
 map $args $chosen { site myapp; plain plain; }
 server {
@@ -381,6 +419,8 @@ location /recent { authgear_require_auth_age 5m; proxy_pass $TEST_NGINX_ECHO; }
 location /variable { authgear_verify $chosen; proxy_pass $TEST_NGINX_ECHO; }
 location /site/ { authgear_verify site; proxy_pass $TEST_NGINX_ECHO; }
 location = /site/callback { authgear_login_callback site; }
+location /second/ { authgear_verify second; proxy_pass $TEST_NGINX_ECHO; }
+location = /second/callback { authgear_login_callback second; }
 location /cached {
     expires 1h;
     add_header Cache-Control public always;
@@ -433,6 +473,8 @@ an_https_callback_has_host_cookies_whatever_the_scheme_here
 only_a_browser_that_opens_a_page_is_redirected
 wherever_a_401_would_be_sent
 a_login_that_is_too_old_is_asked_for_again
+an_old_jwt_in_a_cookie_does_not_loop
+two_projects_on_one_host
 two_logins_that_do_not_stick_end_with_a_page
 several_tabs_log_in_at_once
 a_page_over_1_kib_is_the_start_page
