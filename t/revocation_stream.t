@@ -163,6 +163,17 @@ subtest 'what a worker had yet to tell outlives it' => sub {
     soon { redis('ZCARD', '{authgear}:kept') =~ /^:[1-9]/ } 'which Redis has again';
 };
 
+# It keeps 1 MiB of them.
+subtest 'what the zone has no room to keep is told by its worker' => sub {
+    my @users = map { [known()] } 1 .. 5;
+    stop_redis();
+    for my $user (@users) {
+        is(deliver($other, event('user.disabled', $user->[0], payload => { more => 'x' x 300_000 })), 503, 'Redis is down: 503');
+    }
+    ok(start_redis(), 'Redis is back');
+    is_refused($one, $_->[1], 'the other node is told') for @users;
+};
+
 subtest 'a webhook of the new secret reaches a node that has the old one' => sub {
     my $both = secret_file(webhook_secret() . "\nnew-secret\n");
     my $node = node(2, secret => $both);
