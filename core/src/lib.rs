@@ -22,6 +22,8 @@ pub mod credential;
 pub mod digest;
 pub mod fingerprint;
 mod folder;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod json;
 pub mod keys;
 pub mod login;

@@ -147,7 +147,7 @@ impl Counters {
     /// Counts one more request that `observe` would have refused, and returns how many of that reason
     /// there are now. No two are told the same number.
     pub fn count_observed(&self, reason: Reason) -> u64 {
-        self.head().observed[reason as usize].add(1) + 1
+        self.head().observed[reason as usize].add(1).wrapping_add(1)
     }
 
     /// Notes at the time `now` that the resolver answered, or that it cannot.
@@ -227,6 +227,6 @@ impl Waiting {
         waiting
             .filter(|place| is_alive(place.worker.get()))
             .map(|place| place.requests.get())
-            .sum()
+            .fold(0, u64::saturating_add)
     }
 }

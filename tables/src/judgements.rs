@@ -129,6 +129,25 @@ pub const LAYOUT: u64 = layout_number(&[
     2,
 ]);
 
+/// The words of a head that never change, by their offsets: all others may hold anything in the target in
+/// fuzz/.
+#[cfg(feature = "fuzzing")]
+pub const CONSTANT: [usize; 7] = {
+    let rooms = offset_of!(Head, rooms);
+    let next = rooms + mem::size_of::<Room>();
+    let (first, slots) = (offset_of!(Room, first), offset_of!(Room, slots));
+    let key = offset_of!(Head, key);
+    [
+        key,
+        key + 8,
+        offset_of!(Head, buckets),
+        rooms + first,
+        rooms + slots,
+        next + first,
+        next + slots,
+    ]
+};
+
 /// The dimensions of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dimensions {
@@ -337,7 +356,8 @@ impl<'m> Table<'m> {
     #[must_use]
     pub fn fill(&self) -> (u64, u64) {
         let rooms = &self.head.rooms;
-        let taken = rooms.iter().map(|room| room.taken.get()).sum();
+        let taken = |room: &Room| room.taken.get().min(room.slots as u64);
+        let taken = rooms.iter().map(taken).sum();
         (taken, rooms.iter().map(|room| room.slots as u64).sum())
     }
 

@@ -21,10 +21,12 @@ mod slot;
 #[cfg(test)]
 mod tests;
 
-use slot::Slot;
+use slot::{is_odd, Slot};
 
 /// Slots of one set.
 const WAYS: usize = 16;
+/// How often a reader tries again, which is far more than a change takes, before it reads spoiled memory.
+const TRIES: usize = 10_000;
 
 /// A user, as one endpoint or issuer knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,11 +145,6 @@ pub enum Merged {
     NoRoom,
 }
 
-/// True for the version of what is being written, or is still to be.
-fn is_odd(version: u64) -> bool {
-    version % 2 == 1
-}
-
 /// The two sets in which a digest is looked up.
 struct Position {
     sets: [usize; 2],
@@ -194,16 +191,15 @@ impl<'m> Reader<'m> {
         if self.is_empty(now) {
             return None;
         }
-        let position = self.position(&key.digest);
+        let (position, mut tries) = (self.position(&key.digest), 0);
         loop {
             let (version, draft) = self.draft(key);
             let mut is_torn = false;
             let mut found = draft;
             for (_, slot) in self.tagged(&position) {
-                match slot.read() {
-                    Some((named, entry)) if named == *key => {
-                        found = found.or(Some(entry));
-                    }
+                let content = || (tries == TRIES).then(|| slot.content());
+                match slot.read().or_else(content) {
+                    Some((named, entry)) if named == *key => found = found.or(Some(entry)),
                     Some(_) => {}
                     None => is_torn = true,
                 }
@@ -214,6 +210,7 @@ impl<'m> Reader<'m> {
             if !is_torn || draft.is_some() || is_settled {
                 return found.filter(|entry| now <= entry.until);
             }
+            tries += 1;
             core::hint::spin_loop();
         }
     }
@@ -391,9 +388,11 @@ impl<'m> Writer<'m> {
         let index = head.draft_of.get() as usize;
         let (key, entry) = head.draft.content();
         let tag = self.0.position(&key.digest).tag;
-        self.0.slots[index].replace(&key, &entry, || {
-            self.0.sets[index / WAYS].0[index % WAYS].set(tag);
-        });
+        if let Some(slot) = self.0.slots.get(index) {
+            slot.replace(&key, &entry, || {
+                self.0.sets[index / WAYS].0[index % WAYS].set(tag);
+            });
+        }
         head.changes.increment();
         head.draft_version.increment();
     }

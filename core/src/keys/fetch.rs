@@ -90,8 +90,13 @@ fn discover(
 ) -> Result<Url, FetchError> {
     let route = Route::new(Url::at(endpoint, WELL_KNOWN), Some(endpoint), internal);
     let document = client.get(&route, MAX_DISCOVERY)?;
-    let refuse = |cause: &str| FetchError::Discovery(route.url.clone(), cause.into());
-    let discovery: Discovery = serde_json::from_slice(&document)
+    jwks_uri(&document, endpoint).map_err(|cause| FetchError::Discovery(route.url, cause))
+}
+
+/// The URL of the key set, by a discovery document of the endpoint; else the mistake in it.
+pub(crate) fn jwks_uri(document: &[u8], endpoint: &Origin) -> Result<Url, String> {
+    let refuse = |cause: &str| cause.to_string();
+    let discovery: Discovery = serde_json::from_slice(document)
         .map_err(|_| refuse("not a JSON object with an issuer and a jwks_uri"))?;
     // Another issuer's document would let that issuer name the keys (section 4.3).
     if Origin::parse(&discovery.issuer).as_ref() != Ok(endpoint) {

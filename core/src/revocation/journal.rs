@@ -111,7 +111,7 @@ fn ends_a_line(file: &mut (impl Read + Seek)) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-fn read(text: &str, now: u64, keep: u64) -> Loaded {
+pub(crate) fn read(text: &str, now: u64, keep: u64) -> Loaded {
     let mut users: BTreeMap<(String, Vec<[u8; 32]>), State> = BTreeMap::new();
     let mut ignored = 0;
     for line in text.lines().filter(|line| !line.is_empty()) {
@@ -175,7 +175,7 @@ fn record(line: Line) -> Option<Record> {
 }
 
 /// The text of a file that holds these records and no more.
-fn rewritten(loaded: &Loaded) -> String {
+pub(crate) fn rewritten(loaded: &Loaded) -> String {
     let lines: String = loaded.records.iter().map(line).collect();
     let bytes = lines.len() as u64;
     json(&Rewritten { bytes }) + &lines

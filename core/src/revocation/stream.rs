@@ -130,7 +130,7 @@ pub struct Message {
 
 impl Message {
     /// The form in which it is kept beside the stream.
-    fn member(&self) -> Vec<u8> {
+    pub(crate) fn member(&self) -> Vec<u8> {
         let head = format!("{}\n{}\n", self.signature, self.endpoint);
         [head.as_bytes(), &self.body].concat()
     }
@@ -148,7 +148,7 @@ impl Message {
         Message::from_member(member, u64::from_be_bytes(*until))
     }
 
-    fn from_member(member: &[u8], until: u64) -> Option<Message> {
+    pub(crate) fn from_member(member: &[u8], until: u64) -> Option<Message> {
         let mut parts = member.splitn(3, |byte| *byte == b'\n');
         let mut text = || String::from_utf8(parts.next()?.to_vec()).ok();
         let (signature, endpoint) = (text()?, text()?);
@@ -172,6 +172,12 @@ pub struct Link {
 
 /// Entries of streams, as `XREAD` and `XREVRANGE` answer.
 type Entries = Vec<(String, HashMap<String, Vec<u8>>)>;
+
+/// The answer to `XREAD`.
+type Streams = Option<Vec<(String, Entries)>>;
+
+/// The answer to `ZRANGEBYSCORE`: members and their scores.
+type Members = Vec<(Vec<u8>, f64)>;
 
 impl Link {
     /// Connects.
@@ -245,14 +251,13 @@ impl Link {
         if let Some((id, _)) = newest.into_iter().next() {
             self.last = id;
         }
-        let kept: Vec<(Vec<u8>, f64)> = redis::cmd("ZRANGEBYSCORE")
+        let members: Members = redis::cmd("ZRANGEBYSCORE")
             .arg(&self.kept)
             .arg(now)
             .arg("+inf")
             .arg("WITHSCORES")
             .query(&mut self.connection)?;
-        let message = |(member, until): (Vec<u8>, f64)| Message::from_member(&member, until as u64);
-        Ok(kept.into_iter().filter_map(message).collect())
+        Ok(kept(members))
     }
 
     /// The next messages; none after a second without one.
@@ -261,7 +266,7 @@ impl Link {
     ///
     /// Those of the connection; also when nothing at all comes for three seconds.
     pub fn await_news(&mut self) -> Result<Vec<Message>, LinkError> {
-        let streams: Option<Vec<(String, Entries)>> = redis::cmd("XREAD")
+        let streams: Streams = redis::cmd("XREAD")
             .arg("COUNT")
             .arg(1000)
             .arg("BLOCK")
@@ -270,27 +275,48 @@ impl Link {
             .arg(&self.stream)
             .arg(&self.last)
             .query(&mut self.connection)?;
-        let mut messages = Vec::new();
-        for (id, mut fields) in streams
-            .into_iter()
-            .flatten()
-            .flat_map(|(_, entries)| entries)
-        {
-            self.last = id;
-            let mut field = |name| fields.remove(name);
-            let mut text = |name| String::from_utf8(field(name)?).ok();
-            let texts = (text("endpoint"), text("signature"), text("until"));
-            if let ((Some(endpoint), Some(signature), Some(until)), Some(body)) =
-                (texts, field("body"))
-            {
-                messages.push(Message {
-                    endpoint,
-                    body,
-                    signature,
-                    until: until.parse().unwrap_or(0),
-                });
-            }
-        }
-        Ok(messages)
+        Ok(news(streams, &mut self.last))
     }
+}
+
+/// The messages of an `XREAD`, and the last entry's id; entries that are no messages are left out.
+fn news(streams: Streams, last: &mut String) -> Vec<Message> {
+    let mut messages = Vec::new();
+    let entries = streams.into_iter().flatten();
+    for (id, mut fields) in entries.flat_map(|(_, entries)| entries) {
+        *last = id;
+        let mut field = |name| fields.remove(name);
+        let mut text = |name| String::from_utf8(field(name)?).ok();
+        let texts = (text("endpoint"), text("signature"), text("until"));
+        if let ((Some(endpoint), Some(signature), Some(until)), Some(body)) = (texts, field("body"))
+        {
+            messages.push(Message {
+                endpoint,
+                body,
+                signature,
+                until: until.parse().unwrap_or(0),
+            });
+        }
+    }
+    messages
+}
+
+/// The messages of a `ZRANGEBYSCORE`.
+fn kept(members: Members) -> Vec<Message> {
+    let message = |(member, until): (Vec<u8>, f64)| Message::from_member(&member, until as u64);
+    members.into_iter().filter_map(message).collect()
+}
+
+/// Both readings of a reply in Redis' protocol.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_reply(reply: &[u8]) -> [Option<Vec<Message>>; 2] {
+    let value = redis::parse_redis_value(reply).ok();
+    let streams = value
+        .clone()
+        .and_then(|value| redis::from_redis_value(value).ok());
+    let members = value.and_then(|value| redis::from_redis_value(value).ok());
+    [
+        streams.map(|streams| news(streams, &mut String::new())),
+        members.map(kept),
+    ]
 }

@@ -290,9 +290,9 @@ impl Totals {
     pub fn histogram(&self, duration: Duration) -> Histogram {
         let cells = &self.0[duration.first()..][..HISTOGRAM];
         let mut cumulative = [0; BUCKETS.len() + 1];
-        let mut count = 0;
+        let mut count = 0_u64;
         for (cumulative, cell) in cumulative.iter_mut().zip(cells) {
-            count += cell;
+            count = count.wrapping_add(*cell);
             *cumulative = count;
         }
         let sum = cells[HISTOGRAM - 1] as f64 / 1e6;

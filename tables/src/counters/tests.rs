@@ -207,3 +207,22 @@ fn a_killed_worker_loses_at_most_the_count_under_way() {
     );
     assert_eq!(stores, 7);
 }
+
+#[test]
+fn spoiled_counters_are_counted_on() {
+    let waiting = waiting();
+    waiting.claim(101, |_| true);
+    waiting.claim(102, |_| true);
+    waiting.set(0, u64::MAX);
+    waiting.set(1, 4);
+    assert_eq!(waiting.total(|_| true), u64::MAX);
+    let list = list(&[1], 1);
+    let counters = find(&list, 1, 0).unwrap();
+    counters.head().observed[Reason::Expired as usize].add(u64::MAX);
+    assert_eq!(counters.count_observed(Reason::Expired), 0);
+    for time in [Time::ZERO, Time::from_secs(3600)] {
+        counters.own()[Duration::Fetch.cells(time).0].add(u64::MAX);
+    }
+    let fetches = counters.totals().histogram(Duration::Fetch);
+    assert_eq!(fetches.count(), u64::MAX - 1);
+}

@@ -297,7 +297,7 @@ impl<'m> Writer<'m> {
             return Some((index, slot));
         }
         for _ in 0..SAMPLES {
-            let first = own.hand.get() as usize;
+            let first = own.hand.get() as usize % own.slots;
             own.hand.set(((first + SAMPLE) % own.slots) as u64);
             let sample =
                 (first..first + SAMPLE.min(own.slots)).map(|at| own.first + at % own.slots);

@@ -4,7 +4,7 @@ use core::mem::{self, offset_of};
 
 use authgear_core::revocation::{Mark, State, MARKS};
 
-use super::{is_odd, Entry, Key};
+use super::{Entry, Key};
 use crate::layout_number;
 use crate::word::Word;
 
@@ -34,6 +34,11 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     offset_of!(Slot, marks),
     MARKS,
 ]);
+
+/// True for the version of what is being written, or is still to be.
+pub(super) fn is_odd(version: u64) -> bool {
+    version % 2 == 1
+}
 
 impl Slot {
     /// The content; `None` while it is being written. Needs no lock.

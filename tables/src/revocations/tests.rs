@@ -242,3 +242,26 @@ fn readers_without_a_lock_never_miss_a_user_and_never_see_one_go_back() {
         }
     });
 }
+
+#[test]
+fn spoiled_versions_and_indices_hang_nobody_and_hide_no_user() {
+    for stores in 0.. {
+        let memory = Memory::new(0);
+        memory.hear(1, ended(NOW - 1));
+        let ended = kill::before(stores, || {
+            let _ = memory.hear(1, ended(NOW));
+        });
+        // No change is under way now, whatever the slot's version says.
+        let head = memory.reader().head;
+        head.draft_version.set(head.draft_version.get() & !1);
+        assert!(memory.instant(1).is_some(), "{stores}");
+        head.draft_of.set(u64::MAX);
+        head.draft_version.set(1);
+        memory.hear(2, self::ended(NOW));
+        assert_eq!(memory.instant(2), Some(NOW), "{stores}");
+        if ended {
+            assert!(stores > 16, "{stores}");
+            return;
+        }
+    }
+}

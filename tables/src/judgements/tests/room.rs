@@ -227,3 +227,18 @@ fn a_full_table_serves_all_that_it_says_it_holds() {
     let (taken, all) = table.fill();
     assert_eq!((taken, all), (count, 1_596));
 }
+
+#[test]
+fn spoiled_numbers_of_a_room_stop_no_writer() {
+    let memory = Memory::new(SMALL);
+    let mut table = memory.writer();
+    for number in 0..40 {
+        for room in &table.head.rooms {
+            room.hand.set(u64::MAX - number);
+            room.taken.set(u64::MAX - number);
+        }
+        assert!(ask(&mut table, &key(number), &yes("user"), NOW + number));
+        assert_eq!(read(&mut table, &key(number), NOW + number).1, b"user");
+        assert_eq!(table.fill(), (12, 12));
+    }
+}
