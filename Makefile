@@ -26,7 +26,8 @@ NGINXES := $(addprefix nginx-,debian source asan newest)
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-network test-valgrind test-asan \
-	stress torture conformance bench bench-instructions bench-outage bench-revocation bench-connections bench-tools \
+	stress torture fuzz fuzz-corpus miri loom conformance \
+	bench bench-instructions bench-outage bench-revocation bench-connections bench-tenants bench-tools \
 	unit lint minimum-rust fmt doc check-so install module-for dist musl-check arm64-check reproducible \
 	lint-workflows deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
 
@@ -40,6 +41,9 @@ help: ## List the targets
 	@echo "  RELEASE=bookworm|trixie    the Debian of deb and deb-check"
 	@echo "  MINUTES=3 SEED=n           how long to stress or torture (5), and which random choices"
 	@echo "  SLOW=3                     time limits of stress and torture, on a busy machine"
+	@echo "  MINUTES=1 or ALL_MINUTES=n how long to fuzz: each target, or all of them together"
+	@echo "  TARGETS='token cookies'    only these fuzz targets"
+	@echo "  SANITIZER=address|none     what fuzz targets are built with"
 	@echo "  JOBS=N                     so many test files side by side (two for each core)"
 	@echo "  ROUNDS=12 UNSEEN=5000      how much to measure; more in bench/README.md"
 	@echo "  BASE=COMMIT|MODULE.so      the module that bench measures beside this one"
@@ -71,6 +75,12 @@ stress: missing-test module-$(NGINX) standin ## Mix all that can happen to keys,
 
 torture: missing-test missing-asan module-asan standin ## Send odd requests to random configurations, under AddressSanitizer
 	@tools/torture.sh asan
+
+fuzz: ## Run each fuzz target for MINUTES, with its corpus as seed (fuzz/)
+	@tools/fuzz.sh
+
+fuzz-corpus: ## Run each fuzz target over its committed corpus, without libFuzzer
+	@tools/unit.sh fuzz
 
 conformance: ## State to a real server all that is relied on: AUTHGEAR=FILE (docs/conformance.md)
 	@python3 tools/conformance.py $(AUTHGEAR)

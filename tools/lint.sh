@@ -9,6 +9,7 @@ use_flavour debian
 cd "$root"
 
 cargo fmt --all --check
+cargo fmt --manifest-path fuzz/Cargo.toml --check
 perl tools/check-imports.pl src core/src tables/src
 
 # The folder of this nginx's bindings.
@@ -18,6 +19,8 @@ out=$(cargo check --quiet --package nginx-sys --message-format json |
 mkdir -p build/clippy
 perl tools/clippy-conf.pl "$out/bindings.rs" >build/clippy/clippy.toml
 CLIPPY_CONF_DIR=$root/build/clippy cargo clippy --workspace --all-targets -- -D warnings
+# Without libFuzzer, which is built with C++.
+cargo clippy --locked --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings
 
 minimum=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 newer=$(cargo metadata --locked --format-version 1 | perl -MJSON::PP -e '

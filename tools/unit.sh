@@ -1,5 +1,6 @@
 #!/bin/bash
-# Runs the tests of the crates that know no nginx. With COUNTS=FILE in the
+# Runs the tests of the crates that know no nginx, or with "fuzz" those of the
+# workspace fuzz/, each target over its corpus. With COUNTS=FILE in the
 # environment, one line "PASSED FAILED SKIPPED" is appended to that file; with
 # FAILURES=FILE, what failed.
 set -euo pipefail
@@ -10,10 +11,13 @@ cd "$root"
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 
-status=0
 # The whole workspace, though the module has no tests of this kind: cargo then
 # takes the dependencies that clippy built, and not some with other features.
-cargo test --workspace --no-fail-fast 2>&1 | tee "$out" || status=$?
+what=(--workspace)
+if [ "${1:-}" = fuzz ]; then what=(--locked --manifest-path fuzz/Cargo.toml); fi
+
+status=0
+cargo test "${what[@]}" --no-fail-fast 2>&1 | tee "$out" || status=$?
 
 read -r passed failed skipped < <(awk '
     /^test result: / {

@@ -1,0 +1,29 @@
+//! An arbitrary file of revocations in `state_path`.
+//!
+//! What counts of it is written as a file of which the same counts, without a line that is ignored, and nothing that
+//! is over counts. Two copies of a file, one behind the other, say the same as one.
+
+use authgear_core::fuzzing::{read_journal, write_journal};
+use authgear_core::keys::KeySet;
+
+const NOW: u64 = 1_800_000_000;
+const KEEP: u64 = 86_400;
+
+/// One input.
+pub fn run(data: &[u8]) {
+    // The other file there.
+    let _ = KeySet::parse(data);
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let loaded = read_journal(text, NOW, KEEP);
+    assert!(loaded.ignored + loaded.records.len() <= text.lines().count());
+    for record in &loaded.records {
+        assert!(NOW <= record.state.last_time().saturating_add(KEEP));
+        assert_eq!(record.state.merge(&record.state), record.state);
+    }
+    let again = read_journal(&write_journal(&loaded), NOW, KEEP);
+    assert_eq!((again.ignored, &again.records), (0, &loaded.records));
+    let twice = read_journal(&format!("{text}\n{text}"), NOW, KEEP);
+    assert_eq!(twice.records, loaded.records);
+}
