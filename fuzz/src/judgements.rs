@@ -42,15 +42,15 @@ pub fn run(data: &[u8]) {
             }
             3 => writer.release(&key(number), lease.unwrap_or(0)),
             4 => writer.postpone(&key(number), lease, now + u64::from(input.byte()), now),
-            5 => {
+            5 if is_session(number) => {
                 let failure = Failure {
                     at: now,
-                    is_outage: number % 2 == 1,
+                    is_outage: command > 127,
                 };
                 let _ = writer.keep_yes(&key(number), lease, failure, now);
             }
             6..9 => store(&mut writer, &mut input, number, lease, now),
-            9 | 10 => {
+            9 | 10 if !is_session(number) => {
                 let record = [b't', number].repeat(1 + usize::from(input.short()) % 300);
                 let token = Token {
                     digest: [number; 16],
@@ -76,6 +76,11 @@ pub fn run(data: &[u8]) {
     (0..32).for_each(|number| check(&mut writer, number, now, is_sound));
 }
 
+/// No key is that of a session and of a token.
+fn is_session(number: u8) -> bool {
+    number % 2 == 1
+}
+
 /// Two digests in three share a bucket and a tag.
 fn key(number: u8) -> Key {
     let mut digest = [number / 3; 16];
@@ -89,19 +94,27 @@ fn key(number: u8) -> Key {
 }
 
 fn store(writer: &mut Writer<'_>, input: &mut Input<'_>, number: u8, lease: Option<u64>, now: u64) {
-    const VERDICTS: [Verdict; 7] = [
+    const OF_SESSIONS: [Verdict; 4] = [
         Verdict::Yes,
         Verdict::TooLarge,
+        Verdict::No,
+        Verdict::Failed,
+    ];
+    const OF_TOKENS: [Verdict; 5] = [
         Verdict::Confirmed,
         Verdict::No,
         Verdict::Denied,
         Verdict::Failed,
         Verdict::Unclear,
     ];
+    let verdicts: &[Verdict] = match is_session(number) {
+        true => &OF_SESSIONS,
+        false => &OF_TOKENS,
+    };
     let how = input.byte();
     let session = [b's', number].repeat(usize::from(input.short()) % 260);
     let answer = Answer {
-        verdict: VERDICTS[usize::from(how) % VERDICTS.len()],
+        verdict: verdicts[usize::from(how) % verdicts.len()],
         session: &session,
         not_after: now.saturating_add(input.value()),
         live_until: now + u64::from(input.byte()),
