@@ -1,11 +1,11 @@
-//! Log lines that a client can cause.
+//! Log lines that a client, a tenant or a server can cause.
 
 use core::cell::RefCell;
 use core::fmt;
 use core::mem::{self, ManuallyDrop};
 use std::collections::BTreeMap;
 
-use nginx_sys::NGX_LOG_INFO;
+use nginx_sys::{ngx_log_t, NGX_LOG_INFO};
 use ngx::ngx_log_error;
 
 use crate::nginx::{now, Request};
@@ -23,6 +23,11 @@ thread_local! {
 /// Logs a line at most once a second for each topic of each project, and more of them at level `info`:
 /// no client can fill the log. The next line says how many there were, if they were many.
 pub fn log_limited(r: &Request, level: u32, topic: Topic, line: fmt::Arguments<'_>) {
+    log_limited_in(r.log(), level, topic, line);
+}
+
+/// As [`log_limited`], outside of a request.
+pub fn log_limited_in(log: *mut ngx_log_t, level: u32, topic: Topic, line: fmt::Arguments<'_>) {
     const MANY: u64 = 10;
     let second = now() / 1000;
     let more = LOGGED.with(|logged| {
@@ -40,11 +45,11 @@ pub fn log_limited(r: &Request, level: u32, topic: Topic, line: fmt::Arguments<'
         Some(more) => (level, more),
     };
     if more < MANY {
-        ngx_log_error!(level, r.log(), "authgear: {line}");
+        ngx_log_error!(level, log, "authgear: {line}");
     } else {
         ngx_log_error!(
             level,
-            r.log(),
+            log,
             "authgear: {line}, and {more} like it before, logged at level info"
         );
     }

@@ -4,10 +4,10 @@ use core::ops::Deref;
 use std::rc::Rc;
 
 use nginx_sys::{ngx_int_t, NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_LOG_ERR};
-use ngx::ngx_log_error;
 
 use crate::conf::{Gate, NoTenant, Project};
 use crate::keys::Tenant;
+use crate::log::log_limited;
 use crate::nginx::{borrowed_str, Request};
 use crate::request::context::{ClientRequest, Context, Subject};
 use crate::request::presented::{Presented, Unreadable};
@@ -120,10 +120,13 @@ pub fn project(r: &Request, gate: Gate) -> Result<Option<&Project>, ngx_int_t> {
                 .find(|project| project.name.as_bytes() == name);
             if found.is_none() {
                 let name: String = name.escape_ascii().take(128).map(char::from).collect();
-                ngx_log_error!(
+                log_limited(
+                    r,
                     NGX_LOG_ERR,
-                    r.log(),
-                    "authgear: \"authgear_verify\" evaluates to \"{name}\", which is no project"
+                    (0, "verify"),
+                    format_args!(
+                        "\"authgear_verify\" evaluates to \"{name}\", which is no project"
+                    ),
                 );
                 return Err(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
             }

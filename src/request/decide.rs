@@ -5,9 +5,9 @@ use std::iter;
 use authgear_core::policy::{judge, judge_session, TokenKind};
 use authgear_core::Reason;
 use nginx_sys::NGX_LOG_ERR;
-use ngx::ngx_log_error;
 
 use crate::conf::NoTenant;
+use crate::log::log_limited;
 use crate::request::attempt::{Attempt, Judge, Reach};
 use crate::request::jwt::{self, Checked, LookedUp};
 use crate::request::outcome::Outcome;
@@ -51,10 +51,11 @@ impl<'r> Attempt<'r> {
         }
         if self.reach == Reach::Full {
             let project = &self.project.name;
-            ngx_log_error!(
+            log_limited(
+                self.r,
                 NGX_LOG_ERR,
-                self.r.log(),
-                "authgear: project \"{project}\": {error}"
+                (self.project.index, "endpoint"),
+                format_args!("project \"{project}\": {error}"),
             );
         }
         Step::keys_unavailable(1)
