@@ -10,6 +10,6 @@ mod secrets;
 mod state;
 pub mod stream;
 
-pub use event::{Delivery, Effect, Event, EventError, MOST_AHEAD};
+pub use event::{Delivery, Effect, Event, EventError, MOST_AHEAD, MOST_BODY};
 pub use secrets::{Secrets, SecretsError};
 pub use state::{Mark, State, MARKS};

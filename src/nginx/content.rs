@@ -66,27 +66,31 @@ impl Request {
         NGX_DONE as ngx_int_t
     }
 
-    /// A copy of the body, after nginx has read it.
+    /// A copy of the body, after nginx has read it; `None` if it is longer than `most` bytes.
     ///
     /// # Errors
     ///
     /// When the file that holds it cannot be read.
-    pub fn body(&self) -> io::Result<Vec<u8>> {
+    pub fn body(&self, most: usize) -> io::Result<Option<Vec<u8>>> {
         // SAFETY: the request is live. nginx has either put the whole body into the file, or left it in
         // memory, in the buffers of the chain.
         unsafe {
             let Some(body) = self.get().request_body.as_ref() else {
-                return Ok(Vec::new());
+                return Ok(Some(Vec::new()));
             };
             if let Some(spooled) = body
                 .temp_file
                 .as_ref()
                 .filter(|spooled| spooled.file.offset > 0)
             {
-                let mut text = vec![0; spooled.file.offset as usize];
+                let length = spooled.file.offset as usize;
+                if length > most {
+                    return Ok(None);
+                }
+                let mut text = vec![0; length];
                 let file = ManuallyDrop::new(File::from_raw_fd(spooled.file.fd));
                 file.read_exact_at(&mut text, 0)?;
-                return Ok(text);
+                return Ok(Some(text));
             }
             let mut text = Vec::new();
             let mut link = body.bufs;
@@ -94,11 +98,14 @@ impl Request {
                 let (first, last) = ((*chain.buf).pos, (*chain.buf).last);
                 if !first.is_null() {
                     let length = last.offset_from_unsigned(first);
+                    if length > most - text.len() {
+                        return Ok(None);
+                    }
                     text.extend_from_slice(core::slice::from_raw_parts(first, length));
                 }
                 link = chain.next;
             }
-            Ok(text)
+            Ok(Some(text))
         }
     }
 }

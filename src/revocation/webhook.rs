@@ -6,13 +6,13 @@ use std::sync::Arc;
 use authgear_core::credential::trim;
 use authgear_core::revocation::journal::Record;
 use authgear_core::revocation::stream::Message;
-use authgear_core::revocation::{Delivery, Event, State};
+use authgear_core::revocation::{Delivery, Event, State, MOST_BODY};
 use authgear_core::status::{Count, Received};
 use authgear_tables::revocations::Merged;
 use nginx_sys::{
     ngx_http_request_t, ngx_int_t, NGX_HTTP_BAD_REQUEST, NGX_HTTP_INTERNAL_SERVER_ERROR,
-    NGX_HTTP_NOT_ALLOWED, NGX_HTTP_NO_CONTENT, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_UNAUTHORIZED,
-    NGX_LOG_ERR,
+    NGX_HTTP_NOT_ALLOWED, NGX_HTTP_NO_CONTENT, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
+    NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_UNAUTHORIZED, NGX_LOG_ERR,
 };
 
 use super::saver::{save_and_answer, Save};
@@ -94,7 +94,7 @@ fn received_with(status: u32) -> Received {
     match status {
         NGX_HTTP_NO_CONTENT => Received::Accepted,
         NGX_HTTP_UNAUTHORIZED => Received::BadSignature,
-        NGX_HTTP_BAD_REQUEST => Received::Malformed,
+        NGX_HTTP_BAD_REQUEST | NGX_HTTP_REQUEST_ENTITY_TOO_LARGE => Received::Malformed,
         _ => Received::Unavailable,
     }
 }
@@ -113,10 +113,14 @@ impl Webhook<'_> {
 
     /// The event, unless it is of no interest; else the status of the refusal.
     fn event(&self) -> Result<Option<Signed>, u32> {
-        let body = self.r.body().map_err(|error| {
+        let body = self.r.body(MOST_BODY).map_err(|error| {
             let why = format!("cannot read the body from its file: {error}");
             self.complain("body", NGX_HTTP_INTERNAL_SERVER_ERROR, &why)
         })?;
+        let Some(body) = body else {
+            let why = format!("refused, since its body is longer than {MOST_BODY} bytes");
+            return Err(self.complain("length", NGX_HTTP_REQUEST_ENTITY_TOO_LARGE, &why));
+        };
         let mut signatures = self.r.values_of(b"x-authgear-body-signature").map(trim);
         let signature = (signatures.next(), signatures.next());
         let signature = match (&self.project.webhook_secrets, signature) {

@@ -10,6 +10,9 @@ use time::OffsetDateTime;
 /// The longest time, in seconds, that an event may lie after its receipt.
 pub const MOST_AHEAD: u64 = 5 * 60;
 
+/// The longest body that is read, in bytes.
+pub const MOST_BODY: usize = 4 << 20;
+
 /// The content of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
