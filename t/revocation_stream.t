@@ -86,6 +86,20 @@ subtest 'Redis is not trusted' => sub {
     is_refused($other, $token, 'what is signed does');
 };
 
+subtest 'an entry of any bytes stops nobody' => sub {
+    my ($user, $token) = known();
+    is(deliver($one, event('user.disabled', $user)), 204, 'a webhook');
+    $_->mark_log for $one, $other;
+    redis('XADD', 'authgear', '*', "\xff\r\n", "\xff");
+    redis('ZADD', '{authgear}:kept', time + 999, "\xff\n\xff\n\xff");
+    my $third = node(2);
+    is_refused($third, $token, 'a node that starts knows all');
+    for my $node ($one, $other, $third) {
+        unlike($node->log_text, qr/other nodes hear of no revocation/, 'and no node loses its connection');
+    }
+    $third->stop_soundly;
+};
+
 subtest 'while Redis is down' => sub {
     my ($user, $token) = known();
     stop_redis();

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use authgear_core::revocation::stream::{Address, Link, LinkError, Message};
-use authgear_core::revocation::{Delivery, State};
+use authgear_core::revocation::{Delivery, State, MOST_BODY};
 use authgear_tables::revocations::Merged;
 use nginx_sys::{
     ngx_cycle_t, ngx_exiting, ngx_process, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN,
@@ -19,11 +19,11 @@ use nginx_sys::{
 };
 use ngx::http::HttpModuleMainConf;
 use ngx::log::ngx_cycle_log;
-use ngx::ngx_log_error;
 
 use super::saver::save;
 use super::webhook::{record, store, EVICTED, NO_ROOM};
 use crate::conf::{AuthgearModule, MainConf};
+use crate::log::log_limited_in;
 use crate::nginx::{spawn, update_time, Timer};
 use crate::worker;
 
@@ -31,6 +31,8 @@ use crate::worker;
 const TICK: usize = 50;
 /// The lease of the worker that reads, in milliseconds.
 const LEASE: u64 = 1_500;
+/// The time after which the thread looks whether the event loop has read what it told.
+const PAUSE: Duration = Duration::from_millis(5);
 /// The time between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(300);
 
@@ -52,7 +54,12 @@ struct Thread {
     number: u64,
     address: Arc<Address>,
     stop: Arc<AtomicBool>,
+    held: Held,
 }
+
+/// The messages that were accepted, to be written again into a Redis that lost them. What Redis says of itself is
+/// not kept: it could be without end.
+type Held = Arc<Mutex<BTreeSet<Message>>>;
 
 struct Stream {
     timer: Cell<Option<Timer>>,
@@ -113,10 +120,12 @@ fn tick() {
             run_thread(stream, address);
         }
         let told = mem::take(&mut *TOLD.lock().unwrap_or_else(PoisonError::into_inner));
-        let current = stream.thread.borrow().as_ref().map(|thread| thread.number);
-        for (number, told) in told {
-            if Some(number) == current {
-                take_in(main, told);
+        if let Some(thread) = &*stream.thread.borrow() {
+            for (_, told) in told
+                .into_iter()
+                .filter(|(number, _)| *number == thread.number)
+            {
+                take_in(main, &thread.held, told);
             }
         }
         super::saver::retry(address, lease.is_some());
@@ -137,14 +146,15 @@ fn run_thread(stream: &Stream, address: &Arc<Address>) {
     stream.last_thread.set(number);
     let stop = Arc::new(AtomicBool::new(false));
     let (of_thread, stopped) = (Arc::clone(address), Arc::clone(&stop));
+    let held = Held::default();
+    let held_by_all = Arc::clone(&held);
     let run = move || {
         let tell = |told| {
             let mut all = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
             all.push((number, told));
         };
-        let mut held = BTreeSet::new();
         while !stopped.load(Ordering::Relaxed) {
-            let session = AssertUnwindSafe(|| session(&of_thread, &stopped, &mut held, &tell));
+            let session = AssertUnwindSafe(|| session(&of_thread, &stopped, &held_by_all, &tell));
             match catch_unwind(session) {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => tell(Told::Broken(error.to_string())),
@@ -158,6 +168,7 @@ fn run_thread(stream: &Stream, address: &Arc<Address>) {
             number,
             address: Arc::clone(address),
             stop,
+            held,
         }));
     }
 }
@@ -167,32 +178,45 @@ fn run_thread(stream: &Stream, address: &Arc<Address>) {
 fn session(
     address: &Address,
     stopped: &AtomicBool,
-    held: &mut BTreeSet<Message>,
+    held: &Held,
     tell: &dyn Fn(Told),
 ) -> Result<(), LinkError> {
     let mut link = Link::open(address)?;
     let now = unix_now();
     let learned = link.learn(now)?;
-    held.retain(|message| message.until >= now);
-    let known: BTreeSet<&Message> = learned.iter().collect();
-    let lost: Vec<Message> = held
-        .iter()
-        .filter(|message| !known.contains(message))
-        .cloned()
-        .collect();
+    let lost = lost(held, &learned, now);
     if !lost.is_empty() {
         link.publish(&lost, now)?;
     }
-    held.extend(learned.iter().cloned());
     tell(Told::Learned(learned));
     while !stopped.load(Ordering::Relaxed) {
+        if !is_taken_in() {
+            // Redis may tell faster than the event loop can check signatures.
+            thread::sleep(PAUSE);
+            continue;
+        }
         let news = link.await_news()?;
         if !news.is_empty() {
-            held.extend(news.iter().cloned());
             tell(Told::News(news));
         }
     }
     Ok(())
+}
+
+/// The messages that still count at `now`, in Unix seconds, and are not among those that Redis has.
+fn lost(held: &Held, learned: &[Message], now: u64) -> Vec<Message> {
+    let known: BTreeSet<_> = learned.iter().map(Message::identity).collect();
+    let held = held.lock().unwrap_or_else(PoisonError::into_inner);
+    let lost = held
+        .iter()
+        .filter(|message| message.until >= now && !known.contains(&message.identity()));
+    lost.cloned().collect()
+}
+
+/// True when the event loop has read all that was told.
+fn is_taken_in() -> bool {
+    let told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    told.is_empty()
 }
 
 fn unix_now() -> u64 {
@@ -201,40 +225,49 @@ fn unix_now() -> u64 {
 }
 
 /// Takes in what the thread told.
-fn take_in(main: &MainConf, told: Told) {
-    let log = ngx_cycle_log().as_ptr();
+fn take_in(main: &MainConf, held: &Held, told: Told) {
     match told {
         Told::Learned(messages) => {
-            accept(main, &messages);
+            accept(main, held, messages);
             if let Some(seconds) = worker::stream_is_up() {
-                ngx_log_error!(
+                log(
                     NGX_LOG_NOTICE,
-                    log,
-                    "authgear: revocation stream: connected again after {seconds} s"
+                    "up",
+                    format_args!("revocation stream: connected again after {seconds} s"),
                 );
             }
         }
-        Told::News(messages) => accept(main, &messages),
+        Told::News(messages) => accept(main, held, messages),
         Told::Broken(error) => {
             if worker::stream_is_down() {
-                ngx_log_error!(
+                log(
                     NGX_LOG_ERR,
-                    log,
-                    "authgear: revocation stream: {error}; other nodes hear of no revocation until it is back"
+                    "down",
+                    format_args!("revocation stream: {error}; other nodes hear of no revocation until it is back"),
                 );
             }
         }
     }
 }
 
+/// Logs a line that Redis can cause as often as it likes.
+fn log(level: u32, topic: &'static str, line: core::fmt::Arguments<'_>) {
+    log_limited_in(ngx_cycle_log().as_ptr(), level, (0, topic), line);
+}
+
 /// Stores what messages say whose signature is right, and saves what is new of it where there is `state_path`.
-fn accept(main: &MainConf, messages: &[Message]) {
+fn accept(main: &MainConf, held: &Held, messages: Vec<Message>) {
     update_time();
     let unix_now = nginx_sys::ngx_timeofday().sec as u64;
     let keep = main.revocation_keep();
     let mut refused = 0;
     let mut worst = Merged::Known;
-    for message in messages {
+    let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+    held.retain(|message| message.until >= unix_now);
+    for message in messages
+        .into_iter()
+        .filter(|message| message.body.len() <= MOST_BODY)
+    {
         let signed = main.projects.iter().find(|project| {
             let tenant = project.fixed_tenant();
             let secrets = project.webhook_secrets.as_ref();
@@ -260,6 +293,8 @@ fn accept(main: &MainConf, messages: &[Message]) {
                     save(record, unix_now, keep);
                 }
             }
+            let until = state.last_time().saturating_add(keep);
+            held.insert(Message { until, ..message });
         }
     }
     let complaint = match worst {
@@ -268,15 +303,19 @@ fn accept(main: &MainConf, messages: &[Message]) {
         Merged::NoRoom => Some(NO_ROOM),
     };
     if let Some(complaint) = complaint {
-        let log = ngx_cycle_log().as_ptr();
-        ngx_log_error!(NGX_LOG_ERR, log, "authgear: revocation stream: {complaint}");
+        log(
+            NGX_LOG_ERR,
+            "room",
+            format_args!("revocation stream: {complaint}"),
+        );
     }
     if refused > 0 {
-        ngx_log_error!(
+        log(
             NGX_LOG_WARN,
-            ngx_cycle_log().as_ptr(),
-            "authgear: revocation stream: refused {refused} messages, since no project here has their endpoint \
-             and secret"
+            "refused",
+            format_args!(
+                "revocation stream: refused {refused} messages, since no project here has their endpoint and secret"
+            ),
         );
     }
 }

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-pub use redis::RedisError as LinkError;
-use redis::{Client, Connection, IntoConnectionInfo, TlsCertificates};
+use redis::{Client, Connection, IntoConnectionInfo, RedisError, TlsCertificates};
+
+use crate::text::printable;
 
 /// For connecting, name look-up aside, and logging in.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -77,7 +78,8 @@ impl Address {
         if url.contains('@') {
             return Err(AddressError::Credentials);
         }
-        let mut info = url.into_connection_info().map_err(AddressError::Url)?;
+        let url_error = |error: RedisError| AddressError::Url(error.into());
+        let mut info = url.into_connection_info().map_err(url_error)?;
         if let Some(file) = credentials {
             let line = str::from_utf8(file).map_err(|_| AddressError::CredentialsFile)?;
             let line = line.trim_end_matches(['\r', '\n']);
@@ -107,11 +109,22 @@ impl Address {
             None => Client::open(info),
         };
         Ok(Address {
-            client: client.map_err(AddressError::Url)?,
+            client: client.map_err(url_error)?,
             stream: key.to_string(),
             // The braces keep both keys on one server of a cluster.
             kept: format!("{{{key}}}:kept"),
         })
+    }
+}
+
+/// The error of a connection, or what the server said, as text for a log line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LinkError(String);
+
+impl From<RedisError> for LinkError {
+    fn from(error: RedisError) -> LinkError {
+        LinkError(printable(&error.to_string()))
     }
 }
 
@@ -129,6 +142,12 @@ pub struct Message {
 }
 
 impl Message {
+    /// What tells it from others; `until` is not signed.
+    #[must_use]
+    pub fn identity(&self) -> (&str, &[u8], &str) {
+        (&self.endpoint, &self.body, &self.signature)
+    }
+
     /// The form in which it is kept beside the stream.
     pub(crate) fn member(&self) -> Vec<u8> {
         let head = format!("{}\n{}\n", self.signature, self.endpoint);
@@ -170,8 +189,8 @@ pub struct Link {
     last: String,
 }
 
-/// Entries of streams, as `XREAD` and `XREVRANGE` answer.
-type Entries = Vec<(String, HashMap<String, Vec<u8>>)>;
+/// Entries of streams, as `XREAD` and `XREVRANGE` answer. Who can write to Redis may have added any bytes.
+type Entries = Vec<(String, HashMap<Vec<u8>, Vec<u8>>)>;
 
 /// The answer to `XREAD`.
 type Streams = Option<Vec<(String, Entries)>>;
@@ -232,7 +251,7 @@ impl Link {
             .arg("-inf")
             .arg(format!("({now}"))
             .ignore();
-        pipe.query(&mut self.connection)
+        Ok(pipe.query(&mut self.connection)?)
     }
 
     /// All that counts at `now`, in Unix seconds. [`Link::await_news`] goes on behind it.
@@ -285,7 +304,7 @@ fn news(streams: Streams, last: &mut String) -> Vec<Message> {
     let entries = streams.into_iter().flatten();
     for (id, mut fields) in entries.flat_map(|(_, entries)| entries) {
         *last = id;
-        let mut field = |name| fields.remove(name);
+        let mut field = |name: &str| fields.remove(name.as_bytes());
         let mut text = |name| String::from_utf8(field(name)?).ok();
         let texts = (text("endpoint"), text("signature"), text("until"));
         if let ((Some(endpoint), Some(signature), Some(until)), Some(body)) = (texts, field("body"))
@@ -319,4 +338,18 @@ pub(crate) fn read_reply(reply: &[u8]) -> [Option<Vec<Message>>; 2] {
         streams.map(|streams| news(streams, &mut String::new())),
         members.map(kept),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_of_an_error_stays_on_one_line() {
+        let said = "evil\n2026/01/01 00:00:00 [alert] forged\x1b[31m";
+        let error: RedisError = (redis::ErrorKind::Io, "said", said.to_string()).into();
+        let text = LinkError::from(error).to_string();
+        assert!(text.contains(r"evil\n2026/01/01"), "{text}");
+        assert!(!text.chars().any(char::is_control), "{text}");
+    }
 }
