@@ -65,6 +65,18 @@ subtest 'a plan drops what was asked for before its time' => sub {
     is(outcome($session), "200 ok $user resolver_cache asked 0", 'whose answer is stored');
 };
 
+# Who has captured a delivery can send it again and again.
+subtest 'a delivery that is repeated leaves what was asked for since' => sub {
+    my ($user, $session) = login(10);
+    my $event = event('user.disabled', $user, at => time - 50);
+    is(deliver($nginx, $event), 204, 'disabled before the login');
+    is(outcome($session), "200 ok $user resolver asked 1", 'who was enabled again and logged in is let in');
+    is(deliver($nginx, $event), 204, 'the same delivery');
+    is(outcome($session), "200 ok $user resolver_cache asked 0", 'drops no answer');
+    is(deliver($nginx, event('user.disabled', $user, at => time - 50)), 204, 'another event of that second');
+    is(outcome($session), "200 ok $user resolver asked 1", 'does');
+};
+
 for my $keep ('resolve_cache 10m;', '') {
     $nginx->reload(project => "resolve_request /_authgear/resolve; $keep $secret");
     subtest "an answer that was under way, '$keep'" => sub {
@@ -83,9 +95,22 @@ for my $keep ('resolve_cache 10m;', '') {
             reset_counts();
         }
         my ($user, $session) = login(10);
-        is(deliver($nginx, event('user.disabled', $user, at => time - 50)), 204, 'a webhook before the question');
+        my $event = event('user.disabled', $user, at => time - 50);
+        is(deliver($nginx, $event), 204, 'a webhook before the question');
         sleep 0.1;
         is(told($nginx->ask(headers => $session)), "200 ok $user resolver", 'leaves the answer');
+        my ($again, $other) = login(10);
+        $event = event('user.disabled', $again, at => time - 50);
+        is(deliver($nginx, $event), 204, 'another user');
+        sleep 0.1;
+        reset_counts();
+        fault(resolver => 'slow', delay_ms => 1000);
+        my $sent = $nginx->send(headers => $other);
+        ok(wait_for { asked() > 0 }, 'the resolver is asked');
+        is(deliver($nginx, $event), 204, 'the delivery is repeated while the question is under way');
+        is(told($nginx->receive($sent)), "200 ok $again resolver", 'and keeps nobody out');
+        heal();
+        reset_counts();
     };
 }
 stop_resolving($nginx);

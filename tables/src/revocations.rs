@@ -135,7 +135,7 @@ pub struct Writer<'m>(Reader<'m>);
 pub enum Merged {
     /// The entry holds it, and did before.
     Known,
-    /// The entry held it before; its coming again is noted.
+    /// The entry held it before; it counts longer now.
     Renewed,
     /// The entry holds it now.
     Stored,
@@ -325,8 +325,9 @@ impl<'m> Writer<'m> {
         let known = self.0.look_up(key, now);
         let known_state = known.map_or(State::default(), |entry| entry.state);
         let came_at = known.map_or(0, |entry| entry.came_at);
-        let is_renewed = known_state.is_renewed_by(heard);
         let state = known_state.merge(heard);
+        // A delivery that is repeated voids no answer that was asked for since the first.
+        let is_renewed = state != known_state && known_state.is_renewed_by(heard);
         let entry = Entry {
             state,
             came_at: if is_renewed { clock } else { came_at },

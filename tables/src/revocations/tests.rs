@@ -131,9 +131,14 @@ fn what_is_heard_merges_and_what_is_known_changes_nothing() {
         (entry().state.instant(NOW as f64), entry().came_at),
         (Some(NOW - 10), 100)
     );
-    // The same instant comes later once more: answers from before are void.
-    assert_eq!(hear(ended(NOW - 10), 102), Merged::Renewed);
+    // The same event once more, as one who has captured it can send it: answers since then stand.
+    assert_eq!(hear(ended(NOW - 10), 102), Merged::Known);
+    assert_eq!(entry().came_at, 100);
+    // A later event of the same second: answers from before it are void.
+    let again = heard(NOW - 9, NOW - 10, Effect::Ends);
+    assert_eq!(hear(again, 102), Merged::Stored);
     assert_eq!(entry().came_at, 102);
+    assert_eq!(hear(ended(NOW - 10), 102), Merged::Known);
     let plan = heard(NOW, NOW - 5, Effect::EndsLater(NOW + 1_000_000));
     assert_eq!(hear(plan, 103), Merged::Stored);
     assert_eq!(

@@ -12,7 +12,11 @@ fn a_killed_writer_leaves_nothing_wrong() {
     let changes: [Change; 6] = [
         ("a new user", 40, ended(NOW - 1)),
         ("a later end", 3, ended(NOW - 1)),
-        ("an end in the same second", 3, ended(NOW - 97)),
+        (
+            "an end in the same second",
+            3,
+            heard(NOW - 96, NOW - 97, Effect::Ends),
+        ),
         ("a plan", 3, heard(NOW, NOW - 1, Effect::EndsLater(NOW + 9))),
         (
             "a plan that is called off",
