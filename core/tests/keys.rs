@@ -377,6 +377,29 @@ fn documents_that_are_refused_whole() {
     assert!(matches!(latin, DocumentError::NotJson { .. }), "{latin}");
 }
 
+/// A token costs a signature check for each key of its `kid`: a set of one `kid` would hold a worker up.
+#[test]
+fn four_keys_of_a_kid_are_the_limit() {
+    let entry = |number: usize, kid: Option<&str>| {
+        let mut n = vec![0xa5; 256];
+        n[1] = number as u8;
+        let jwk = changed(rsa_of(2048), "n", json!(encode(n)));
+        match kid {
+            Some(kid) => changed(jwk, "kid", json!(kid)),
+            None => without(jwk, "kid"),
+        }
+    };
+    let mut entries: Vec<_> = (0..6).map(|number| entry(number, Some("k"))).collect();
+    entries.extend((6..12).map(|number| entry(number, None)));
+    entries.push(entry(12, Some("other")));
+    entries.push(Signer::new(Algorithm::Es256).jwk("k"));
+    let (keys, skipped) = KeySet::parse(&document(&entries)).unwrap();
+    assert_eq!(keys.len(), 4 + 6 + 1 + 1);
+    let lines: Vec<String> = skipped.iter().map(ToString::to_string).collect();
+    let line = r#"key "k" skipped: the key set has 4 keys of this kid and algorithm before it"#;
+    assert_eq!(lines, [line; 2]);
+}
+
 #[test]
 fn sixty_four_keys_are_the_limit() {
     let entries = |count: usize| -> Vec<Value> {

@@ -14,6 +14,9 @@ pub const MAX_DOCUMENT: usize = 256 * 1024;
 /// The most entries that a document may have, usable or not.
 pub const MAX_KEYS: usize = 64;
 
+/// The most keys of one `kid` for one algorithm: a token costs a signature check for each.
+pub const MAX_OF_KID: usize = 4;
+
 /// The usable keys of one document, parsed.
 #[derive(Debug)]
 pub struct KeySet {
@@ -90,6 +93,12 @@ impl KeySet {
         for (index, entry) in document.keys.iter().enumerate() {
             match Jwk::parse(entry.get(), index) {
                 Ok(key) if keys.iter().any(|earlier| earlier.id() == key.id()) => {}
+                Ok(key)
+                    if keys.iter().filter(|earlier| earlier.is_rival(&key)).count()
+                        >= MAX_OF_KID =>
+                {
+                    skipped.push(key.crowded(index, MAX_OF_KID));
+                }
                 Ok(key) => keys.push(key),
                 Err(why) => skipped.push(why),
             }

@@ -109,6 +109,22 @@ impl Jwk {
         self.kid.as_deref()
     }
 
+    /// Tells whether a token may have to be tried against both keys: they have one `kid` and an algorithm in
+    /// common.
+    pub(super) fn is_rival(&self, other: &Jwk) -> bool {
+        let is_shared = |one: &Prepared| other.fits(one.algorithm);
+        self.kid.is_some() && self.kid == other.kid && self.verifiers.iter().any(is_shared)
+    }
+
+    /// The report that it is skipped, since as many keys as may have its `kid` come before it.
+    pub(super) fn crowded(self, index: usize, most: usize) -> SkippedKey {
+        SkippedKey {
+            index,
+            kid: self.kid,
+            why: Unusable::Crowded(most),
+        }
+    }
+
     /// The algorithms that it may be used for.
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {
         self.verifiers.iter().map(|one| one.algorithm).collect()

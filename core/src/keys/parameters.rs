@@ -62,6 +62,8 @@ pub(super) enum Unusable {
     Exponent,
     #[error("not a point of the curve")]
     Point,
+    #[error("the key set has {0} keys of this kid and algorithm before it")]
+    Crowded(usize),
 }
 
 /// The parameters that are used. `x5c`, `x5u` and private parameters are ignored.
