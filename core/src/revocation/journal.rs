@@ -74,9 +74,9 @@ pub fn append(folder: &Path, records: &[Record], now: u64, keep: u64) -> io::Res
     file.write_all(text.as_bytes())?;
     file.sync_data()?;
     if size > SMALL {
-        let mut all = String::new();
+        let mut all = Vec::new();
         file.seek(SeekFrom::Start(0))?;
-        file.read_to_string(&mut all)?;
+        file.read_to_end(&mut all)?;
         if size >= 2 * rewritten_at(&all) {
             folder.remove_strays(NAME);
             // The file is locked meanwhile, so no line is lost.
@@ -93,12 +93,9 @@ pub fn append(folder: &Path, records: &[Record], now: u64, keep: u64) -> io::Res
 ///
 /// As of [`append`].
 pub fn load(folder: &Path, now: u64, keep: u64) -> io::Result<Loaded> {
-    let read_text = || {
-        let (text, _) = Folder::open(folder)?.read(NAME, MOST)?;
-        String::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-    };
-    match read_text() {
-        Ok(text) => Ok(read(&text, now, keep)),
+    let text = Folder::open(folder).and_then(|folder| folder.read(NAME, MOST));
+    match text {
+        Ok((text, _)) => Ok(read(&text, now, keep)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::default()),
         Err(error) => Err(error),
     }
@@ -111,16 +108,17 @@ fn ends_a_line(file: &mut (impl Read + Seek)) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-pub(crate) fn read(text: &str, now: u64, keep: u64) -> Loaded {
+/// Reads line by line: what a disk made of one of them costs no other.
+pub(crate) fn read(text: &[u8], now: u64, keep: u64) -> Loaded {
     let mut users: BTreeMap<(String, Vec<[u8; 32]>), State> = BTreeMap::new();
     let mut ignored = 0;
-    for line in text.lines().filter(|line| !line.is_empty()) {
-        match serde_json::from_str::<Line>(line).ok().and_then(record) {
+    for line in lines(text).filter(|line| !line.is_empty()) {
+        match serde_json::from_slice::<Line>(line).ok().and_then(record) {
             Some(Record { names, user, state }) => {
                 let known = users.entry((user, names)).or_default();
                 *known = known.merge(&state);
             }
-            None if serde_json::from_str::<Rewritten>(line).is_ok() => {}
+            None if serde_json::from_slice::<Rewritten>(line).is_ok() => {}
             None => ignored += 1,
         }
     }
@@ -132,6 +130,10 @@ pub(crate) fn read(text: &str, now: u64, keep: u64) -> Loaded {
             .collect(),
         ignored,
     }
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n')
 }
 
 fn line(record: &Record) -> String {
@@ -181,9 +183,9 @@ pub(crate) fn rewritten(loaded: &Loaded) -> String {
     json(&Rewritten { bytes }) + &lines
 }
 
-fn rewritten_at(text: &str) -> u64 {
-    let first = text.lines().next().unwrap_or_default();
-    let rewritten = serde_json::from_str::<Rewritten>(first);
+fn rewritten_at(text: &[u8]) -> u64 {
+    let first = lines(text).next().unwrap_or_default();
+    let rewritten = serde_json::from_slice::<Rewritten>(first);
     rewritten.map_or(0, |rewritten| rewritten.bytes)
 }
 
@@ -298,6 +300,24 @@ mod tests {
         place.append(&[record("b", 1, NOW, Effect::Ends)]);
         let loaded = place.load();
         assert_eq!((loaded.records.len(), loaded.ignored), (2, 1));
+    }
+
+    #[test]
+    fn a_line_of_any_bytes_costs_no_other() {
+        let place = Place::new("bytes");
+        place.append(&[record("a", 1, NOW, Effect::Ends)]);
+        let broken = [
+            b"\xff\xfe\0\r\n".repeat(2),
+            vec![0xff; SMALL as usize],
+            b"\n".to_vec(),
+        ]
+        .concat();
+        let text = [fs::read(place.file()).unwrap(), broken].concat();
+        fs::write(place.file(), text).unwrap();
+        assert_eq!((place.load().records.len(), place.load().ignored), (1, 3));
+        place.append(&[record("b", 1, NOW, Effect::Ends)]);
+        let loaded = place.load();
+        assert_eq!((loaded.records.len(), loaded.ignored), (2, 0), "rewritten");
     }
 
     #[test]
