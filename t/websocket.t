@@ -43,6 +43,12 @@ for my $row (
     my ($reply) = $answer->{headers} =~ /^Sec-WebSocket-Protocol: (.*?)\r?$/mi;
     is($reply // '', $told ? 'authgear' : '', "$name: the reply is one that was offered");
 }
+# In an order that would leave one of them to the backend.
+for my $offered ("authgear.$token, chat, authgear.$token", "authgear.$token,authgear.x", "chat, authgear.x ,authgear.$token") {
+    is(offering($offered)->{status}, 401, 'of two tokens none is found');
+    unlike(offering($offered, '/ws', "Authorization: Bearer $token")->{body}, qr/^Sec-WebSocket-Protocol: .*authgear\./mi,
+        'two tokens: the backend is told of none');
+}
 my ($reply) = join '|', offering("chat, authgear, authgear.$token", '/chosen')->{headers} =~ /^Sec-WebSocket-Protocol: (.*?)\r?$/mig;
 is($reply, 'chat', 'what the backend chooses stays');
 is(offering(undef, '/ws', "Authorization: Bearer $token")->{status}, 200, 'another client has it in Authorization');
