@@ -37,7 +37,7 @@ sub start {
     $kind = 'h1' if !$self->{$kind};
     while (time < $ends) {
         my $went = eval { $self->$kind; 1 };
-        $self->count($kind, $went ? 'connections' : 'connections given up');
+        $self->count($kind, $went ? 'connections' : 'given up: ' . $@ =~ s/(?: at \S+ line.*)?\n.*//sr);
         sleep 0.01 if !$went;
     }
     $self->note(count => $self->{status}, requests => $self->{requests});
