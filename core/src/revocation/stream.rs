@@ -353,3 +353,22 @@ mod tests {
         assert!(!text.chars().any(char::is_control), "{text}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_the_same_after_it_was_kept() {
+        let message = Message {
+            endpoint: "https://a.example".to_string(),
+            body: b"{\n\"a\": \"\xff\n\"}".to_vec(),
+            signature: "0f".to_string(),
+            until: 1_800_000_000,
+        };
+        let bytes = message.to_bytes();
+        assert_eq!(Message::from_bytes(&bytes), Some(message));
+        assert_eq!(Message::from_bytes(&bytes[..7]), None);
+        assert_eq!(Message::from_bytes(&bytes[..12]), None);
+    }
+}
