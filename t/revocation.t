@@ -184,21 +184,21 @@ subtest 'a body of up to client_max_body_size, in memory or in a file' => sub {
 };
 
 # Else whoever reaches the location could fill a worker's memory.
-subtest 'no body over 4 MiB is read, whatever client_max_body_size says' => sub {
+subtest 'no body over 16 MiB is read, whatever client_max_body_size says' => sub {
     my ($user, $token) = issued(10);
     my $empty = length event('user.disabled', $user, seq => 1, payload => { more => '' });
-    my $fill = sub { event('user.disabled', $user, seq => 1, payload => { more => 'x' x ((4 << 20) - $empty + $_[0]) }) };
-    is(length $fill->(0), 4 << 20, 'a body of 4 MiB');
+    my $fill = sub { event('user.disabled', $user, seq => 1, payload => { more => 'x' x ((16 << 20) - $empty + $_[0]) }) };
+    is(length $fill->(0), 16 << 20, 'a body of 16 MiB');
     my $server = $nginx->{option}{server};
-    for my $case ('client_body_in_single_buffer on; client_body_buffer_size 5m;', '') {
+    for my $case ('client_body_in_single_buffer on; client_body_buffer_size 17m;', '') {
         my $location = webhook_location('myapp', "client_max_body_size 0; $case");
         ok($nginx->reload(server => "authgear_verify myapp; $location"), "a reload, $case");
         is(deliver($nginx, $fill->(1), project => 'myapp'), 413, 'one byte more is refused');
         is(answers($nginx, $token), '200 ok', 'and counts nothing') if $case;
-        is(deliver($nginx, $fill->(0), project => 'myapp'), 204, '4 MiB are read');
+        is(deliver($nginx, $fill->(0), project => 'myapp'), 204, '16 MiB are read');
         is(answers($nginx, $token), '401 revoked', 'and count');
     }
-    like($nginx->log_text, qr/\[error\] .*authgear: webhook of project "myapp": refused, since its body is longer than 4194304 bytes/, 'is an error line');
+    like($nginx->log_text, qr/\[error\] .*authgear: webhook of project "myapp": refused, since its body is longer than 16777216 bytes/, 'is an error line');
     ok($nginx->reload(server => $server), 'a reload');
 };
 

@@ -47,7 +47,7 @@ pub fn jwks_uri(document: &[u8], endpoint: &Origin) -> Result<Url, String> {
 }
 
 /// What counts in the text of a file of revocations.
-pub fn read_journal(text: &str, now: u64, keep: u64) -> Loaded {
+pub fn read_journal(text: &[u8], now: u64, keep: u64) -> Loaded {
     journal::read(text, now, keep)
 }
 

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 pub const MOST_AHEAD: u64 = 5 * 60;
 
 /// The longest body that is read, in bytes.
-pub const MOST_BODY: usize = 4 << 20;
+pub const MOST_BODY: usize = 16 << 20;
 
 /// The content of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
