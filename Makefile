@@ -18,7 +18,7 @@ else
 TEST_TARGETS := suite
 endif
 
-MISSING := $(addprefix missing-,build demo test source valgrind asan newest bench deb musl arm64)
+MISSING := $(addprefix missing-,build demo test source valgrind asan newest bench deb musl arm64 fuzz)
 MODULES := $(addprefix module-,debian source asan newest)
 NGINXES := $(addprefix nginx-,debian source asan newest)
 
@@ -26,7 +26,7 @@ NGINXES := $(addprefix nginx-,debian source asan newest)
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-network test-valgrind test-asan \
-	stress torture fuzz fuzz-corpus miri loom conformance \
+	stress torture fuzz fuzz-quick fuzz-corpus miri loom conformance \
 	bench bench-instructions bench-outage bench-revocation bench-connections bench-tenants bench-tools \
 	unit lint minimum-rust fmt doc check-so install module-for dist musl-check arm64-check reproducible \
 	lint-workflows deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
@@ -76,10 +76,13 @@ stress: missing-test module-$(NGINX) standin ## Mix all that can happen to keys,
 torture: missing-test missing-asan module-asan standin ## Send odd requests to random configurations, under AddressSanitizer
 	@tools/torture.sh asan
 
-fuzz: ## Run each fuzz target for MINUTES, with its corpus as seed (fuzz/)
+fuzz: missing-fuzz ## Run each fuzz target for MINUTES, with its corpus as seed (fuzz/)
 	@tools/fuzz.sh
 
-fuzz-corpus: ## Run each fuzz target over its committed corpus, without libFuzzer
+fuzz-quick: missing-fuzz ## Run all fuzz targets for a minute together, built like the unit tests
+	@ALL_MINUTES=$(or $(ALL_MINUTES),1) tools/fuzz.sh --quick
+
+fuzz-corpus: missing-build nginx-debian ## Run each fuzz target over its committed corpus, without libFuzzer
 	@tools/unit.sh fuzz
 
 conformance: ## State to a real server all that is relied on: AUTHGEAR=FILE (docs/conformance.md)

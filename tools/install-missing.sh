@@ -2,7 +2,7 @@
 # Installs what the given tasks need and this machine lacks, with apt, rustup and
 # pip (the latter into build/venv); where nothing is missing it touches none.
 #
-#   tools/install-missing.sh build|demo|test|source|valgrind|asan|newest|bench|deb|musl|arm64 …
+#   tools/install-missing.sh build|demo|test|source|valgrind|asan|newest|bench|deb|musl|arm64|fuzz …
 set -euo pipefail
 root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 . "$root/tools/debian-unstable.sh"
@@ -17,6 +17,7 @@ newest="dpkg-dev patchelf"
 bench="curl perl util-linux wrk"
 deb="debhelper debootstrap dpkg-dev lintian lowdown"
 musl="musl-tools"
+fuzz="g++"
 arm64="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
 
 installed() {
@@ -80,9 +81,10 @@ for task in "$@"; do
     bench) wanted+=($build $bench) ;;
     deb) wanted+=($build $deb) ;;
     musl) wanted+=($build $demo $musl) ;;
+    fuzz) wanted+=($build $fuzz) ;;
     arm64) wanted+=($build $demo $arm64) ;;
     *)
-        echo "usage: $0 build|demo|test|source|valgrind|asan|newest|bench|deb|musl|arm64 …" >&2
+        echo "usage: $0 build|demo|test|source|valgrind|asan|newest|bench|deb|musl|arm64|fuzz …" >&2
         exit 2
         ;;
     esac
