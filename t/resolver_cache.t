@@ -228,7 +228,7 @@ subtest 'another tenant, though all have one issuer' => sub {
 
 subtest 'a request without a credential asks nobody' => sub {
     start('resolve_cache 10m;', server => 'location /optional { authgear_verify myapp optional; empty_gif; }');
-    for my $headers ('', 'Cookie: theme=dark', 'Authorization: Basic dTpw', 'Cookie: session=', 'Cookie: sessions=a') {
+    for my $headers ('', 'Cookie: theme=dark', 'Authorization: Basic dTpw', 'Cookie: app_session=', 'Cookie: sessions=a') {
         for (1 .. 2) {
             is(outcome($headers), '401 no_credential - none asked 0', "'$headers'");
             is(outcome($headers, path => '/optional'), '200 no_credential - none asked 0', "'$headers', optional");

@@ -158,10 +158,14 @@ sub refused_by_policy {
 sub none {
     is(outcome('GET /required'), '401 no_credential - none asked 0', 'nothing, required');
     is(outcome("GET /$_"), '200 no_credential - none asked 0', "nothing, $_") for qw(optional observe);
-    for my $header (cookie(other => 'x', sessions => 'y', my_session => 'z'), cookie(session => ''),
-        'Cookie: session', 'Cookie: Session=a', 'Authorization: Bearer', 'Authorization: Bearer  ')
+    for my $header (cookie(other => 'x', sessions => 'y', my_session => 'z'),
+        'Cookie: app_session=; app_access_token=', 'Cookie: Session=a', 'Authorization: Bearer', 'Authorization: Bearer  ')
     {
         is(outcome('GET /required', $header), '401 no_credential - none asked 0', "'$header' is no credential");
+    }
+    for my $header ('Cookie: session=', 'Cookie: session', 'Cookie: session=""') {
+        is(outcome("GET /$_", $header), '401 session_invalid - none asked 1', "'$header' is a bad session, $_")
+            for qw(required optional);
     }
 }
 

@@ -34,7 +34,7 @@ pub fn run(data: &[u8]) {
             named
                 .next()
                 .map(|(_, value)| value.clone())
-                .filter(|value| !value.is_empty())
+                .filter(|value| !value.is_empty() || name == own[2])
         };
         let found = [
             cookies.app_session(),

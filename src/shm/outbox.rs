@@ -29,7 +29,7 @@ impl SharedZone {
         let outgoing = Outgoing {
             next: Link::null(),
             number: zone.leases.increment(),
-            due_at: Word::new(),
+            due_at: Word::default(),
             len: bytes.len(),
         };
         outgoing.next.set(zone.outgoing.get());

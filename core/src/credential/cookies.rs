@@ -124,19 +124,19 @@ impl<'a> Cookies<'a> {
             || with_session && self.session().is_some()
     }
 
-    /// `app_session`; `None` when it is absent; an empty one counts as absent, here and below.
+    /// `app_session`; `None` when it is absent or empty, of which Authgear's server says nothing.
     pub fn app_session(&self) -> Option<&'a [u8]> {
         self.app_session.filter(|value| !value.is_empty())
     }
 
-    /// `app_access_token`
+    /// `app_access_token`; `None` when it is absent or empty.
     pub fn app_access_token(&self) -> Option<&'a [u8]> {
         self.app_access_token.filter(|value| !value.is_empty())
     }
 
-    /// `session`
+    /// `session`; an empty one is a bad session to Authgear's server (`pkg/lib/session/middleware.go`).
     pub fn session(&self) -> Option<&'a [u8]> {
-        self.session.filter(|value| !value.is_empty())
+        self.session
     }
 }
 
@@ -225,13 +225,14 @@ mod tests {
             ("session=a\\b; session=c", Some("c")),
             ("session=\u{e9}; session=c", Some("c")),
             ("session=a\x7f", None),
-            // absent or empty
+            // empty
+            ("session", Some("")),
+            ("session=", Some("")),
+            (r#"session="""#, Some("")),
+            ("session=; session=c", Some("")),
+            // absent
             ("", None),
             (";;;", None),
-            ("session", None),
-            ("session=", None),
-            (r#"session="""#, None),
-            ("session=; session=c", None),
             ("Session=a", None),
             ("xsession=a", None),
             ("sessionx=a", None),
@@ -256,7 +257,8 @@ mod tests {
             cookies.read(header.as_bytes(), &names);
         }
         assert_eq!(cookies.app_access_token(), Some(&b"b"[..]));
-        assert_eq!((cookies.session(), cookies.app_session()), (None, None));
+        assert_eq!(cookies.session(), Some(&b""[..]));
+        assert_eq!(cookies.app_session(), None);
     }
 
     fn question(prefix: &str, headers: &[&str], with_session: bool) -> (String, bool) {
