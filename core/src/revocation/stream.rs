@@ -352,11 +352,6 @@ mod tests {
         assert!(text.contains(r"evil\n2026/01/01"), "{text}");
         assert!(!text.chars().any(char::is_control), "{text}");
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_message_is_the_same_after_it_was_kept() {
