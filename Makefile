@@ -103,6 +103,9 @@ bench-revocation: missing-bench missing-test module-$(NGINX) bench-tools ## Meas
 bench-connections: missing-bench missing-test module-$(NGINX) bench-tools ## Measure open connections with authgear_close_expired, and how soon one ends
 	@bench/run.sh $(NGINX) --connections
 
+bench-tenants: missing-bench module-$(NGINX) bench-tools ## Measure ten thousand tenants, of which some cannot be reached or are hostile
+	@bench/run.sh $(NGINX) --tenants
+
 unit: missing-build nginx-debian ## Run the tests of the crates that know no nginx
 	@tools/unit.sh
 

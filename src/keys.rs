@@ -8,6 +8,6 @@ mod source;
 mod store;
 
 pub use awaited::AwaitedKeys;
-pub use refresh::KeyStatus;
+pub use refresh::{Fetches, KeyStatus};
 pub use source::{KeySource, Keys, Tenant};
 pub use store::KeyStore;

@@ -20,7 +20,7 @@ use ngx::http::HttpModuleMainConf;
 use smallvec::SmallVec;
 
 use crate::conf::{AuthgearModule, MainConf, Project};
-use crate::keys::{refresh, AwaitedKeys, KeySource, KeyStatus, KeyStore, Keys};
+use crate::keys::{refresh, AwaitedKeys, Fetches, KeySource, KeyStatus, KeyStore, Keys};
 use crate::nginx::{now, Timer};
 use crate::shm::{Id, SharedZone};
 
@@ -55,7 +55,7 @@ struct Worker {
     digester: Cell<Option<Digester>>,
     user_digester: Cell<Option<Digester>>,
     /// Fetches under way in this worker.
-    slots: Cell<Slots>,
+    fetches: RefCell<Fetches>,
     /// Runs while keys are fetched or requests wait.
     timer: Cell<Option<Timer>>,
 }
@@ -136,7 +136,7 @@ pub fn start(cycle: &ngx_cycle_t, poll: fn()) {
 
 /// Asks for the keys of a source; see [`refresh::ask`].
 pub fn ask(source: &KeySource, need: Need) -> KeyStatus {
-    let asked = with_store(|store, slots, _| refresh::ask(store, source, need, slots, now()));
+    let asked = with_store(|store, fetches, _| refresh::ask(store, source, need, fetches, now()));
     if is_fetching() {
         poll_soon();
     }
@@ -280,16 +280,13 @@ pub fn with_tokens<T>(use_it: impl FnOnce(&mut TokenCache) -> T) -> Option<T> {
     })
 }
 
-/// Uses the key store and the slots for fetches; `None` when there is no zone.
-fn with_store<T>(use_it: impl FnOnce(&mut KeyStore, &mut Slots, SharedZone) -> T) -> Option<T> {
+/// Uses the key store and the fetches; `None` when there is no zone.
+fn with_store<T>(use_it: impl FnOnce(&mut KeyStore, &mut Fetches, SharedZone) -> T) -> Option<T> {
     let zone = zone()?;
     WORKER.with(|worker| {
-        let mut slots = worker.slots.get();
         let mut store = worker.store.borrow_mut();
         let store = store.get_or_insert_with(|| KeyStore::new(zone));
-        let result = use_it(store, &mut slots, zone);
-        worker.slots.set(slots);
-        Some(result)
+        Some(use_it(store, &mut worker.fetches.borrow_mut(), zone))
     })
 }
 
@@ -324,11 +321,11 @@ impl Finished<'_> {
 /// Processes finished fetches, and calls `look` to find the requests to resume.
 pub fn collect<T>(look: impl FnOnce(&mut Finished<'_>) -> T) -> Option<T> {
     let now = now();
-    with_store(|store, slots, zone| {
-        refresh::collect(store, slots, now);
+    with_store(|store, fetches, zone| {
+        refresh::collect(store, fetches, now);
         look(&mut Finished {
             store,
-            slots: *slots,
+            slots: fetches.slots(),
             zone,
             now,
         })
@@ -337,7 +334,7 @@ pub fn collect<T>(look: impl FnOnce(&mut Finished<'_>) -> T) -> Option<T> {
 
 /// True while this worker fetches keys.
 pub fn is_fetching() -> bool {
-    WORKER.with(|worker| worker.slots.get().count() > 0)
+    WORKER.with(|worker| worker.fetches.borrow().slots().count() > 0)
 }
 
 /// Looks for finished fetches and answers within 15 milliseconds.
@@ -365,7 +362,7 @@ impl Worker {
             tokens: RefCell::new(None),
             digester: Cell::new(None),
             user_digester: Cell::new(None),
-            slots: Cell::new(Slots::new()),
+            fetches: RefCell::new(Fetches::new()),
             timer: Cell::new(None),
         }
     }

@@ -95,7 +95,7 @@ subtest 'a known tenant whose keys run out beside made-up ones' => sub {
     }
     is_deeply($nginx->tally(@answers), { '200 ok' => scalar @answers }, 'it is served all the time');
     my ($worker) = $nginx->workers;
-    cmp_ok(Test::Nginx::Authgear::Server::threads($worker), '<', 40, 'by no more threads than slots');
+    cmp_ok(Test::Nginx::Authgear::Server::threads($worker), '<', 170, 'by no more threads than slots');
     is_deeply($nginx->tally($nginx->receive(@sent)), { '503 keys_unavailable' => scalar @sent },
         'the made-up ones are told in the end');
     $nginx->stop_soundly;

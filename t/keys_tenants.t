@@ -208,19 +208,19 @@ for my $fault ('status', 'hang') {
     is(counts()->{jwks}, 1, 'the one with keys');
 
     # More than may be fetched at the same time.
-    my $silent = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 128);
+    my $silent = IO::Socket::INET->new(LocalAddr => '0.0.0.0', Listen => 512);
     my $port = $silent->sockport;
     $nginx->reload(workers => 1, project => 'endpoint http://$arg_t; fetch_timeout 3s;');
-    my @sent = map { $nginx->send(path => "/?t=127.0.1.$_:$port", token => $token) } 1 .. 100;
+    my @sent = map { my $net = $_; map { $nginx->send(path => "/?t=127.0.$net.$_:$port", token => $token) } 1 .. 100 } 1 .. 3;
     my ($worker) = $nginx->workers;
     my $free = $nginx->ask(path => '/free');
-    is($free->{worker}, $worker, 'a worker with a hundred fetches to make answers');
+    is($free->{worker}, $worker, 'a worker with three hundred fetches to make answers');
     my $threads = Test::Nginx::Authgear::Server::threads($worker);
-    cmp_ok($threads, '<', 50, 'starts no hundred threads');
+    cmp_ok($threads, '<', 170, 'starts no three hundred threads');
     is($nginx->ask(path => "/?t=$good", token => $token)->{status}, 200, 'and serves who has keys');
     my @answers = $nginx->receive(@sent);
-    is_deeply($nginx->tally(@answers), { '503 keys_unavailable' => 100 }, 'the others must wait');
-    is((grep { ($_->{retry_after} // '') =~ /^[1-9]\d*$/ } @answers), 100, 'each with Retry-After');
+    is_deeply($nginx->tally(@answers), { '503 keys_unavailable' => 300 }, 'the others must wait');
+    is((grep { ($_->{retry_after} // '') =~ /^[1-9]\d*$/ } @answers), 300, 'each with Retry-After');
     $nginx->stop_soundly;
 }
 

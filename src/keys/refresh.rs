@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use authgear_core::keys::fetch::{self, FetchError, Fetched};
 use authgear_core::keys::freshness::{Advice, Need};
 use authgear_core::keys::saved::{self, LoadError, Saved};
-use authgear_core::keys::slots::{Slots, Standing};
+use authgear_core::keys::slots::{Slots, Standing, QUICK_TIME};
 use authgear_core::keys::KeySet;
 use authgear_core::status::{self, Count, FetchResult};
 use nginx_sys::{ngx_random, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN};
@@ -58,6 +58,47 @@ enum Message {
     Over(Standing),
 }
 
+/// The fetches of a worker.
+#[derive(Debug, Default)]
+pub struct Fetches {
+    /// The slots that they take.
+    slots: Slots,
+    /// Those that are not slow, or for which there is no slot of slow ones, with their begin.
+    quick: Vec<(FetchLease, Standing, u64)>,
+}
+
+impl Fetches {
+    /// None is under way.
+    pub const fn new() -> Fetches {
+        Fetches {
+            slots: Slots::new(),
+            quick: Vec::new(),
+        }
+    }
+
+    /// The slots that are taken.
+    pub fn slots(&self) -> Slots {
+        self.slots
+    }
+
+    /// Gives the slots of those that take long to others.
+    fn slow_down(&mut self, now: u64) {
+        let slots = &mut self.slots;
+        self.quick.retain(|(_, standing, began)| {
+            now.saturating_sub(*began) < QUICK_TIME || !slots.slow_down(*standing)
+        });
+    }
+
+    /// Gives the slot of a fetch back that is over.
+    fn end(&mut self, lease: FetchLease, standing: Standing) {
+        let place = self.quick.iter().position(|(quick, ..)| *quick == lease);
+        if let Some(place) = place {
+            self.quick.remove(place);
+        }
+        self.slots.give_back(standing, place.is_none());
+    }
+}
+
 /// Messages of the threads that the event loop has not read yet.
 static MESSAGES: Mutex<Vec<(Arc<KeySource>, FetchLease, Message)>> = Mutex::new(Vec::new());
 
@@ -77,7 +118,7 @@ pub fn ask(
     store: &mut KeyStore,
     source: &KeySource,
     need: Need,
-    slots: &mut Slots,
+    fetches: &mut Fetches,
     now: u64,
 ) -> KeyStatus {
     // A lease that another worker took first changes the advice, once.
@@ -86,10 +127,10 @@ pub fn ask(
         match (advice, keys) {
             (Advice::Use, Some(keys)) => return KeyStatus::Keys(keys),
             (Advice::UseAndFetch, Some(keys)) => {
-                start(store, source, need, slots, now);
+                start(store, source, need, fetches, now);
                 return KeyStatus::Keys(keys);
             }
-            (Advice::FetchAndWait, _) => match start(store, source, need, slots, now) {
+            (Advice::FetchAndWait, _) => match start(store, source, need, fetches, now) {
                 Start::Started => return KeyStatus::Wait,
                 Start::NoSlot => return KeyStatus::Queue,
                 Start::No => {}
@@ -111,20 +152,21 @@ fn start(
     store: &mut KeyStore,
     source: &KeySource,
     need: Need,
-    slots: &mut Slots,
+    fetches: &mut Fetches,
     now: u64,
 ) -> Start {
     let standing = store.standing(&source.id, now);
-    if !slots.take(standing) {
+    if !fetches.slots.take(standing) {
         return Start::NoSlot;
     }
     let Some(lease) = store.try_lease(source, need, now) else {
-        slots.give_back(standing);
+        fetches.slots.give_back(standing, false);
         return Start::No;
     };
+    fetches.quick.push((lease, standing, now));
     let has_keys = store.look_up(source, need, now).0.is_some();
     if let Err(error) = spawn(Arc::new(source.clone()), lease, standing, has_keys) {
-        slots.give_back(standing);
+        fetches.end(lease, standing);
         count(store, source, FetchResult::Internal, Duration::ZERO);
         let why = format!("cannot start a thread: {error}");
         failed(store, source, lease, FetchResult::Internal, &why, now);
@@ -178,7 +220,7 @@ fn run(source: &KeySource, has_keys: bool, tell: &dyn Fn(Message)) {
 }
 
 /// Processes the messages of the threads. Those that have ended give their slots back.
-pub fn collect(store: &mut KeyStore, slots: &mut Slots, now: u64) {
+pub fn collect(store: &mut KeyStore, fetches: &mut Fetches, now: u64) {
     let log = ngx_cycle_log().as_ptr();
     let messages = mem::take(&mut *MESSAGES.lock().unwrap_or_else(PoisonError::into_inner));
     for (source, lease, message) in messages {
@@ -212,9 +254,10 @@ pub fn collect(store: &mut KeyStore, slots: &mut Slots, now: u64) {
                     );
                 }
             }
-            Message::Over(standing) => slots.give_back(standing),
+            Message::Over(standing) => fetches.end(lease, standing),
         }
     }
+    fetches.slow_down(now);
 }
 
 /// Counts a fetch.

@@ -1,15 +1,36 @@
 //! Limits the concurrent fetches of a worker, by counting alone.
 //!
 //! Only an endpoint with variables needs more than one for each project. Its tenants' names come from
-//! clients: made-up tenants must not use up the slots of real ones.
+//! clients: made-up tenants must not use up the slots of real ones. A fetch that takes long gives its slot to
+//! others, so that a tenant that can be reached does not wait until those that cannot have timed out.
 
-/// Fetches at the same time.
-pub const MOST: usize = 32;
-/// Limit for fetches of sources that failed last time: once for those that have never had keys, and once
-/// more for those that had some.
-const FAILING: usize = MOST / 4;
-/// Kept for sources that had keys.
-const RESERVED: usize = 8;
+/// Fetches that began within [`QUICK_TIME`].
+pub const MOST_QUICK: usize = 32;
+/// Fetches that take longer.
+pub const MOST_SLOW: usize = 128;
+/// A fetch that takes longer than so many milliseconds is a slow one.
+pub const QUICK_TIME: u64 = 100;
+
+/// The slots of one kind.
+struct Bounds {
+    most: usize,
+    /// Limit for fetches of sources that failed last time: once for those that have never had keys, and once
+    /// more for those that had some.
+    failing: usize,
+    /// Kept for sources that had keys.
+    reserved: usize,
+}
+
+const QUICK: Bounds = Bounds {
+    most: MOST_QUICK,
+    failing: MOST_QUICK / 4,
+    reserved: MOST_QUICK / 4,
+};
+const SLOW: Bounds = Bounds {
+    most: MOST_SLOW,
+    failing: MOST_SLOW / 4,
+    reserved: MOST_SLOW / 8,
+};
 
 /// The history of a source, which decides how many slots such sources may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,42 +44,79 @@ pub struct Standing {
 /// The slots that are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slots {
-    /// By [`Standing::had_keys`], then by [`Standing::fails`].
-    taken: [[usize; 2]; 2],
+    quick: Taken,
+    slow: Taken,
 }
+
+/// Slots of one kind, by [`Standing::had_keys`], then by [`Standing::fails`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Taken([[usize; 2]; 2]);
 
 impl Slots {
     /// None is taken.
     #[must_use]
     pub const fn new() -> Slots {
-        Slots { taken: [[0; 2]; 2] }
+        const NONE: Taken = Taken([[0; 2]; 2]);
+        Slots {
+            quick: NONE,
+            slow: NONE,
+        }
     }
 
     /// The number of slots that are taken.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.taken.as_flattened().iter().sum()
+        self.quick.count() + self.slow.count()
     }
 
-    /// Takes a slot; returns whether there is one for such a source.
+    /// Takes a slot for a fetch that begins; returns whether there is one for such a source.
     pub fn take(&mut self, standing: Standing) -> bool {
-        let (all, without_keys) = (self.count(), self.taken[0].iter().sum::<usize>());
+        self.quick.take(standing, &QUICK)
+    }
+
+    /// Gives the slot of a fetch that takes long to others; returns whether there is one for slow fetches of such
+    /// a source.
+    pub fn slow_down(&mut self, standing: Standing) -> bool {
+        let has_moved = self.slow.take(standing, &SLOW);
+        if has_moved {
+            self.quick.give_back(standing);
+        }
+        has_moved
+    }
+
+    /// Gives a slot back that was taken for such a source, and perhaps slowed down.
+    pub fn give_back(&mut self, standing: Standing, is_slow: bool) {
+        let taken = if is_slow {
+            &mut self.slow
+        } else {
+            &mut self.quick
+        };
+        taken.give_back(standing);
+    }
+}
+
+impl Taken {
+    fn count(&self) -> usize {
+        self.0.as_flattened().iter().sum()
+    }
+
+    fn take(&mut self, standing: Standing, bounds: &Bounds) -> bool {
+        let (all, without_keys) = (self.count(), self.0[0].iter().sum::<usize>());
         let alike = self.alike(standing);
-        let is_free = all < MOST
-            && (standing.had_keys || without_keys < MOST - RESERVED)
-            && (!standing.fails || *alike < FAILING);
+        let is_free = all < bounds.most
+            && (standing.had_keys || without_keys < bounds.most - bounds.reserved)
+            && (!standing.fails || *alike < bounds.failing);
         *alike += usize::from(is_free);
         is_free
     }
 
-    /// Gives a slot back that was taken for such a source.
-    pub fn give_back(&mut self, standing: Standing) {
+    fn give_back(&mut self, standing: Standing) {
         let alike = self.alike(standing);
         *alike = alike.saturating_sub(1);
     }
 
     fn alike(&mut self, standing: Standing) -> &mut usize {
-        &mut self.taken[usize::from(standing.had_keys)][usize::from(standing.fails)]
+        &mut self.0[usize::from(standing.had_keys)][usize::from(standing.fails)]
     }
 }
 
@@ -90,7 +148,7 @@ mod tests {
             let mut slots = Slots::new();
             assert_eq!(taken(&mut slots, standing), most, "{standing:?}");
             assert_eq!(slots.count(), most);
-            slots.give_back(standing);
+            slots.give_back(standing, false);
             assert!(slots.take(standing) && !slots.take(standing));
         }
     }
@@ -117,5 +175,37 @@ mod tests {
         let mut slots = Slots::new();
         assert_eq!(taken(&mut slots, UNREACHABLE), 8);
         assert_eq!(taken(&mut slots, FAILING_KNOWN), 8);
+    }
+
+    #[test]
+    fn slow_fetches_leave_their_slots_to_others() {
+        for (standing, most) in [
+            (NEW, 112),
+            (UNREACHABLE, 32),
+            (KNOWN, 128),
+            (FAILING_KNOWN, 32),
+        ] {
+            let mut slots = Slots::new();
+            let slow = (0..200).filter(|_| slots.take(standing) && slots.slow_down(standing));
+            assert_eq!(slow.count(), most, "{standing:?}");
+            // The last one found no slot for slow ones, and has its own still.
+            assert!(!slots.slow_down(standing));
+            slots.give_back(standing, true);
+            assert!(slots.slow_down(standing) && !slots.slow_down(standing));
+        }
+    }
+
+    #[test]
+    fn a_hundred_tenants_that_hang_leave_room_for_one_that_does_not() {
+        let (mut slots, mut waiting, mut rounds) = (Slots::new(), 110, 0);
+        while waiting > 0 {
+            let begun = (0..waiting).filter(|_| slots.take(NEW)).count();
+            let slow = (0..begun).filter(|_| slots.slow_down(NEW)).count();
+            assert_eq!(slow, begun);
+            waiting -= begun;
+            rounds += 1;
+        }
+        assert!(slots.take(NEW));
+        assert_eq!(rounds, 5, "half a second");
     }
 }

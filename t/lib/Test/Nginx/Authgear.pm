@@ -85,7 +85,8 @@ sub start {
 
 # Another stand-in beside the one of this file: a hash with http, control, …
 sub start_standin {
-    return start('serve', '--listen', '127.0.0.1:0', '--control', '127.0.0.1:0', @_);
+    my @listen = (grep { $_ eq '--listen' } @_) ? () : ('--listen', '127.0.0.1:0');
+    return start('serve', @listen, '--control', '127.0.0.1:0', @_);
 }
 
 # The addresses that the stand-in printed at start: http, https, ca, control.
