@@ -19,7 +19,7 @@ pub(crate) use accept::accepts_html;
 pub use accept::{Choice, Format};
 pub use count::{
     Answer, Cause, Count, Duration, FetchResult, Found, Histogram, Mode, Received, Source, Table,
-    Totals, UnmetKind, BUCKETS, COUNTS,
+    Totals, UnmetKind, COUNTS,
 };
 pub use keys::Source as KeyFacts;
 pub use snapshot::{

@@ -16,7 +16,7 @@ impl SharedZone {
     /// Hands the breaker of a tenant to `read`, if anything is remembered of it.
     pub fn read_breaker<T>(self, tenant: &Id, read: impl FnOnce(&Breaker) -> T) -> Option<T> {
         let digest = self.tenant_digest(tenant);
-        self.header().breakers.find(digest).map(read)
+        self.header().breakers().find(digest).map(read)
     }
 
     /// Hands the breaker of a tenant of that project to `change`, with the mutex held.
@@ -28,12 +28,12 @@ impl SharedZone {
     ) -> T {
         let digest = self.tenant_digest(tenant);
         let locked = self.lock();
-        let breakers = &locked.zone().breakers;
+        let breakers = locked.zone().breakers();
         change(breakers.find_or_insert(digest, project, now))
     }
 
     /// The time since which a tenant of that project is suspended.
     pub fn tenants_suspended_since(self, project: u64) -> Option<u64> {
-        self.header().breakers.suspended_since(project)
+        self.header().breakers().suspended_since(project)
     }
 }

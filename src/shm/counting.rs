@@ -9,7 +9,7 @@ use nginx_sys::{ngx_pagesize, ngx_pid, ngx_slab_calloc, ngx_worker, NGX_LOG_WARN
 use ngx::log::ngx_cycle_log;
 
 use super::entry::{Id, SourceEntry};
-use super::zone::{SharedZone, BUCKETS};
+use super::zone::SharedZone;
 
 /// The most lanes of a project.
 const MOST_LANES: usize = 64;
@@ -18,7 +18,7 @@ const PART: usize = 64;
 /// In place of a project's digest, which is never 0.
 const OWN: u64 = 0;
 /// Buckets that are scanned at a time, for the status page.
-const SCANNED: usize = 32;
+const SCANNED: usize = 256;
 
 /// The digest of a project's name, by which its counters are found: a reload may change the order of
 /// projects. Never 0.
@@ -125,10 +125,11 @@ impl SharedZone {
 
     /// Hands every entry to `read`. The mutex is given to others in between.
     pub fn read_sources(self, mut read: impl FnMut(&SourceEntry)) {
-        for first in (0..BUCKETS).step_by(SCANNED) {
+        let buckets = self.header().buckets().len();
+        for first in (0..buckets).step_by(SCANNED) {
             let locked = self.lock();
             locked
-                .entries(first..(first + SCANNED).min(BUCKETS))
+                .entries(first..(first + SCANNED).min(buckets))
                 .for_each(&mut read);
         }
     }

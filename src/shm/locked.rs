@@ -9,7 +9,7 @@
 use core::mem;
 use core::ops::Range;
 use core::ptr::{self, NonNull};
-use std::time::{self, Instant};
+use std::time::Instant;
 
 use authgear_core::digest::{Digester, Kind};
 use authgear_core::status::Duration;
@@ -17,51 +17,41 @@ use authgear_tables::judgements::Writer;
 use authgear_tables::revocations;
 use authgear_tables::word::Link;
 use nginx_sys::{
-    ngx_shmtx_lock, ngx_shmtx_trylock, ngx_shmtx_unlock, ngx_slab_alloc_locked,
-    ngx_slab_free_locked, NGX_LOG_WARN,
+    ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc_locked, ngx_slab_free_locked, NGX_LOG_WARN,
 };
 use ngx::log::ngx_cycle_log;
 
 use super::entry::{DocumentBlock, Id, SourceEntry};
 use super::outgoing::Outgoing;
-use super::zone::{SharedZone, Zone, BUCKETS};
+use super::zone::{SharedZone, Zone};
 
-/// Entries scanned per eviction.
+/// Entries scanned at a time to find those to evict.
 const MOST_SEEN: usize = 256;
-/// Entries evicted for one block.
-const MOST_EVICTED: usize = 256;
+/// Entries found at a time.
+const MOST_FOUND: usize = 32;
+/// Scans for one block.
+const MOST_SCANS: usize = 8;
 
 /// The zone with its mutex held.
-pub struct Locked(SharedZone);
+pub struct Locked {
+    zone: SharedZone,
+    /// When the mutex was taken.
+    since: Instant,
+}
 
 impl SharedZone {
     /// Takes the mutex, and frees the blocks that a killed worker allocated and did not link, or unlinked
     /// and did not free.
     pub fn lock(self) -> Locked {
-        let waited = self.wait_for_mutex();
-        if let Some(counters) = self.own_counters() {
-            counters.measure(Duration::Lock, waited);
-        }
-        let mut locked = Locked(self);
+        // SAFETY: the zone is mapped, and its slab pool initialised.
+        unsafe { ngx_shmtx_lock(&raw mut (*self.pool.as_ptr()).mutex) };
+        let since = Instant::now();
+        let mut locked = Locked { zone: self, since };
         let header = self.header();
         if !header.unlinked_new.get().is_null() || !header.unlinked_old.get().is_null() {
             locked.clean();
         }
         locked
-    }
-
-    /// Takes the mutex; returns how long it took if another had it.
-    fn wait_for_mutex(self) -> time::Duration {
-        // SAFETY: the zone is mapped, and its slab pool initialised.
-        unsafe {
-            let mutex = &raw mut (*self.pool.as_ptr()).mutex;
-            if ngx_shmtx_trylock(mutex) != 0 {
-                return time::Duration::ZERO;
-            }
-            let began = Instant::now();
-            ngx_shmtx_lock(mutex);
-            began.elapsed()
-        }
     }
 
     /// Changes the table of judgements under the zone's mutex; `None` when there is no table.
@@ -121,22 +111,27 @@ impl SharedZone {
 
 impl Drop for Locked {
     fn drop(&mut self) {
+        let held = self.since.elapsed();
         // SAFETY: `lock` took the mutex.
-        unsafe { ngx_shmtx_unlock(&raw mut (*self.0.pool.as_ptr()).mutex) };
+        unsafe { ngx_shmtx_unlock(&raw mut (*self.zone.pool.as_ptr()).mutex) };
+        if let Some(counters) = self.zone.own_counters() {
+            counters.measure(Duration::Lock, held);
+        }
     }
 }
 
 impl Locked {
     /// The zone's header.
     pub fn zone(&self) -> &Zone {
-        self.0.header()
+        self.zone.header()
     }
 
     fn bucket(&self, id: &Id) -> &Link<SourceEntry> {
         let zone = self.zone();
         let digest = Digester::with(zone.bucket_key).of(Kind::Bucket, &[id]);
         let hash = u128::from_ne_bytes(digest) as usize;
-        &zone.buckets[hash % BUCKETS]
+        let buckets = zone.buckets();
+        &buckets[hash % buckets.len()]
     }
 
     /// The entries in a bucket.
@@ -151,9 +146,9 @@ impl Locked {
         })
     }
 
-    /// All entries of some buckets. Their number is `BUCKETS`.
+    /// All entries of some buckets.
     pub fn entries(&self, buckets: Range<usize>) -> impl Iterator<Item = &SourceEntry> {
-        let buckets = &self.zone().buckets[buckets];
+        let buckets = &self.zone().buckets()[buckets];
         buckets.iter().flat_map(|bucket| self.chain(bucket))
     }
 
@@ -186,7 +181,7 @@ impl Locked {
             }
             let is_linked = self
                 .zone()
-                .buckets
+                .buckets()
                 .iter()
                 .flat_map(|bucket| self.chain(bucket))
                 .any(|entry| {
@@ -209,18 +204,24 @@ impl Locked {
     /// make that fetch void. The work is bounded: of a large zone only a part is scanned, each time
     /// another one.
     fn allocate(&mut self, size: usize, keep: &Id, now: u64) -> Option<NonNull<u8>> {
-        for _ in 0..=MOST_EVICTED {
-            if let Some(block) = self.allocate_spare(size) {
-                return Some(block);
+        if let Some(block) = self.allocate_spare(size) {
+            return Some(block);
+        }
+        for _ in 0..MOST_SCANS {
+            let oldest = self.oldest(keep, now);
+            if oldest.is_empty() {
+                return None;
             }
-            let oldest = self.oldest(keep, now)?;
-            if self
-                .find(&oldest)
-                .is_some_and(|entry| !entry.document.get().is_null())
-            {
-                self.zone().evicted_keys.increment();
+            for id in oldest {
+                let entry = self.find(&id);
+                if entry.is_some_and(|entry| !entry.document.get().is_null()) {
+                    self.zone().evicted_keys.increment();
+                }
+                self.remove(&id);
+                if let Some(block) = self.allocate_spare(size) {
+                    return Some(block);
+                }
             }
-            self.remove(&oldest);
         }
         None
     }
@@ -228,7 +229,7 @@ impl Locked {
     /// Allocates a block where there is room, which is `unlinked_new` until [`Locked::linked`].
     pub(super) fn allocate_spare(&mut self, size: usize) -> Option<NonNull<u8>> {
         // SAFETY: the mutex is held.
-        let block = unsafe { ngx_slab_alloc_locked(self.0.pool.as_ptr(), size) };
+        let block = unsafe { ngx_slab_alloc_locked(self.zone.pool.as_ptr(), size) };
         let block = NonNull::new(block.cast::<u8>())?;
         self.zone().unlinked_new.set(block.as_ptr());
         Some(block)
@@ -239,32 +240,33 @@ impl Locked {
         self.zone().unlinked_new.set(ptr::null_mut());
     }
 
-    /// Scans the next entries and returns the one to evict.
-    fn oldest(&mut self, keep: &Id, now: u64) -> Option<Id> {
+    /// Scans the next entries and returns those to evict, in this order.
+    fn oldest(&mut self, keep: &Id, now: u64) -> Vec<Id> {
         let zone = self.zone();
+        let buckets = zone.buckets();
         let first = zone.eviction_hand.get() as usize;
-        let mut oldest: Option<((u8, u64), Id)> = None;
-        let mut seen = 0;
-        for at in 0..BUCKETS {
-            if seen >= MOST_SEEN {
-                zone.eviction_hand.set(((first + at) % BUCKETS) as u64);
+        let mut ranked = Vec::new();
+        for at in 0..buckets.len() {
+            if ranked.len() >= MOST_SEEN {
+                zone.eviction_hand
+                    .set(((first + at) % buckets.len()) as u64);
                 break;
             }
-            for entry in self.chain(&zone.buckets[(first + at) % BUCKETS]) {
-                seen += 1;
+            for entry in self.chain(&buckets[(first + at) % buckets.len()]) {
                 let is_fetched = now < entry.record().lease_until;
                 let worth = match (is_fetched, entry.document.get().is_null()) {
                     (true, _) => 2,
                     (false, false) => 1,
                     (false, true) => 0,
                 };
-                let rank = (worth, entry.used.get());
-                if entry.id != *keep && oldest.is_none_or(|(least, _)| rank < least) {
-                    oldest = Some((rank, entry.id));
+                if entry.id != *keep {
+                    ranked.push(((worth, entry.used.get()), entry.id));
                 }
             }
         }
-        oldest.map(|(_, id)| id)
+        ranked.sort_unstable();
+        let oldest = ranked.into_iter().take(MOST_FOUND);
+        oldest.map(|(_, id)| id).collect()
     }
 
     fn remove(&mut self, id: &Id) {
@@ -293,7 +295,7 @@ impl Locked {
     pub(super) unsafe fn free<T>(&mut self, block: *mut T) {
         if !block.is_null() {
             // SAFETY: the mutex is held, and the caller vouches for the block.
-            unsafe { ngx_slab_free_locked(self.0.pool.as_ptr(), block.cast()) };
+            unsafe { ngx_slab_free_locked(self.zone.pool.as_ptr(), block.cast()) };
         }
     }
 

@@ -7,6 +7,7 @@ use core::mem;
 use core::ptr::{self, NonNull};
 
 use authgear_core::digest::random_key;
+use authgear_tables::breaker::Breakers;
 use authgear_tables::judgements::{Dimensions, Table};
 use authgear_tables::revocations;
 use nginx_sys::{
@@ -173,6 +174,12 @@ unsafe fn new_header(
     unsafe {
         let header = ngx_slab_calloc(pool.as_ptr(), mem::size_of::<Zone>()).cast::<Zone>();
         let zone = header.as_mut().ok_or(Failed)?;
+        (zone.bucket_count, zone.breaker_sets) = (
+            Zone::buckets_in(shm.shm.size),
+            Breakers::sets_in(shm.shm.size),
+        );
+        zone.buckets.set(place_zeroed(pool, zone.bucket_count)?);
+        zone.breakers.set(place_zeroed(pool, zone.breaker_sets)?);
         zone.generation.set(1);
         zone.bucket_key = bucket_key;
         zone.layout = LAYOUT;
@@ -182,6 +189,17 @@ unsafe fn new_header(
         slab_pool::set_log_nomem(&mut *pool.as_ptr(), false);
         NonNull::new(header).ok_or(Failed)
     }
+}
+
+/// Memory for so many values of a type of which all-zero is one.
+///
+/// # Safety
+///
+/// `pool` must be the slab pool of new memory.
+unsafe fn place_zeroed<T>(pool: NonNull<ngx_slab_pool_t>, count: usize) -> Result<*mut T, Failed> {
+    // SAFETY: the caller vouches for the pool. Slab blocks are aligned to 8 bytes at least.
+    let memory = unsafe { ngx_slab_calloc(pool.as_ptr(), count * mem::size_of::<T>()) }.cast::<T>();
+    NonNull::new(memory).map(NonNull::as_ptr).ok_or(Failed)
 }
 
 /// Makes the table of judgements.

@@ -2,6 +2,7 @@
 
 use core::mem::{self, offset_of};
 use core::ptr::NonNull;
+use core::slice;
 
 use authgear_core::digest::DigestKey;
 use authgear_tables::breaker::{self, Breakers};
@@ -41,7 +42,9 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     offset_of!(Zone, waiting),
     offset_of!(Zone, early),
     offset_of!(Zone, breakers),
+    offset_of!(Zone, breaker_sets),
     offset_of!(Zone, buckets),
+    offset_of!(Zone, bucket_count),
     entry::LAYOUT as usize,
     outgoing::LAYOUT as usize,
     counters::LAYOUT as usize,
@@ -49,9 +52,8 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     revocations::LAYOUT as usize,
     early::LAYOUT as usize,
     breaker::LAYOUT as usize,
-    1,
+    2,
 ]);
-pub(super) const BUCKETS: usize = 512;
 
 /// The header of the zone. Processes share references to it, so each field is atomic, or is written
 /// before a second process knows the zone and never again.
@@ -96,9 +98,32 @@ pub struct Zone {
     pub(super) waiting: Waiting,
     /// The questions that client addresses caused before any limit.
     pub(super) early: EarlyQuestions,
-    /// The suspension of tenants' resolvers.
-    pub(super) breakers: Breakers,
-    pub(super) buckets: [Link<SourceEntry>; BUCKETS],
+    /// The suspension of tenants' resolvers: so many sets of breakers.
+    pub(super) breakers: Link<breaker::Set>,
+    pub(super) breaker_sets: usize,
+    /// The chains of entries.
+    pub(super) buckets: Link<Link<SourceEntry>>,
+    pub(super) bucket_count: usize,
+}
+
+impl Zone {
+    /// Buckets in a zone of so many bytes. One for 16 KiB of it keeps chains short even where the entries of made-up
+    /// tenants fill what is free.
+    pub(super) fn buckets_in(size: usize) -> usize {
+        (size / (16 << 10)).max(512)
+    }
+
+    /// The chains of entries.
+    pub(super) fn buckets(&self) -> &[Link<SourceEntry>] {
+        // SAFETY: `setup` has placed so many zeroed links there before it left the header to others.
+        unsafe { slice::from_raw_parts(self.buckets.get(), self.bucket_count) }
+    }
+
+    /// The breakers of tenants.
+    pub(super) fn breakers(&self) -> Breakers<'_> {
+        // SAFETY: as in `buckets`, with sets.
+        Breakers::new(unsafe { slice::from_raw_parts(self.breakers.get(), self.breaker_sets) })
+    }
 }
 
 /// The mapped zone. [`ZoneSetup`](super::ZoneSetup) alone makes it. It stays mapped while a configuration

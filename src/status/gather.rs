@@ -29,7 +29,7 @@ pub fn snapshot(main: &MainConf) -> Snapshot {
                 size: size as u64,
                 used: used as u64,
                 tables: tables(zone, &counts),
-                lock_wait: counts.histogram(Duration::Lock),
+                lock_held: counts.histogram(Duration::Lock),
                 connections_closed: Cause::ALL.map(|cause| counts.get(Count::Closed(cause))),
             }
         }),

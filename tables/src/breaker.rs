@@ -131,19 +131,21 @@ impl Breaker {
     }
 }
 
-/// Sets of records.
-const SETS: usize = 16;
-/// Records in each.
+/// Records in each set.
 const WAYS: usize = 8;
 
-/// The breakers of the tenants whose resolver gave no response lately. Zeroed memory is a table without any.
+/// The breakers of the tenants whose resolver gave no response lately, in sets.
 ///
 /// Clients make up tenants: those of which least is to be remembered give way.
-#[derive(Debug)]
-#[repr(C)]
-pub struct Breakers([[Record; WAYS]; SETS]);
+#[derive(Debug, Clone, Copy)]
+pub struct Breakers<'m>(&'m [Set]);
 
-#[derive(Debug)]
+/// Records of tenants whose digests choose the same set. Zeroed memory is one without any.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Set([Record; WAYS]);
+
+#[derive(Debug, Default)]
 #[repr(C)]
 struct Record {
     /// A keyed digest of the tenant; 0 for none.
@@ -159,25 +161,37 @@ struct Record {
 pub const LAYOUT: u64 = layout_number(&[
     core::mem::size_of::<Breaker>(),
     core::mem::size_of::<Record>(),
-    core::mem::size_of::<Breakers>(),
+    core::mem::size_of::<Set>(),
     WAYS,
 ]);
 
-impl Breakers {
-    fn set(&self, tenant: u64) -> &[Record; WAYS] {
-        &self.0[tenant as usize / 2 % SETS]
+impl<'m> Breakers<'m> {
+    /// A table of these sets, of which there must be one at least.
+    #[must_use]
+    pub fn new(sets: &'m [Set]) -> Self {
+        Self(sets)
+    }
+
+    /// Sets in a zone of so many bytes: a record for 16 KiB of it, and at least 128.
+    #[must_use]
+    pub fn sets_in(zone: usize) -> usize {
+        (zone / (16 << 10)).max(128) / WAYS
+    }
+
+    fn set(&self, tenant: u64) -> &'m [Record; WAYS] {
+        &self.0[tenant as usize / 2 % self.0.len()].0
     }
 
     /// The breaker of the tenant with that digest, which is never 0, if anything is remembered of it.
     #[must_use]
-    pub fn find(&self, tenant: u64) -> Option<&Breaker> {
+    pub fn find(&self, tenant: u64) -> Option<&'m Breaker> {
         let mut set = self.set(tenant).iter();
         let found = set.find(|record| record.tenant.get() == tenant);
         found.map(|record| &record.breaker)
     }
 
     /// The breaker of a tenant; one that is new takes the place of another. The caller holds a lock.
-    pub fn find_or_insert(&self, tenant: u64, project: u64, now: u64) -> &Breaker {
+    pub fn find_or_insert(&self, tenant: u64, project: u64, now: u64) -> &'m Breaker {
         let set = self.set(tenant);
         let own = set.iter().find(|record| record.tenant.get() == tenant);
         let record = own.unwrap_or_else(|| {
@@ -203,7 +217,7 @@ impl Breakers {
         let own = self
             .0
             .iter()
-            .flatten()
+            .flat_map(|set| &set.0)
             .filter(|record| record.tenant.get() != 0 && record.project.get() == project);
         own.filter_map(|record| record.breaker.suspended_since())
             .min()

@@ -139,8 +139,8 @@ impl Counters {
     /// Counts a duration.
     pub fn measure(&self, duration: Duration, measured: time::Duration) {
         let (bucket, sum) = duration.cells(measured);
-        let micros = u64::try_from(measured.as_micros()).unwrap_or(u64::MAX);
-        self.own()[sum].add(micros);
+        let nanos = u64::try_from(measured.as_nanos()).unwrap_or(u64::MAX);
+        self.own()[sum].add(nanos);
         self.own()[bucket].add(1);
     }
 

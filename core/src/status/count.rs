@@ -148,8 +148,25 @@ words! {
 }
 
 /// Upper bounds of the buckets of a duration, in seconds; a further bucket is without a bound.
-pub const BUCKETS: [f64; 13] = [
+type Bounds = [f64; 13];
+const BUCKETS: Bounds = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+/// The same for a mutex, a thousandth.
+const LOCK_BUCKETS: Bounds = [
+    0.000_001,
+    0.000_002_5,
+    0.000_005,
+    0.000_01,
+    0.000_025,
+    0.000_05,
+    0.000_1,
+    0.000_25,
+    0.000_5,
+    0.001,
+    0.002_5,
+    0.005,
+    0.01,
 ];
 
 /// A counter of a project, or of the whole zone.
@@ -182,7 +199,7 @@ pub enum Duration {
     Question,
     /// One fetch, discovery and key set together.
     Fetch,
-    /// The wait for the zone's mutex, of the whole zone.
+    /// The time for which the zone's mutex is held, of the whole zone.
     Lock,
 }
 
@@ -196,7 +213,7 @@ const WEBHOOK: usize = FETCH + FetchResult::ALL.len();
 const LOOKUP: usize = WEBHOOK + Received::ALL.len();
 const CLOSED: usize = LOOKUP + Table::ALL.len() * Found::ALL.len();
 const HISTOGRAMS: usize = CLOSED + Cause::ALL.len();
-/// Cells of a histogram: the buckets, the one without a bound, and the sum in microseconds.
+/// Cells of a histogram: the buckets, the one without a bound, and the sum in nanoseconds.
 const HISTOGRAM: usize = BUCKETS.len() + 2;
 
 /// Number of cells of one project, or of the whole zone, which has the same.
@@ -229,11 +246,19 @@ impl Duration {
         HISTOGRAMS + self as usize * HISTOGRAM
     }
 
+    /// Upper bounds of its buckets, in seconds; a further bucket is without a bound.
+    pub const fn bounds(self) -> &'static Bounds {
+        match self {
+            Duration::Question | Duration::Fetch => &BUCKETS,
+            Duration::Lock => &LOCK_BUCKETS,
+        }
+    }
+
     /// The cells of one measurement, below [`COUNTS`]: that of its bucket, to which 1 is added, and that of
-    /// the sum, to which the microseconds are added.
+    /// the sum, to which the nanoseconds are added.
     pub fn cells(self, measured: time::Duration) -> (usize, usize) {
         let seconds = measured.as_secs_f64();
-        let bucket = BUCKETS.iter().position(|bound| seconds <= *bound);
+        let bucket = self.bounds().iter().position(|bound| seconds <= *bound);
         let bucket = bucket.unwrap_or(BUCKETS.len());
         (self.first() + bucket, self.first() + HISTOGRAM - 1)
     }
@@ -252,7 +277,9 @@ impl Default for Totals {
 /// One duration's measurements.
 #[derive(Clone, Debug)]
 pub struct Histogram {
-    /// How many took at most so long as each of [`BUCKETS`], and how many there were.
+    /// Upper bounds, in seconds.
+    pub bounds: &'static Bounds,
+    /// How many took at most so long as each of them, and how many there were.
     pub cumulative: [u64; BUCKETS.len() + 1],
     /// Their sum, in seconds.
     pub sum: f64,
@@ -295,8 +322,12 @@ impl Totals {
             count = count.wrapping_add(*cell);
             *cumulative = count;
         }
-        let sum = cells[HISTOGRAM - 1] as f64 / 1e6;
-        Histogram { cumulative, sum }
+        let sum = cells[HISTOGRAM - 1] as f64 / 1e9;
+        Histogram {
+            bounds: duration.bounds(),
+            cumulative,
+            sum,
+        }
     }
 }
 

@@ -2,9 +2,7 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::count::{
-    Answer, Count, Duration, FetchResult, Histogram, Received, Totals, UnmetKind, BUCKETS,
-};
+use super::count::{Answer, Count, Duration, FetchResult, Histogram, Received, Totals, UnmetKind};
 use super::snapshot::Snapshot;
 
 /// The snapshot as a JSON object: that of its fields, and the problems.
@@ -50,7 +48,7 @@ impl Serialize for Named {
 
 impl Serialize for Histogram {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let within = BUCKETS.iter().zip(self.cumulative);
+        let within = self.bounds.iter().zip(self.cumulative);
         let within = within.map(|(bound, count)| (format!("{bound:?}"), count));
         let mut map = serializer.serialize_map(Some(3))?;
         map.serialize_entry("count", &self.count())?;

@@ -6,7 +6,7 @@
 use std::fmt::{Display, Write};
 
 use super::count::{
-    Answer, Cause, Count, Duration, FetchResult, Found, Histogram, Received, UnmetKind, BUCKETS,
+    Answer, Cause, Count, Duration, FetchResult, Found, Histogram, Received, UnmetKind,
 };
 use super::snapshot::{Project, Snapshot, Zone};
 
@@ -211,9 +211,9 @@ fn module(text: &mut Text, snapshot: &Snapshot) {
             name,
             "histogram",
             "seconds",
-            "Waits for the mutex of the shared zone.",
+            "Times for which the mutex of the shared zone was held.",
         );
-        text.histogram(name, &[], &zone.lock_wait);
+        text.histogram(name, &[], &zone.lock_held);
     }
     let build = &snapshot.build;
     let name = "authgear_build_info";
@@ -340,7 +340,10 @@ impl Text {
 
     fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
         for (index, count) in histogram.cumulative.iter().enumerate() {
-            let bound = BUCKETS.get(index).map(|bound| format!("{bound:?}"));
+            let bound = histogram
+                .bounds
+                .get(index)
+                .map(|bound| format!("{bound:?}"));
             let bound = bound.as_deref().unwrap_or("+Inf");
             let labels = [labels, &[("le", bound)]].concat();
             self.sample(name, "_bucket", &labels, count);

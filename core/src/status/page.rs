@@ -4,7 +4,7 @@ use std::time::{self, UNIX_EPOCH};
 
 use askama::Template;
 
-use super::count::{Answer, Count, Duration, FetchResult, Received, Totals, UnmetKind, BUCKETS};
+use super::count::{Answer, Count, Duration, FetchResult, Received, Totals, UnmetKind};
 use super::problems::{bytes, span};
 use super::snapshot::{KeyOrigin, KeyState, Keys, Snapshot};
 
@@ -112,7 +112,8 @@ fn typical(counts: &Totals, duration: Duration) -> String {
     }
     let mean = histogram.sum / count as f64 * 1000.0;
     let wanted = count - count / 20;
-    let bound = BUCKETS
+    let bound = histogram
+        .bounds
         .iter()
         .zip(histogram.cumulative)
         .find(|(_, within)| *within >= wanted);

@@ -54,8 +54,8 @@ pub struct Zone {
     pub used: u64,
     /// Its tables.
     pub tables: Vec<TableState>,
-    /// The waits for its mutex.
-    pub lock_wait: Histogram,
+    /// The times for which its mutex was held.
+    pub lock_held: Histogram,
     /// Responses that were cut off since their token expired, and since their user was revoked.
     pub connections_closed: [u64; 2],
 }

@@ -70,7 +70,8 @@ fn every_count_has_a_cell_of_its_own() {
     }
     all.extend(Cause::ALL.map(|cause| Count::Closed(cause).cell()));
     for duration in [Duration::Question, Duration::Fetch, Duration::Lock] {
-        let measured = BUCKETS.iter().map(|bound| Time::from_secs_f64(*bound));
+        let bounds = duration.bounds().iter();
+        let measured = bounds.map(|bound| Time::from_secs_f64(*bound));
         let cells = measured.map(|measured| duration.cells(measured).0);
         all.extend(cells);
         let (last, sum) = duration.cells(Time::from_secs(11));
@@ -104,7 +105,7 @@ fn project(name: &str) -> Project {
     for micros in [900, 3_000] {
         let (bucket, sum) = Duration::Question.cells(Time::from_micros(micros));
         counts.add(bucket, 1);
-        counts.add(sum, micros);
+        counts.add(sum, micros * 1000);
     }
     Project {
         name: name.to_string(),
@@ -155,7 +156,7 @@ fn snapshot(projects: Vec<Project>) -> Snapshot {
                     fill: None,
                 },
             ],
-            lock_wait: Totals::default().histogram(Duration::Lock),
+            lock_held: Totals::default().histogram(Duration::Lock),
             connections_closed: [0, 0],
         }),
         waiting_requests: 5,

@@ -139,14 +139,33 @@ fn a_killed_process_stops_nobody() {
     assert!(stores > 20, "{stores}");
 }
 
-fn breakers() -> Box<Breakers> {
-    // SAFETY: zeroed memory is a table without any.
-    unsafe { Box::new(core::mem::zeroed()) }
+fn sets() -> Vec<Set> {
+    (0..Breakers::sets_in(0)).map(|_| Set::default()).collect()
+}
+
+#[test]
+fn a_zone_has_room_for_its_tenants() {
+    assert_eq!(Breakers::sets_in(512 << 10) * WAYS, 128);
+    assert_eq!(Breakers::sets_in(32 << 20) * WAYS, 2048);
+    let sets: Vec<Set> = (0..Breakers::sets_in(32 << 20))
+        .map(|_| Set::default())
+        .collect();
+    let table = Breakers::new(&sets);
+    for tenant in 0..1000 {
+        three(table.find_or_insert(tenant * 2 + 1, 7, NOW), NOW);
+    }
+    let suspended = |tenant: &u64| {
+        table
+            .find(tenant * 2 + 1)
+            .is_some_and(Breaker::is_suspended)
+    };
+    assert_eq!((0..1000).filter(suspended).count(), 1000);
 }
 
 #[test]
 fn each_tenant_has_its_own() {
-    let table = breakers();
+    let sets = sets();
+    let table = Breakers::new(&sets);
     for tenant in [1, 3, 33, 65] {
         assert!(table.find(tenant).is_none());
         three(table.find_or_insert(tenant, 7, NOW), NOW + tenant);
@@ -161,7 +180,8 @@ fn each_tenant_has_its_own() {
 
 #[test]
 fn made_up_tenants_take_no_place_of_one_that_is_suspended() {
-    let table = breakers();
+    let sets = sets();
+    let table = Breakers::new(&sets);
     three(table.find_or_insert(1, 7, NOW), NOW);
     for tenant in 1..5000 {
         table
@@ -180,9 +200,9 @@ fn made_up_tenants_take_no_place_of_one_that_is_suspended() {
     assert!(table.find(1).is_some_and(Breaker::is_suspended));
 }
 
-impl kill::Shared for Box<Breakers> {
+impl kill::Shared for Vec<Set> {
     fn words(&self) -> Vec<u64> {
-        kill::words_of(&**self)
+        self.iter().flat_map(kill::words_of).collect()
     }
 }
 
@@ -190,18 +210,22 @@ impl kill::Shared for Box<Breakers> {
 fn a_killed_process_leaves_no_record_of_another_tenant() {
     let tenant = |number| 1 + number * 32;
     let suspended = || {
-        let table = breakers();
+        let sets = sets();
         for number in 0..8 {
-            three(table.find_or_insert(tenant(number), 7, NOW), NOW + number);
+            three(
+                Breakers::new(&sets).find_or_insert(tenant(number), 7, NOW),
+                NOW + number,
+            );
         }
-        table
+        sets
     };
     kill::before_each(
         suspended,
-        |table| {
-            table.find_or_insert(tenant(8), 9, NOW + 1);
+        |sets| {
+            Breakers::new(sets).find_or_insert(tenant(8), 9, NOW + 1);
         },
-        |table, stores| {
+        |sets, stores| {
+            let table = Breakers::new(&sets);
             let new = table.find(tenant(8)).map(Breaker::is_suspended);
             assert_ne!(new, Some(true), "{stores}");
             assert_eq!(table.suspended_since(9), None, "{stores}");

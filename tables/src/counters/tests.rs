@@ -83,7 +83,7 @@ fn a_duration_is_counted_and_summed() {
     counters.measure(Duration::Question, Time::from_micros(1_500));
     let (bucket, sum) = Duration::Question.cells(Time::from_micros(1_500));
     assert_eq!(counters.own()[bucket].get(), 1);
-    assert_eq!(counters.own()[sum].get(), 1_500);
+    assert_eq!(counters.own()[sum].get(), 1_500_000);
     counters.count(Count::Question(Answer::Yes));
     assert_eq!(counters.totals().get(Count::Question(Answer::Yes)), 1);
 }
