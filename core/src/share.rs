@@ -2,7 +2,9 @@
 //!
 //! A question takes two connections of nginx, so that a slow resolver could take all of a worker's. All
 //! questions together get a part of them, a project a part of that, and a tenant a part of its project's.
-//! Half of each part is kept for credentials that had a yes: made-up ones take at most the other half.
+//! Half of each part is kept for credentials that had a yes: made-up ones take at most the other half. Of that
+//! half the probes of suspended resolvers, which may hang for ten seconds, come first, up to a part of their own: where
+//! the resolvers of many tenants are suspended, those of others are still asked.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +18,21 @@ const CONNECTIONS_OF_PROJECT: usize = 8;
 const LEAST: usize = 32;
 /// A tenant's part of its project's questions is one in so many.
 const TENANTS: usize = 4;
+/// The part of probes is one in so many.
+const PROBES: usize = 4;
+/// The probes of one resolver: one a second, each for at most ten.
+const PROBES_OF_ONE: usize = 10;
+
+/// The subject of a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// A credential that the resolver has accepted before.
+    Known,
+    /// Another credential.
+    Stranger,
+    /// A made-up session, to find out if a suspended resolver responds.
+    Probe,
+}
 
 /// The questions under way in one worker.
 #[derive(Debug, Default)]
@@ -35,13 +52,15 @@ struct UnderWay {
     all: usize,
     /// Those about credentials that never had a yes.
     strangers: usize,
+    /// Those that are probes.
+    probes: usize,
 }
 
 /// The place of one question, which [`Questions::leave`] gives back.
 #[derive(Debug)]
 pub struct Place {
     scopes: [Option<Scope>; 3],
-    is_stranger: bool,
+    subject: Subject,
 }
 
 impl Scope {
@@ -57,19 +76,32 @@ impl Scope {
 }
 
 impl UnderWay {
-    fn has_room(&self, bound: usize, is_stranger: bool) -> bool {
-        self.all < bound && !(is_stranger && self.strangers >= bound / 2)
+    fn has_room(&self, bound: usize, subject: Subject) -> bool {
+        self.all < bound
+            && match subject {
+                Subject::Known => true,
+                Subject::Stranger => self.strangers + self.probes < bound / 2,
+                Subject::Probe => self.probes < (bound / PROBES).max(PROBES_OF_ONE),
+            }
+    }
+
+    fn count(&mut self, subject: Subject) -> Option<&mut usize> {
+        match subject {
+            Subject::Known => None,
+            Subject::Stranger => Some(&mut self.strangers),
+            Subject::Probe => Some(&mut self.probes),
+        }
     }
 }
 
 impl Questions {
-    /// Takes a place for a question of a project, and of the tenant if it has many; `had_yes` says that the
-    /// resolver has accepted the credential before. `None` where there is no place.
+    /// Takes a place for a question of a project, and of the tenant if it has many. `None` where there is no
+    /// place.
     pub fn enter(
         &mut self,
         project: u64,
         tenant: Option<[u8; 32]>,
-        had_yes: bool,
+        subject: Subject,
         connections: usize,
     ) -> Option<Place> {
         let scopes = [
@@ -77,10 +109,9 @@ impl Questions {
             Some(Scope::Project(project)),
             tenant.map(Scope::Tenant),
         ];
-        let is_stranger = !had_yes;
         let has_room = |scope: Scope| {
             let under_way = self.0.get(&scope);
-            under_way.is_none_or(|all| all.has_room(scope.bound(connections), is_stranger))
+            under_way.is_none_or(|all| all.has_room(scope.bound(connections), subject))
         };
         if !scopes.iter().flatten().all(|scope| has_room(*scope)) {
             return None;
@@ -88,12 +119,11 @@ impl Questions {
         for scope in scopes.into_iter().flatten() {
             let under_way = self.0.entry(scope).or_default();
             under_way.all += 1;
-            under_way.strangers += usize::from(is_stranger);
+            if let Some(count) = under_way.count(subject) {
+                *count += 1;
+            }
         }
-        Some(Place {
-            scopes,
-            is_stranger,
-        })
+        Some(Place { scopes, subject })
     }
 
     /// Gives a place back.
@@ -103,7 +133,9 @@ impl Questions {
                 continue;
             };
             under_way.all -= 1;
-            under_way.strangers -= usize::from(place.is_stranger);
+            if let Some(count) = under_way.count(place.subject) {
+                *count -= 1;
+            }
             if under_way.all == 0 {
                 self.0.remove(&scope);
             }
@@ -142,6 +174,7 @@ impl Accepted {
 
 #[cfg(test)]
 mod tests {
+    use super::Subject::*;
     use super::*;
 
     /// Takes places until there is none.
@@ -149,10 +182,10 @@ mod tests {
         questions: &mut Questions,
         project: u64,
         tenant: Option<[u8; 32]>,
-        had_yes: bool,
+        subject: Subject,
         connections: usize,
     ) -> Vec<Place> {
-        let enter = || questions.enter(project, tenant, had_yes, connections);
+        let enter = || questions.enter(project, tenant, subject, connections);
         std::iter::from_fn(enter).collect()
     }
 
@@ -166,10 +199,10 @@ mod tests {
             (1, 32, 32),
         ] {
             let mut questions = Questions::default();
-            let first = fill(&mut questions, 1, None, true, connections);
+            let first = fill(&mut questions, 1, None, Known, connections);
             assert_eq!(first.len(), of_project, "{connections}");
             let others: usize = (2..10)
-                .map(|project| fill(&mut questions, project, None, true, connections).len())
+                .map(|project| fill(&mut questions, project, None, Known, connections).len())
                 .sum();
             assert_eq!(first.len() + others, of_all, "{connections}");
         }
@@ -178,32 +211,72 @@ mod tests {
     #[test]
     fn half_of_each_bound_is_kept_for_credentials_that_had_a_yes() {
         let mut questions = Questions::default();
-        assert_eq!(fill(&mut questions, 1, None, false, 512).len(), 32);
-        assert_eq!(fill(&mut questions, 1, None, true, 512).len(), 32);
-        assert!(questions.enter(1, None, true, 512).is_none());
+        assert_eq!(fill(&mut questions, 1, None, Stranger, 512).len(), 32);
+        assert_eq!(fill(&mut questions, 1, None, Known, 512).len(), 32);
+        assert!(questions.enter(1, None, Known, 512).is_none());
         // 64 of all 128 are strangers' now, and no project has more.
-        assert_eq!(fill(&mut questions, 2, None, false, 512).len(), 32);
-        assert_eq!(fill(&mut questions, 3, None, false, 512).len(), 0);
-        assert_eq!(fill(&mut questions, 3, None, true, 512).len(), 32);
+        assert_eq!(fill(&mut questions, 2, None, Stranger, 512).len(), 32);
+        assert_eq!(fill(&mut questions, 3, None, Stranger, 512).len(), 0);
+        assert_eq!(fill(&mut questions, 3, None, Known, 512).len(), 32);
     }
 
     #[test]
     fn a_tenant_has_a_quarter_of_its_projects() {
         let mut questions = Questions::default();
-        let mut fill = |tenant, had_yes| fill(&mut questions, 1, Some([tenant; 32]), had_yes, 512);
-        assert_eq!(fill(1, false).len(), 8);
-        assert_eq!(fill(1, true).len(), 8);
-        let others = (2..10).map(|tenant| fill(tenant, true).len());
+        let mut fill = |tenant, subject| fill(&mut questions, 1, Some([tenant; 32]), subject, 512);
+        assert_eq!(fill(1, Stranger).len(), 8);
+        assert_eq!(fill(1, Known).len(), 8);
+        let others = (2..10).map(|tenant| fill(tenant, Known).len());
         assert_eq!(others.sum::<usize>(), 48, "the project's own bound");
+    }
+
+    #[test]
+    fn probes_leave_room_for_others() {
+        for (connections, of_project, of_all) in [(4096, 128, 256), (512, 16, 32), (256, 10, 16)] {
+            let mut questions = Questions::default();
+            let mut probes = |project| {
+                let all = (0..=u8::MAX).flat_map(|tenant| {
+                    fill(
+                        &mut questions,
+                        project,
+                        Some([tenant; 32]),
+                        Probe,
+                        connections,
+                    )
+                });
+                all.count()
+            };
+            assert_eq!(probes(1), of_project, "{connections}");
+            assert_eq!((2..10).map(&mut probes).sum::<usize>() + of_project, of_all);
+        }
+        // Probes and strangers together have half.
+        let mut questions = Questions::default();
+        for tenant in 1..=64 {
+            assert!(questions
+                .enter(1, Some([tenant; 32]), Probe, 4096)
+                .is_some());
+        }
+        assert_eq!(
+            fill(&mut questions, 1, None, Stranger, 4096).len(),
+            256 - 64
+        );
+        assert_eq!(fill(&mut questions, 1, None, Known, 4096).len(), 256);
+    }
+
+    #[test]
+    fn strangers_stop_no_probe() {
+        let mut questions = Questions::default();
+        assert_eq!(fill(&mut questions, 1, None, Stranger, 512).len(), 32);
+        assert_eq!(fill(&mut questions, 1, None, Probe, 512).len(), 16);
     }
 
     #[test]
     fn a_place_that_is_given_back_is_free() {
         let mut questions = Questions::default();
-        for had_yes in [false, true] {
+        for (subject, most) in [(Stranger, 8), (Known, 16), (Probe, 10)] {
             for _ in 0..3 {
-                let places = fill(&mut questions, 1, Some([1; 32]), had_yes, 512);
-                assert_eq!(places.len(), if had_yes { 16 } else { 8 });
+                let places = fill(&mut questions, 1, Some([1; 32]), subject, 512);
+                assert_eq!(places.len(), most);
                 places.iter().for_each(|place| questions.leave(place));
                 assert!(questions.0.is_empty());
             }

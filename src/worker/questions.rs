@@ -4,7 +4,7 @@
 use core::cell::RefCell;
 use core::mem::ManuallyDrop;
 
-use authgear_core::share::{self, Accepted, Questions};
+use authgear_core::share::{self, Accepted, Questions, Subject};
 use authgear_tables::breaker::{Breaker, Silence};
 use authgear_tables::judgements::Key;
 
@@ -30,14 +30,14 @@ impl Drop for Place {
     }
 }
 
-/// Takes a place for a question; `had_yes` says that the resolver has accepted the credential before.
-pub fn enter(project: &Project, tenant: &Id, had_yes: bool) -> Option<Place> {
+/// Takes a place for a question.
+pub fn enter(project: &Project, tenant: &Id, subject: Subject) -> Option<Place> {
     // SAFETY: inside a callback the current cycle is live.
     let connections = unsafe { (*nginx_sys::ngx_cycle).connection_n };
     let tenant = project.fixed_tenant().is_none().then_some(*tenant);
     let place = QUESTIONS.with(|questions| {
         let mut questions = questions.borrow_mut();
-        questions.enter(project.digest, tenant, had_yes, connections)
+        questions.enter(project.digest, tenant, subject, connections)
     });
     place.map(Place)
 }

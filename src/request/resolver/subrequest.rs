@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use authgear_core::recheck::Unasked;
+use authgear_core::share::Subject;
 use authgear_tables::breaker::Silence;
 use nginx_sys::{
     ngx_http_post_subrequest_t, ngx_http_request_t, ngx_http_subrequest, ngx_int_t, ngx_str_t,
@@ -267,7 +268,12 @@ pub fn admit(judge: &Judge<'_, '_>, had_yes: bool) -> Result<Place, Unasked> {
     if is_suspended(judge) {
         return Err(Unasked::Suspended);
     }
-    worker::enter(project, &tenant.id, had_yes).ok_or_else(|| {
+    let subject = if had_yes {
+        Subject::Known
+    } else {
+        Subject::Stranger
+    };
+    worker::enter(project, &tenant.id, subject).ok_or_else(|| {
         log_limited(
             judge.r,
             NGX_LOG_ERR,
@@ -339,8 +345,8 @@ fn note_reply(r: &Request, asked: &Asked, reply: &Reply, is_probe: bool) {
 /// Asks a tenant's resolver about a made-up session, if it is time for that, in a request of this module's own:
 /// no client has a part in it.
 fn probe(r: &Request, project: &Project, tenant: &Rc<Tenant>) {
-    // Probes are bounded as all questions are: a later request sends one where there is no place now.
-    let Some(place) = worker::enter(project, &tenant.id, true) else {
+    // Probes are bounded: a later request sends one where there is no place now.
+    let Some(place) = worker::enter(project, &tenant.id, Subject::Probe) else {
         return;
     };
     if !worker::take_probe(project, &tenant.id) {
