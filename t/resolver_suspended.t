@@ -64,6 +64,7 @@ subtest 'after three questions without a response nobody waits, and one probe a 
     is(metric(), 0, 'at first it is not suspended');
     fault(resolver => 'hang');
     suspend();
+    soon { of_clients(asked_requests()) == 3 } 'all three have come';
     reset_counts();
     my ($began, @seconds) = time;
     while (time - $began < 2.2) {

@@ -4,9 +4,10 @@ use core::mem;
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_connection_t, ngx_create_pool, ngx_destroy_pool, ngx_event_t, ngx_http_conf_ctx_t,
-    ngx_http_connection_t, ngx_http_create_request, ngx_http_free_request, ngx_http_log_ctx_t,
-    ngx_http_request_t, ngx_http_run_posted_requests, ngx_log_t, ngx_pcalloc, ngx_posted_events,
+    ngx_connection_local_sockaddr, ngx_connection_t, ngx_create_pool, ngx_destroy_pool,
+    ngx_event_t, ngx_http_conf_ctx_t, ngx_http_connection_t, ngx_http_create_request,
+    ngx_http_free_request, ngx_http_log_ctx_t, ngx_http_request_t, ngx_http_run_posted_requests,
+    ngx_inet_set_port, ngx_int_t, ngx_log_t, ngx_pcalloc, ngx_posted_events, ngx_sock_ntop, NGX_OK,
 };
 use ngx::http::{HttpModuleServerConf, NgxHttpCoreModule};
 
@@ -46,8 +47,17 @@ struct Block {
     http: ngx_http_connection_t,
     log: ngx_log_t,
     log_context: ngx_http_log_ctx_t,
-    address: libc::sockaddr_in,
+    /// This server's.
+    address: Address,
+    /// The same without a port.
+    remote: Address,
+    text: [u8; MOST_TEXT],
 }
+
+/// An address of any family.
+type Address = libc::sockaddr_storage;
+/// The length of its text, that of a Unix socket included.
+const MOST_TEXT: usize = 128;
 
 impl OwnRequest {
     /// A request in the server of `like`, of which nothing else is taken over, for so many milliseconds.
@@ -96,10 +106,12 @@ impl OwnRequest {
             // Of a subrequest nginx does not fill all of it in.
             let main = like.main().raw();
             let other = (*main).connection;
-            (*block).address.sin_family = libc::AF_INET as libc::sa_family_t;
-            (*block).address.sin_addr.s_addr = u32::from_be_bytes([127, 0, 0, 1]).to_be();
+            let size = self.take_address(other);
             let address = (&raw mut (*block).address).cast();
-            let size = mem::size_of::<libc::sockaddr_in>() as libc::socklen_t;
+            let remote = (&raw mut (*block).remote).cast();
+            ngx_inet_set_port(remote, 0);
+            let text = (&raw mut (*block).text).cast();
+            let length = ngx_sock_ntop(remote, size, text, MOST_TEXT, 0);
             (*block).http.conf_ctx = server;
             (*block).http.addr_conf = (*(*main).http_connection).addr_conf;
             (*block).log = *(*nginx_sys::ngx_cycle).log;
@@ -112,11 +124,12 @@ impl OwnRequest {
             (*connection).data = (&raw mut (*block).http).cast();
             (*connection).log = &raw mut (*block).log;
             (*connection).listening = (*other).listening;
-            (*connection).sockaddr = address;
+            (*connection).sockaddr = remote;
             (*connection).socklen = size;
             (*connection).local_sockaddr = address;
             (*connection).local_socklen = size;
-            (*connection).addr_text = borrowed_str(b"127.0.0.1");
+            (*connection).addr_text.data = text;
+            (*connection).addr_text.len = length;
             (*connection).read = &raw mut (*block).read;
             (*connection).write = &raw mut (*block).write;
             let [read, write, own] = [
@@ -133,6 +146,42 @@ impl OwnRequest {
             // As if the event loop knew them already: it is never asked to.
             event::set_active(&mut *read, true);
             event::set_active(&mut *write, true);
+        }
+    }
+
+    /// Copies the server's address of another connection, at which a client reaches it: what is sent from that, as
+    /// with `proxy_bind $server_addr`, goes the way of the clients' questions. Returns its length.
+    ///
+    /// # Safety
+    ///
+    /// The block must be zeroed, and `other` live.
+    unsafe fn take_address(self, other: *mut ngx_connection_t) -> libc::socklen_t {
+        let block = self.0.as_ptr();
+        // SAFETY: the caller vouches for both. nginx fills the address in, of that length, where the listening
+        // socket's has none. It is copied to memory that is as large as any address.
+        unsafe {
+            let known = ngx_connection_local_sockaddr(other, ptr::null_mut(), 0);
+            let size = (*other).local_socklen as usize;
+            if known == NGX_OK as ngx_int_t && (1..=mem::size_of::<Address>()).contains(&size) {
+                let from = (*other).local_sockaddr.cast::<u8>();
+                ptr::copy_nonoverlapping(from, (&raw mut (*block).address).cast(), size);
+                ptr::copy_nonoverlapping(from, (&raw mut (*block).remote).cast(), size);
+                return size as libc::socklen_t;
+            }
+            let loopback = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from_be_bytes([127, 0, 0, 1]).to_be(),
+                },
+                ..mem::zeroed()
+            };
+            (&raw mut (*block).address)
+                .cast::<libc::sockaddr_in>()
+                .write(loopback);
+            (&raw mut (*block).remote)
+                .cast::<libc::sockaddr_in>()
+                .write(loopback);
+            mem::size_of::<libc::sockaddr_in>() as libc::socklen_t
         }
     }
 
