@@ -161,7 +161,7 @@ subtest 'each limit of the include, and the line that names the directive to rai
         'a byte larger than the buffer' => 'the resolver\'s answer, status 200, cannot be used (status 502) in location '
             . '"/_authgear/resolve"; if its headers are too large, raise "proxy_buffer_size" there',
         'too late' => 'the resolver gave no response in time (status 504) in location "/_authgear/resolve"; if it is slow, raise '
-            . '"proxy_connect_timeout" and "proxy_read_timeout" there',
+            . '"proxy_read_timeout" there',
     );
     is(outcome('as large as the buffer', 'alice'), '200 ok alice resolver', '96 KiB of headers are enough');
     sleep 1.1;

@@ -47,6 +47,8 @@ FIELD(_Bool, ngx_http_request_t, subrequest_in_memory)
 FIELD(_Bool, ngx_http_request_t, uri_changed)
 
 FIELD(_Bool, ngx_http_upstream_t, header_sent)
+FIELD(_Bool, ngx_http_upstream_t, request_body_sent)
+FIELD(_Bool, ngx_http_upstream_t, request_sent)
 FIELD(_Bool, ngx_http_upstream_t, upgrade)
 
 FIELD(_Bool, ngx_http_core_loc_conf_t, exact_match)

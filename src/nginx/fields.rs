@@ -62,6 +62,8 @@ fields! {
     }
     upstream: ngx_http_upstream_t {
         header_sent: bool,
+        request_body_sent: bool,
+        request_sent: bool,
         upgrade: bool,
     }
     location: ngx_http_core_loc_conf_t {

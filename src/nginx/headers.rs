@@ -9,6 +9,7 @@ use nginx_sys::{
     ngx_uint_t,
 };
 
+use super::fields::upstream;
 use super::guard::{check, Failed};
 use super::pool::Pool;
 use super::request::Request;
@@ -160,6 +161,16 @@ impl Request {
             })
         };
         (self.status(), upstream)
+    }
+
+    /// The directive whose time was over, where the upstream of a finished subrequest timed out.
+    pub fn timed_out(&self) -> &'static str {
+        // SAFETY: the request is live, and its upstream lives in its pool.
+        match unsafe { self.get().upstream.as_ref() } {
+            Some(upstream) if upstream::request_body_sent(upstream) => "proxy_read_timeout",
+            Some(upstream) if upstream::request_sent(upstream) => "proxy_send_timeout",
+            _ => "proxy_connect_timeout",
+        }
     }
 }
 

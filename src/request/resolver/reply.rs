@@ -36,7 +36,8 @@ pub fn read(subrequest: &Request, asked: &Asked, mut each: impl FnMut(&[u8])) ->
     }
     let ok = NGX_HTTP_OK as ngx_uint_t;
     if status != ok || upstream_status != ok {
-        return Err(failure(&uri, status, upstream_status));
+        let timed_out = subrequest.timed_out();
+        return Err(failure(&uri, (status, timed_out), upstream_status));
     }
     let headers = headers.inspect(|(name, _)| each(name));
     let mut room = Vec::new();
@@ -47,8 +48,12 @@ pub fn read(subrequest: &Request, asked: &Asked, mut each: impl FnMut(&[u8])) ->
 }
 
 /// The failure of a resolver that answered with `upstream_status`, or 0 where it gave no response, to the
-/// question in location `uri`; `status` is nginx's own.
-fn failure(uri: &str, status: ngx_uint_t, upstream_status: ngx_uint_t) -> Failure {
+/// question in location `uri`; `status` is nginx's own, and `directive` that of a time-out.
+fn failure(
+    uri: &str,
+    (status, directive): (ngx_uint_t, &str),
+    upstream_status: ngx_uint_t,
+) -> Failure {
     let is_server_error = |status| status >= NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_uint_t;
     let not_200 = |answered| {
         format!("the resolver answered with status {answered}, not 200, in location \"{uri}\"")
@@ -61,7 +66,7 @@ fn failure(uri: &str, status: ngx_uint_t, upstream_status: ngx_uint_t) -> Failur
     match upstream_status {
         0 if status == TIME_OUT => silence(format!(
             "the resolver gave no response in time (status {status}) in location \"{uri}\"; if it is slow, \
-             raise \"proxy_connect_timeout\" and \"proxy_read_timeout\" there"
+             raise \"{directive}\" there"
         )),
         0 if status == NGX_HTTP_BAD_GATEWAY as ngx_uint_t => silence(format!(
             "the resolver gave no response (status {status}) in location \"{uri}\""
