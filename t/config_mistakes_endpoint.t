@@ -87,6 +87,34 @@ authgear_project a {
 --- emerg
 authgear: "endpoint" has an invalid value "https://zürich.example": has a character that is not allowed in a URL; write an international name in its xn-- form in nginx.conf:2
 
+=== endpoint: an international name with a variable
+authgear_project a {
+    endpoint https://$host.bücher.example;
+}
+--- emerg
+authgear: "endpoint" has an invalid value "https://$host.bücher.example": has a character that is not allowed in a URL; write an international name in its xn-- form in nginx.conf:2
+
+=== endpoint, internal_endpoint, issuer, audience and jwks_uri: an international name in its xn-- form
+authgear_project a {
+    endpoint https://xn--bcher-kva.example;
+    internal_endpoint https://xn--bcher-kva.internal.:8443;
+    issuer https://xn--bcher-kva.example;
+    audience https://xn--bcher-kva.example;
+}
+authgear_project b {
+    endpoint https://xn--bcher-kva.example;
+    jwks_uri https://xn--bcher-kva.example:8443/oauth2/jwks;
+}
+--- fine
+
+=== internal_endpoint: an international name
+authgear_project a {
+    endpoint https://a.example;
+    internal_endpoint http://bücher.example;
+}
+--- emerg
+authgear: "internal_endpoint" has an invalid value "http://bücher.example": has a character that is not allowed in a URL; write an international name in its xn-- form in nginx.conf:3
+
 === endpoint: twice
 authgear_project a {
     endpoint https://a.example;

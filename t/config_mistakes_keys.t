@@ -25,6 +25,14 @@ authgear_project a {
 --- emerg
 authgear: "jwks_uri" has an invalid value "https://a.example/oauth2/jwks#1": has a fragment, leave out # and what follows in nginx.conf:3
 
+=== jwks_uri: an international name
+authgear_project a {
+    endpoint https://a.example;
+    jwks_uri https://bücher.example/oauth2/jwks;
+}
+--- emerg
+authgear: "jwks_uri" has an invalid value "https://bücher.example/oauth2/jwks": has a character that is not allowed in a URL; write an international name in its xn-- form in nginx.conf:3
+
 === jwks_uri: a variable
 authgear_project a {
     endpoint https://$host;

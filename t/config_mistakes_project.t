@@ -26,6 +26,31 @@ authgear_project a {
 --- emerg
 authgear: "issuer" cannot hold variables, as "https://$host" does in nginx.conf:3
 
+=== issuer: an international name
+authgear_project a {
+    endpoint https://xn--bcher-kva.example;
+    issuer https://a.example https://bücher.example;
+}
+--- emerg
+authgear: "issuer" has an invalid value "https://bücher.example": tokens hold an international name in its xn-- form, write that in nginx.conf:3
+
+=== audience: an international name
+authgear_project a {
+    endpoint https://a.example;
+    audience https://a.example https://bücher.example/api;
+}
+--- emerg
+authgear: "audience" has an invalid value "https://bücher.example/api": tokens hold an international name in its xn-- form, write that in nginx.conf:3
+
+=== issuer, audience and client_id: a text that is no URL may be any
+authgear_project a {
+    endpoint https://a.example;
+    issuer bücher;
+    audience bücher;
+    client_id bücher;
+}
+--- fine
+
 === audience: empty
 authgear_project a {
     endpoint https://a.example;

@@ -32,8 +32,8 @@ directives! {
         // name, parameters, field, setter
         c"endpoint",                ONE,  endpoint: Option<GivenEndpoint>,         read |cf, w| readers::endpoint(cf, w[0]);
         c"internal_endpoint",       ONE,  internal_endpoint: Option<Origin>,       read |_, w| readers::internal_endpoint(w[0]);
-        c"issuer",                  MANY, issuer: Option<Vec<Box<str>>>,           read |_, w| texts(w);
-        c"audience",                MANY, audience: Option<Vec<Box<str>>>,         read |_, w| texts(w);
+        c"issuer",                  MANY, issuer: Option<Vec<Box<str>>>,           read |_, w| readers::uris(w);
+        c"audience",                MANY, audience: Option<Vec<Box<str>>>,         read |_, w| readers::uris(w);
         c"client_id",               MANY, client_id: Option<Vec<Box<str>>>,        read |_, w| texts(w);
         c"token_type",              ONE,  token_type: Option<TokenKind>,           read |_, w| readers::token_type(w[0]);
         c"algorithms",              MANY, algorithms: Option<AlgorithmSet>,        read |_, w| readers::algorithms(w);

@@ -40,6 +40,18 @@ pub fn algorithms(words: &[&str]) -> Result<AlgorithmSet, Mistake> {
     })
 }
 
+/// Texts that `iss` or `aud` may be, which are ASCII where they are URLs (RFC 7519, section 2, and RFC 3986).
+pub fn uris(words: &[&str]) -> Result<Vec<Box<str>>, Mistake> {
+    let is_international = |word: &&&str| word.contains("://") && !word.is_ascii();
+    if let Some(word) = words.iter().find(is_international) {
+        return Err(format!(
+            "has an invalid value \"{word}\": tokens hold an international name in its xn-- form, write that"
+        )
+        .into());
+    }
+    texts(words)
+}
+
 pub fn typ(words: &[&str]) -> Result<OrOff<Vec<Box<str>>>, Mistake> {
     if words.contains(&"off") {
         if words.len() > 1 {
