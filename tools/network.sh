@@ -24,18 +24,23 @@ ip address add 2001:db8::1/64 dev dead nodad
 
 # The system's resolver sorts link-local addresses first (RFC 6724, rule 8), so the dead ones come before.
 hosts=$(mktemp)
-trap 'rm -f "$hosts"' EXIT
+resolv=$(mktemp)
+trap 'rm -f "$hosts" "$resolv"' EXIT
 cat >"$hosts" <<'HOSTS'
 127.0.0.1 localhost
 169.254.1.2 one-of-five.test dead.test
 169.254.1.3 one-of-five.test dead.test
 169.254.1.4 one-of-five.test
 169.254.1.5 one-of-five.test
-198.51.100.1 one-of-five.test ipv4.test mixed.test
+198.51.100.1 one-of-five.test ipv4.test mixed.test xn--bcher-kva.test dotted.test
+127.0.0.1 dotted-tls.test
 2001:db8::1 ipv6.test
 2001:db8::2 mixed.test
 HOSTS
-chmod 644 "$hosts"
+# A name with a dot at its end is in no file: the DNS server that the test starts says it.
+echo 'nameserver 127.0.0.1' >"$resolv"
+chmod 644 "$hosts" "$resolv"
 mount --bind "$hosts" /etc/hosts
+mount --bind "$resolv" /etc/resolv.conf
 
 tools/suite.sh "$1" t/network/*.t
