@@ -95,7 +95,7 @@ subtest 'what is only observed' => sub {
 };
 
 # Behind a variable, a client may choose what is looked up.
-subtest 'projects, endpoints and tenants that a client makes up' => sub {
+subtest 'projects and endpoints that a client makes up' => sub {
     $nginx = Test::Nginx::Authgear::Server->start(
         workers => 1,
         http => 'authgear_project many { endpoint https://$arg_t.example.com; internal_endpoint http://127.0.0.1:1; }',
@@ -104,12 +104,6 @@ subtest 'projects, endpoints and tenants that a client makes up' => sub {
     my $token = token(user => 'eve');
     many('a project', 'evaluates', '500', path => '/project?p=none', token => $token);
     many('an endpoint', 'endpoint', '503 keys_unavailable', path => '/many?t=a/b', token => $token);
-    $nginx->mark_log;
-    my $start = time;
-    my @answers = $nginx->receive(map { $nginx->send(path => "/many?t=t$_", token => $token) } 1 .. $times);
-    is_deeply($nginx->tally(@answers), { '503 keys_unavailable' => $times }, "$times tenants");
-    my $seconds = int(time - $start) + 1;
-    cmp_ok(scalar(loud('keys of')), '<=', $seconds + 1, 'no more than a line a second tells why') or diag(loud('keys of'));
     $nginx->stop_soundly;
 };
 

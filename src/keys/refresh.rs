@@ -26,11 +26,7 @@ use ngx::ngx_log_error;
 
 use super::source::KeySource;
 use super::store::{Change, FetchLease, KeyStore, Published};
-use crate::log::log_limited_in;
 use crate::nginx;
-
-/// The most keys of a set that cannot be used and are logged one by one.
-const MOST_SKIPPED: usize = 8;
 
 /// The keys of a source as they are now, or the way to have them.
 pub enum KeyStatus {
@@ -277,15 +273,8 @@ fn succeeded(
 ) {
     let log = ngx_cycle_log().as_ptr();
     let name = &source.from;
-    for key in fetched.skipped.iter().take(MOST_SKIPPED) {
+    for key in &fetched.skipped {
         ngx_log_error!(NGX_LOG_WARN, log, "authgear: keys of {name}: {key}");
-    }
-    if let Some(more @ 1..) = fetched.skipped.len().checked_sub(MOST_SKIPPED) {
-        ngx_log_error!(
-            NGX_LOG_WARN,
-            log,
-            "authgear: keys of {name}: {more} more keys skipped"
-        );
     }
     let published = store.publish(source, lease, &fetched.document, fetched.keys, now);
     let change = match published {
@@ -322,14 +311,7 @@ fn failed(
     if change == Change::Failing {
         let name = &source.from;
         let log = ngx_cycle_log().as_ptr();
-        // Clients make up tenants, whose keys cannot be had.
-        let topic = (source.project as usize, "keys");
-        log_limited_in(
-            log,
-            NGX_LOG_ERR,
-            topic,
-            format_args!("keys of {name}: {error}"),
-        );
+        ngx_log_error!(NGX_LOG_ERR, log, "authgear: keys of {name}: {error}");
     }
 }
 
