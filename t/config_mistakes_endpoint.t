@@ -17,6 +17,13 @@ authgear_project a {
 --- emerg
 authgear: "endpoint" has an invalid value "http://a.example": plain http is allowed for loopback only (localhost, 127.0.0.0/8, [::1]), write https:// in nginx.conf:2
 
+=== endpoint: a $ without a name at the end
+authgear_project a {
+    endpoint https://$arg_a$;
+}
+--- emerg
+invalid variable name in nginx.conf:2
+
 === endpoint: a path
 authgear_project a {
     endpoint https://a.example/app;

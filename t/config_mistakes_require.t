@@ -23,6 +23,13 @@ server {
 --- emerg
 authgear: "authgear_require" must hold variables, such as "$authgear_claim_department", and "" is none in nginx.conf:2
 
+=== authgear_require: a $ without a name at the end
+server {
+    authgear_require $host$;
+}
+--- emerg
+invalid variable name in nginx.conf:2
+
 === authgear_require: another status
 server {
     authgear_require $arg_a error=400;

@@ -133,6 +133,13 @@ server {
 --- emerg
 unknown "authgear_project" variable
 
+=== authgear_verify: a $ without a name at the end, behind which nginx looks
+server {
+    authgear_verify $;
+}
+--- emerg
+invalid variable name in nginx.conf:2
+
 === authgear_verify: twice in http
 authgear_verify off;
 authgear_verify off;

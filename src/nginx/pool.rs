@@ -37,18 +37,21 @@ impl Pool<'_> {
         self.pool.as_ptr()
     }
 
-    /// Copies `text` into the pool.
+    /// Copies `text` into the pool, with a zero byte behind it that is not counted. nginx's parsers of
+    /// configurations and headers leave one, and some of its functions read it:
+    /// `ngx_http_compile_complex_value` behind a `$` at the end.
     pub fn copy(self, text: &[u8]) -> Result<ngx_str_t, Failed> {
         if text.is_empty() {
             return Ok(ngx_str_t::empty());
         }
-        // SAFETY: the pool is live, and the new block is as long as the text.
+        // SAFETY: the pool is live, and the new block is a byte longer than the text.
         unsafe {
-            let data = ngx_pnalloc(self.raw(), text.len()).cast::<u8>();
+            let data = ngx_pnalloc(self.raw(), text.len() + 1).cast::<u8>();
             if data.is_null() {
                 return Err(Failed);
             }
             ptr::copy_nonoverlapping(text.as_ptr(), data, text.len());
+            data.add(text.len()).write(0);
             Ok(ngx_str_t {
                 len: text.len(),
                 data,

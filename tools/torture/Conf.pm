@@ -30,7 +30,7 @@ my ($wild, $number);
 # A value from the first list, or, where mistakes are wanted, from any list.
 sub value {
     my ($right, $wrong) = @_;
-    return one(@$wrong, 'off', '', '$nothing', '""', 'x y z', '999999999999999999', "\xff", '{') if !@$right || chance($wild);
+    return one(@$wrong, 'off', '', '$nothing', '""', '$', 'a$', 'x y z', '999999999999999999', "\xff", '{') if !@$right || chance($wild);
     return one(@$right);
 }
 
@@ -217,7 +217,7 @@ sub location {
         static => 'root $TEST_NGINX_TORTURE_STATIC; try_files /file.html =404;',
         dav => 'root $TEST_NGINX_TORTURE_STATIC/dav; dav_methods PUT DELETE; create_full_put_path on;',
         cache => 'proxy_cache cached; proxy_cache_valid any 2s; proxy_cache_key "' . one('$authgear_user_id $uri',
-            '$authgear_claims', '$authgear_token_id$authgear_user_id')
+            '$authgear_user_id $authgear_claims', '$authgear_token_id$authgear_user_id')
             . '"; proxy_ignore_headers Set-Cookie; proxy_cache_bypass $no_user; proxy_no_cache $no_user; ' . $to . 'ok;',
         websocket => 'proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade; ' . $to . 'ws;',
         accel => $to . 'accel;',

@@ -221,7 +221,7 @@ sub complete {
 
 # --- what no answer may be
 
-my %status = map { $_ => 1 } qw(101 200 201 204 206 207 301 302 303 304 400 401 403 404 405 408 409 411 412 413 414 415 416 421 429 431 494 501 503 505);
+my %status = map { $_ => 1 } qw(101 200 201 204 206 207 301 302 303 304 400 401 403 404 405 408 409 411 412 413 414 415 416 418 421 429 431 494 501 503 505);
 my %unavailable = map { $_ => 1 } qw(keys_unavailable resolver_unavailable);
 my %known = map { $_ => 1 } qw(ok no_credential policy);
 
