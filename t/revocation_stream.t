@@ -160,7 +160,7 @@ subtest 'what a worker had yet to tell outlives it' => sub {
     is_refused($one, $users[0][1], 'the other node is told of the first');
     is_refused($one, $users[1][1], 'and of the second');
 
-    kill STOP => $redis;
+    signal_redis('STOP');
     my $asks = fork // die "cannot fork: $!\n";
     if (!$asks) {
         deliver($other, event('user.disabled', $users[2][0]));
