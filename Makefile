@@ -18,7 +18,7 @@ else
 TEST_TARGETS := suite
 endif
 
-MISSING := $(addprefix missing-,build demo test source valgrind asan newest bench deb musl arm64 fuzz)
+MISSING := $(addprefix missing-,build demo test supply-chain source valgrind asan newest bench deb musl arm64 fuzz)
 MODULES := $(addprefix module-,debian source asan newest)
 NGINXES := $(addprefix nginx-,debian source asan newest)
 
@@ -28,7 +28,7 @@ NGINXES := $(addprefix nginx-,debian source asan newest)
 .PHONY: help module standin demo demo-check test suite test-network test-valgrind test-asan \
 	stress torture fuzz fuzz-quick fuzz-corpus miri loom conformance \
 	bench bench-instructions bench-outage bench-revocation bench-connections bench-tenants bench-tools \
-	unit lint minimum-rust fmt doc check-so install module-for dist musl-check arm64-check reproducible \
+	unit lint supply-chain minimum-rust fmt doc check-so install module-for dist musl-check arm64-check reproducible \
 	lint-workflows deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
@@ -109,11 +109,20 @@ bench-tenants: missing-bench module-$(NGINX) bench-tools ## Measure ten thousand
 unit: missing-build nginx-debian ## Run the tests of the crates that know no nginx
 	@tools/unit.sh
 
+miri: ## Run the tests of shared memory under Miri (SEEDS=4 for those with threads)
+	@tools/miri.sh
+
+loom: ## Check the protocols of shared memory in every order of what processes do
+	@cargo test --locked --package authgear-tables --features loom --lib -- --nocapture
+
 check-so: module-$(NGINX) ## Check what the .so exports, links and contains
 	@tools/check-so.sh $(NGINX)
 
 lint: missing-test nginx-debian ## Check formatting and run clippy
 	@tools/lint.sh
+
+supply-chain: missing-supply-chain ## Check licences, sources, duplicates and advisories of all crates (ADVISORIES=no without network)
+	@cargo deny --workspace check bans licenses sources $(if $(filter no,$(ADVISORIES)),,advisories)
 
 minimum-rust: missing-build nginx-debian ## Compile with the oldest Rust that Cargo.toml states
 	@tools/minimum-rust.sh

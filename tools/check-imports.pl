@@ -20,7 +20,7 @@ for my $dir (@ARGV) {
         $module = $module eq 'lib' ? 'crate' : "crate::$module";
         open my $in, '<', $path or die "$path: $!\n";
         local $/;
-        my $text = <$in> =~ s{//[^\n]*}{}gr =~ s{^#\[cfg\(test\)\]\nmod.*}{}msr;
+        my $text = <$in> =~ s{//[^\n]*}{}gr =~ s{^#\[cfg\((?:all\()?test\b[^\n]*\]\nmod.*}{}msr;
         ($file{$module}, $text{$module}) = ($path, $text);
     }
 

@@ -1,8 +1,9 @@
 #!/bin/bash
-# Installs what the given tasks need and this machine lacks, with apt, rustup and
-# pip (the latter into build/venv); where nothing is missing it touches none.
+# Installs what the given tasks need and this machine lacks, with apt, rustup,
+# cargo and pip (the latter into build/venv); where nothing is missing it touches
+# none.
 #
-#   tools/install-missing.sh build|demo|test|source|valgrind|asan|newest|bench|deb|musl|arm64|fuzz …
+#   tools/install-missing.sh build|demo|test|supply-chain|source|valgrind|asan|newest|bench|deb|musl|arm64|fuzz …
 set -euo pipefail
 root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 . "$root/tools/debian-unstable.sh"
@@ -64,7 +65,7 @@ if [ "${1:-}" = --as-root ]; then
     exit
 fi
 
-wanted=() components=() python=
+wanted=() components=() tools=() python=
 for task in "$@"; do
     case $task in
     build) wanted+=($build) ;;
@@ -74,6 +75,7 @@ for task in "$@"; do
         components+=(rustfmt clippy)
         python=$root/build/venv
         ;;
+    supply-chain) tools+=(cargo-deny) ;;
     source) wanted+=($source) ;;
     valgrind) wanted+=($valgrind) ;;
     asan) wanted+=($asan) ;;
@@ -84,7 +86,7 @@ for task in "$@"; do
     fuzz) wanted+=($build $fuzz) ;;
     arm64) wanted+=($build $demo $arm64) ;;
     *)
-        echo "usage: $0 build|demo|test|source|valgrind|asan|newest|bench|deb|musl|arm64|fuzz …" >&2
+        echo "usage: $0 build|demo|test|supply-chain|source|valgrind|asan|newest|bench|deb|musl|arm64|fuzz …" >&2
         exit 2
         ;;
     esac
@@ -120,6 +122,12 @@ for component in "${components[@]}"; do
     esac
     echo "installing with rustup: $component"
     rustup component add "$component"
+done
+
+for tool in "${tools[@]}"; do
+    if command -v "$tool" >/dev/null; then continue; fi
+    echo "installing with cargo: $tool"
+    env -u CARGO_TARGET_DIR -u RUSTFLAGS cargo install --quiet --locked "$tool"
 done
 
 # An HTTP/3 client for the suite, in a Python of its own.

@@ -8,7 +8,9 @@
 use crate::layout_number;
 use crate::word::Word;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "loom"))]
+mod models;
+#[cfg(all(test, not(feature = "loom")))]
 mod tests;
 
 /// Questions in a row without a response that suspend a resolver.

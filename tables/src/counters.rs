@@ -19,7 +19,7 @@ use crate::breaker::Breaker;
 use crate::layout_number;
 use crate::word::{Counter, Link, Word};
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests;
 
 /// Workers whose waiting requests are counted, those of a configuration that is being replaced included.

@@ -21,10 +21,12 @@ use core::slice;
 use authgear_core::digest::{Digest, DigestKey};
 
 use crate::layout_number;
-use crate::word::{HalfWord, Word};
+use crate::word::{HalfWord, Word, IS_MODEL};
 
+#[cfg(all(test, feature = "loom"))]
+mod models;
 mod slot;
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests;
 mod value;
 mod writer;
@@ -34,7 +36,7 @@ pub use value::{Answer, Failure, Key, Known, KnownToken, Text, Token, TryLease, 
 pub use writer::Writer;
 
 /// Slots that one bucket can name.
-const WAYS: usize = 14;
+const WAYS: usize = if IS_MODEL { 2 } else { 14 };
 /// Slots for each bucket, on average over a full table. One bucket in 50,000 then has more keys than ways, so
 /// one default table in five loses a live judgement to that.
 const LOAD: usize = 4;
@@ -45,11 +47,12 @@ const MOST_SLOTS: usize = (1 << 24) - 2;
 /// Projects whose failures are told apart in the log.
 const PROJECTS: usize = 64;
 /// How often a reader without the lock tries again.
-const TRIES: usize = 3;
+const TRIES: usize = if IS_MODEL { 1 } else { 3 };
 
 /// The head of a table in shared memory; the buckets follow it, and the slots follow them. Processes share
 /// references to all three: each field is atomic, or never changes after [`Table::place`].
 #[derive(Debug)]
+#[cfg_attr(test, derive(Default))]
 #[repr(C, align(64))]
 pub struct Head {
     key: DigestKey,
@@ -70,6 +73,7 @@ pub struct Head {
 
 /// The slots for one kind of entry.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Default))]
 #[repr(C)]
 struct Room {
     first: usize,
@@ -91,6 +95,7 @@ enum RoomFor {
 
 /// One cache line.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Default))]
 #[repr(C, align(64))]
 struct Bucket {
     /// The latest time at which a no that found no room here expires.
@@ -102,7 +107,7 @@ struct Bucket {
 /// Bytes that a judgement takes, its part of the buckets included.
 pub const JUDGEMENT_SIZE: usize = mem::size_of::<Slot>() + mem::size_of::<Bucket>() / LOAD;
 
-const _: () = assert!(JUDGEMENT_SIZE == 656 && mem::size_of::<Bucket>() == 64);
+const _: () = assert!(IS_MODEL || JUDGEMENT_SIZE == 656 && mem::size_of::<Bucket>() == 64);
 
 /// Differs when the memory is laid out in another way. The last number is for changes of meaning.
 pub const LAYOUT: u64 = layout_number(&[

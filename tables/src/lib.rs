@@ -11,6 +11,8 @@ pub mod breaker;
 pub mod counters;
 pub mod early;
 pub mod judgements;
+#[cfg(all(test, feature = "loom"))]
+mod models;
 pub mod revocations;
 pub mod word;
 
@@ -32,7 +34,7 @@ pub const fn layout_number(numbers: &[usize]) -> u64 {
     hash
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::layout_number;
 

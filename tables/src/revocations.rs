@@ -15,16 +15,18 @@ use authgear_core::digest::{Digest, DigestKey};
 use authgear_core::revocation::State;
 
 use crate::layout_number;
-use crate::word::{HalfWord, Word};
+use crate::word::{pause, HalfWord, Word, IS_MODEL};
 
+#[cfg(all(test, feature = "loom"))]
+mod models;
 mod slot;
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests;
 
 use slot::{is_odd, Slot};
 
 /// Slots of one set.
-const WAYS: usize = 16;
+const WAYS: usize = if IS_MODEL { 1 } else { 16 };
 /// How often a reader tries again, which is far more than a change takes, before it reads spoiled memory.
 const TRIES: usize = 100;
 
@@ -51,6 +53,7 @@ pub struct Entry {
 
 /// The head of a table; sets and slots follow it. Each field is atomic, or never changes after [`place`].
 #[derive(Debug)]
+#[cfg_attr(test, derive(Default))]
 #[repr(C, align(64))]
 pub struct Head {
     key: DigestKey,
@@ -69,13 +72,14 @@ pub struct Head {
 
 /// The tags of a set: a part of each slot's digest, 0 for a slot that was never used.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Default))]
 #[repr(C, align(64))]
 struct Set([HalfWord; WAYS]);
 
 /// Bytes that a user takes, its part of the set included.
 pub const ENTRY_SIZE: usize = mem::size_of::<Slot>() + mem::size_of::<Set>() / WAYS;
 
-const _: () = assert!(ENTRY_SIZE == 132);
+const _: () = assert!(IS_MODEL || ENTRY_SIZE == 132);
 
 /// Differs when the memory is laid out in another way. The last number is for changes of meaning.
 pub const LAYOUT: u64 = layout_number(&[
@@ -211,7 +215,7 @@ impl<'m> Reader<'m> {
                 return found.filter(|entry| now <= entry.until);
             }
             tries += 1;
-            core::hint::spin_loop();
+            pause();
         }
     }
 
@@ -226,6 +230,7 @@ impl<'m> Reader<'m> {
             if self.head.draft_version.get() == version {
                 return (version, (named == *key).then_some(entry));
             }
+            pause();
         }
     }
 

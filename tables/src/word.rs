@@ -6,10 +6,11 @@
 
 use core::sync::atomic::Ordering;
 
-#[cfg(not(all(test, loom)))]
+#[cfg(not(all(test, feature = "loom")))]
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
-#[cfg(all(test, loom))]
-use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
+
+#[cfg(all(test, feature = "loom"))]
+use crate::models::{AtomicPtr, AtomicU32, AtomicU64};
 
 /// A number of 64 bits. Zeroed memory is 0.
 #[derive(Debug, Default)]
@@ -114,21 +115,32 @@ impl Counter {
     }
 }
 
-#[cfg(not(test))]
+/// True for models of the tables (`make loom`), which are as small as they can be.
+pub(crate) const IS_MODEL: bool = cfg!(all(test, feature = "loom"));
+
+/// A hint that another process has to go on before this one can.
+pub(crate) fn pause() {
+    #[cfg(not(all(test, feature = "loom")))]
+    core::hint::spin_loop();
+    #[cfg(all(test, feature = "loom"))]
+    loom::thread::yield_now();
+}
+
+#[cfg(any(not(test), feature = "loom"))]
 #[inline]
 fn before_store() {}
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 use kill::before_store;
 
 /// Ends the program of a test before one of its stores, as a signal ends a process.
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 pub(crate) mod kill {
     use core::mem::{align_of_val, size_of_val};
     use core::ptr;
     use core::slice;
     use std::cell::Cell;
-    use std::panic::{catch_unwind, panic_any, AssertUnwindSafe};
+    use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 
     struct Killed;
 
@@ -138,7 +150,7 @@ pub(crate) mod kill {
 
     pub(super) fn before_store() {
         STORES_LEFT.with(|left| match left.get() {
-            Some(0) => panic_any(Killed),
+            Some(0) => resume_unwind(Box::new(Killed)),
             Some(stores) => left.set(Some(stores - 1)),
             None => {}
         });
@@ -153,7 +165,7 @@ pub(crate) mod kill {
         match ended {
             Ok(()) => true,
             Err(panic) if panic.is::<Killed>() => false,
-            Err(panic) => std::panic::resume_unwind(panic),
+            Err(panic) => resume_unwind(panic),
         }
     }
 
@@ -173,9 +185,8 @@ pub(crate) mod kill {
         let is_whole = align_of_val(value) >= 8;
         let pieces = halves.chunks(if is_whole { 2 } else { 1 });
         let word = |piece: &[u32]| {
-            piece
-                .iter()
-                .fold(0, |word, half| word << 32 | u64::from(*half))
+            let halves = piece.iter().rev();
+            halves.fold(0, |word, half| word << 32 | u64::from(*half))
         };
         pieces.map(word).collect()
     }
@@ -189,11 +200,16 @@ pub(crate) mod kill {
         program: impl Fn(&M),
         check: impl Fn(M, usize),
     ) -> usize {
-        let mut last = new().words();
+        // Miri takes long for it, and sees no more there.
+        let words = |memory: &M| match cfg!(miri) {
+            true => Vec::new(),
+            false => memory.words(),
+        };
+        let mut last = words(&new());
         for stores in 0.. {
             let memory = new();
             let ended = before(stores, || program(&memory));
-            let words = memory.words();
+            let words = words(&memory);
             assert_eq!(words.len(), last.len());
             let changed = words.iter().zip(&last).filter(|(new, old)| new != old);
             let changed = changed.count();

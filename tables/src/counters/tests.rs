@@ -150,16 +150,19 @@ fn a_claim_may_end_anywhere() {
         waiting.set(1, 4);
         waiting
     };
-    let program = |waiting: &Box<Waiting>| {
-        waiting.claim(103, |worker| worker != 101);
-        waiting.set(0, 1);
-    };
-    let stores = kill::before_each(two, program, |waiting, stores| {
-        let is_alive = |worker| worker == 102 || worker == 104;
-        assert_eq!(waiting.total(is_alive), 4, "{stores}");
-        assert_eq!(waiting.claim(104, is_alive), Some(0));
-        assert_eq!(waiting.total(is_alive), 4, "{stores}");
-    });
+    let stores = kill::before_each(
+        two,
+        |waiting| {
+            waiting.claim(103, |worker| worker != 101);
+            waiting.set(0, 1);
+        },
+        |waiting, stores| {
+            let is_alive = |worker| worker == 102 || worker == 104;
+            assert_eq!(waiting.total(is_alive), 4, "{stores}");
+            assert_eq!(waiting.claim(104, is_alive), Some(0));
+            assert_eq!(waiting.total(is_alive), 4, "{stores}");
+        },
+    );
     assert_eq!(stores, 3);
 }
 

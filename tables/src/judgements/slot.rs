@@ -9,11 +9,12 @@ use crate::layout_number;
 use crate::word::Word;
 
 /// Bytes of a word.
-const WORD: usize = mem::size_of::<Word>();
+const WORD: usize = mem::size_of::<u64>();
 
 /// One judgement: a resolver's answer, a question without one, or a verified token with the resolver's
 /// answer about it, if it was asked. All of it is atomic.
 #[derive(Debug)]
+#[cfg_attr(all(test, feature = "loom"), derive(Default))]
 #[repr(C, align(64))]
 pub(super) struct Slot {
     /// Odd while a writer changes what readers copy.

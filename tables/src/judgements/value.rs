@@ -4,9 +4,11 @@ use core::slice;
 
 use authgear_core::digest::Digest;
 
+use crate::word::IS_MODEL;
+
 /// Words for the text of a session or a token. Of a longer session only the fact that it is too long is
 /// kept, of a longer token only a prefix.
-pub(super) const TEXTS: usize = 62;
+pub(super) const TEXTS: usize = if IS_MODEL { 2 } else { 62 };
 
 /// The key of a judgement. The tenant is compared as it is; the digest covers the tenant too, and the
 /// question to its resolver or the signed part of a token.

@@ -10,6 +10,7 @@ use crate::word::Word;
 
 /// One user's entry. Zeroed memory is an unused slot, whose entry counts until 0. All of it is atomic.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Default))]
 #[repr(C, align(64))]
 pub(super) struct Slot {
     /// Odd while the rest is being written.

@@ -1,0 +1,109 @@
+//! A reader beside a writer, in every order that the memory model allows.
+
+use authgear_core::revocation::{Effect, Event};
+use loom::sync::Arc;
+use loom::thread;
+
+use super::*;
+
+const NOW: u64 = 1_800_000_000;
+const KEEP: u64 = 86_400;
+
+/// A table with two sets of one slot each.
+struct Memory {
+    head: Head,
+    sets: Vec<Set>,
+    slots: Vec<Slot>,
+}
+
+impl Memory {
+    fn new() -> Memory {
+        Memory {
+            head: Head {
+                sets: 2,
+                ..Head::default()
+            },
+            sets: vec![Set::default(), Set::default()],
+            slots: vec![Slot::default(), Slot::default()],
+        }
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        Reader {
+            head: &self.head,
+            sets: &self.sets,
+            slots: &self.slots,
+        }
+    }
+
+    fn hear(&self, user: u8, at: u64) -> Merged {
+        let state = State::of(&Event {
+            user: "user".to_string(),
+            seq: at,
+            at,
+            effect: Effect::Ends,
+        });
+        let mut writer = Writer(self.reader());
+        crate::models::write(|| writer.merge(&key(user), &state, KEEP, NOW, at))
+    }
+}
+
+fn key(user: u8) -> Key {
+    Key {
+        group: 7,
+        digest: [user; 16],
+    }
+}
+
+/// The instant of a user, whose entry must be whole.
+fn instant(memory: &Memory, user: u8) -> Option<u64> {
+    let entry = memory.reader().look_up(&key(user), NOW)?;
+    let (instant, marks) = entry.state.parts();
+    assert_eq!((marks[0].seq, marks[0].at), (instant, instant));
+    assert_eq!((entry.came_at, entry.until), (instant, instant + KEEP));
+    Some(instant)
+}
+
+/// Lets a worker hear of a user while another looks for one.
+fn beside(known: &'static [(u8, u64)], heard: (u8, u64), read: u8, check: fn(Option<u64>)) {
+    crate::models::bounded(Some(3), move || {
+        let memory = Arc::new(Memory::new());
+        for (user, at) in known {
+            memory.hear(*user, *at);
+        }
+        let of_reader = Arc::clone(&memory);
+        let reader = thread::spawn(move || instant(&of_reader, read));
+        memory.hear(heard.0, heard.1);
+        check(reader.join().unwrap());
+        check(instant(&memory, read));
+        assert_eq!(instant(&memory, heard.0), Some(heard.1));
+    });
+}
+
+#[test]
+fn a_known_user_is_never_missed() {
+    beside(&[(1, NOW - 9)], (1, NOW), 1, |found| {
+        assert!(matches!(found, Some(at) if at == NOW || at == NOW - 9));
+    });
+}
+
+#[test]
+fn a_user_stays_while_another_gets_a_slot() {
+    beside(&[(1, NOW - 9)], (2, NOW), 1, |found| {
+        assert_eq!(found, Some(NOW - 9));
+    });
+}
+
+#[test]
+fn a_user_is_found_whole_or_not_while_it_takes_the_slot_of_another() {
+    beside(&[(1, NOW - 9), (2, NOW - 8)], (3, NOW), 3, |found| {
+        assert!(matches!(found, None | Some(NOW)));
+    });
+}
+
+#[test]
+fn a_user_that_gives_way_is_found_whole_or_not() {
+    beside(&[(1, NOW - 9), (2, NOW - 8)], (3, NOW), 1, |found| {
+        assert!(found.is_none_or(|at| at == NOW - 9));
+    });
+}
