@@ -37,8 +37,7 @@ pub use writer::Writer;
 
 /// Slots that one bucket can name.
 const WAYS: usize = if IS_MODEL { 2 } else { 14 };
-/// Slots for each bucket, on average over a full table. One bucket in 50,000 then has more keys than ways, so
-/// one default table in five loses a live judgement to that.
+/// Slots for each bucket, on average. One bucket in 50,000 of a full table has more keys than ways then.
 const LOAD: usize = 4;
 /// One slot in so many is for questions, and for noes to sessions.
 const QUESTIONS_PART: usize = 16;

@@ -17,12 +17,14 @@ use authgear_core::revocation::State;
 use crate::layout_number;
 use crate::word::{pause, HalfWord, Word, IS_MODEL};
 
+mod merged;
 #[cfg(all(test, feature = "loom"))]
 mod models;
 mod slot;
 #[cfg(all(test, not(feature = "loom")))]
 mod tests;
 
+pub use merged::Merged;
 use slot::{is_odd, Slot};
 
 /// Slots of one set.
@@ -133,21 +135,6 @@ pub struct Reader<'m> {
 /// A table whose lock the caller holds.
 #[derive(Debug)]
 pub struct Writer<'m>(Reader<'m>);
-
-/// The result of [`Writer::merge`], the worst last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Merged {
-    /// The entry holds it, and did before.
-    Known,
-    /// The entry held it before; it counts longer now.
-    Renewed,
-    /// The entry holds it now.
-    Stored,
-    /// The entry holds it now, and an older one that counted gave way.
-    Evicted,
-    /// It found no room, since all that could give way is newer.
-    NoRoom,
-}
 
 /// The two sets in which a digest is looked up.
 struct Position {
