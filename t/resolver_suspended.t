@@ -126,6 +126,7 @@ subtest 'a probe has nothing of a client' => sub {
 
 subtest 'a resolver that refuses connections is suspended, by the questions of recheck too' => sub {
     $nginx = start_resolving('recheck 1h;', server => $status);
+    soon { outcome(token => token()) =~ /^200/ } 'the keys are there';
     control('POST', '/-/gone');
     like(outcome(token => token()), qr/^200/, 'a new token stands') for 1 .. 3;
     soon { metric() eq '1' } 'the resolver is suspended';

@@ -132,7 +132,7 @@ sub by_variable {
 
     my @log = log_lines('error.log', 1);
     for my $name (qw(nosuch nosuch2 nosuch3 MYAPP OFF required my)) {
-        my @lines = grep {/\[error\].*authgear: .*"authgear_verify".*"\Q$name\E"/} @log;
+        my @lines = grep {/\[(?:error|info)\].*authgear: .*"authgear_verify".*"\Q$name\E"/} @log;
         cmp_ok(scalar @lines, '>=', 3, "a log line for each request whose variable is \"$name\"");
     }
 }

@@ -339,6 +339,7 @@ mod tests {
             ("app_session=a".into(), true)
         );
         assert_eq!(question("", &["session=c"], false), (String::new(), false));
-        assert!(!question("", &["session="], true).1);
+        assert_eq!(question("", &["session="], true), ("session=".into(), true));
+        assert!(!question("", &["app_session="], true).1);
     }
 }

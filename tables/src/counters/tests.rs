@@ -198,7 +198,7 @@ fn a_killed_worker_loses_at_most_the_count_under_way() {
             assert_eq!(observed, if stores < 3 { 1 } else { 2 });
             let (bucket, sum) = Duration::Question.cells(Time::from_micros(1_500));
             let count = |cell: usize| counters.lanes()[0].0[cell].get();
-            assert_eq!(count(sum), if stores < 4 { 0 } else { 1_500 });
+            assert_eq!(count(sum), if stores < 4 { 0 } else { 1_500_000 });
             assert_eq!(count(bucket), if stores < 5 { 0 } else { 1 });
             let failing = counters.resolver_failing_since();
             assert_eq!(failing, (stores == 6).then_some(5));
