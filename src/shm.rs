@@ -3,7 +3,6 @@
 mod breakers;
 mod counting;
 mod early;
-mod entry;
 mod locked;
 mod outbox;
 mod outgoing;
@@ -11,6 +10,7 @@ mod setup;
 mod zone;
 
 pub use counting::project_digest;
-pub use entry::{Id, SourceEntry};
 pub use setup::ZoneSetup;
 pub use zone::SharedZone;
+
+pub use authgear_tables::source::{Id, Publication, SourceEntry};

@@ -29,22 +29,9 @@ pub struct LocalCopy {
 }
 
 impl LocalCopy {
-    /// This worker's view of the record. If the zone holds no document, keys that this worker fetched
-    /// itself count, unless others were published after them.
+    /// This worker's view of the record.
     pub fn record_of(&self, entry: &SourceEntry) -> Record {
-        let record = entry.record();
-        let published = entry.published.get();
-        let fetched_at = if published == 0 {
-            self.record.fetched_at
-        } else if published == self.document || !entry.document.get().is_null() {
-            record.fetched_at
-        } else {
-            None
-        };
-        Record {
-            fetched_at,
-            ..record
-        }
+        entry.record_beside(self.document, self.record.fetched_at)
     }
 
     /// Reads the entry if it changed, and marks it as used.

@@ -17,7 +17,7 @@ use authgear_core::keys::KeySet;
 use authgear_core::status::{FetchResult, KeyOrigin};
 use lru::LruCache;
 
-use crate::shm::{Id, SharedZone, SourceEntry};
+use crate::shm::{Id, Publication, SharedZone, SourceEntry};
 
 use super::local_copy::LocalCopy;
 use super::source::KeySource;
@@ -145,8 +145,7 @@ impl KeyStore {
         }
         copy.record.lease_until = deadline;
         if let Some(entry) = entry {
-            entry.set_lease(number, deadline);
-            entry.project.set(source.project);
+            entry.give_lease(number, deadline, source.project);
         }
         Some(FetchLease(number))
     }
@@ -169,7 +168,7 @@ impl KeyStore {
             attempted_at: Some(now),
             ..Record::default()
         };
-        let is_late = |entry: &SourceEntry| entry.lease.get() > lease.0;
+        let is_late = |entry: &SourceEntry| entry.is_too_late(lease.0);
         if locked.find_or_insert(id, now).is_some_and(is_late) {
             return Published::TooLate;
         }
@@ -185,13 +184,13 @@ impl KeyStore {
         let entry = locked.find(id);
         let is_stored = entry.is_some() && block.is_some();
         if let Some(entry) = entry {
-            entry.published.set(digest(document));
-            entry.generation.set(generation);
-            entry.project.set(source.project);
-            entry.note_document(keys.len(), KeyOrigin::Network);
-            entry.set_record(&record);
-            if entry.failure.get() != 0 {
-                entry.failure.set(0);
+            let document = Publication {
+                digest: digest(document),
+                keys: keys.len(),
+                origin: KeyOrigin::Network,
+                fetched_at: now,
+            };
+            if entry.publish(&document, generation, source.project) {
                 change = Change::Recovered;
             }
         }
@@ -227,7 +226,7 @@ impl KeyStore {
         let mut locked = self.zone.lock();
         let generation = locked.next_generation();
         let wanted =
-            |entry: &SourceEntry| entry.published.get() == 0 && entry.lease.get() == lease.0;
+            |entry: &SourceEntry| entry.published.get() == 0 && entry.is_leased_to(lease.0);
         if !locked.find(id).is_some_and(wanted) {
             return;
         }
@@ -235,21 +234,24 @@ impl KeyStore {
             return;
         };
         if let Some(entry) = locked.find(id) {
-            entry.published.set(digest(document));
-            entry.generation.set(generation);
-            entry.note_document(saved.keys.len(), KeyOrigin::Saved);
-            entry.set_fetched_at(now.saturating_sub(age));
+            let document = Publication {
+                digest: digest(document),
+                keys: saved.keys.len(),
+                origin: KeyOrigin::Saved,
+                fetched_at: now.saturating_sub(age),
+            };
+            entry.offer(&document, generation);
         }
         locked.attach(id, block);
     }
 
-    /// Records that the fetch under `lease` failed at that stage. `failure` is a digest of the error, not
+    /// Records that the fetch under `lease` failed: `failure` is the stage, and a digest of the error, not
     /// 0; `jitter` is from 0 to 1.
     pub fn fail(
         &mut self,
         source: &KeySource,
         lease: FetchLease,
-        (stage, failure): (FetchResult, u64),
+        failure: (FetchResult, u64),
         now: u64,
         jitter: f64,
     ) -> Change {
@@ -261,7 +263,7 @@ impl KeyStore {
         let mut locked = self.zone.lock();
         let generation = locked.next_generation();
         let entry = locked.find_or_insert(&source.id, now);
-        if entry.is_some_and(|entry| entry.lease.get() > lease.0) {
+        if entry.is_some_and(|entry| entry.is_too_late(lease.0)) {
             return Change::Same;
         }
         let mut record = match &entry {
@@ -275,20 +277,10 @@ impl KeyStore {
         record.lease_until = 0;
         record.next_try = now + back_off(record.failures, &source.timing, usable, jitter);
         match entry {
-            Some(entry) => {
-                let change = match entry.failure.get() == failure {
-                    true => Change::Same,
-                    false => Change::Failing,
-                };
-                entry.failure.set(failure);
-                entry.note_failure(stage, now);
-                entry.generation.set(generation);
-                entry.set_record(&Record {
-                    fetched_at: entry.record().fetched_at,
-                    ..record
-                });
-                change
-            }
+            Some(entry) => match entry.fail(failure, &record, generation, now) {
+                true => Change::Failing,
+                false => Change::Same,
+            },
             None => {
                 copy.record = record;
                 Change::Failing

@@ -2,8 +2,8 @@
 
 use authgear_core::digest::{Digester, Kind};
 use authgear_tables::breaker::Breaker;
+use authgear_tables::source::Id;
 
-use super::entry::Id;
 use super::zone::SharedZone;
 
 impl SharedZone {

@@ -4,11 +4,11 @@ use core::ptr::NonNull;
 
 use authgear_core::fingerprint::fingerprint;
 use authgear_tables::counters::{Counters, Head};
+use authgear_tables::source::{Id, SourceEntry};
 use authgear_tables::word::Link;
 use nginx_sys::{ngx_pagesize, ngx_pid, ngx_slab_calloc, ngx_worker, NGX_LOG_WARN};
 use ngx::log::ngx_cycle_log;
 
-use super::entry::{Id, SourceEntry};
 use super::zone::SharedZone;
 
 /// The most lanes of a project.

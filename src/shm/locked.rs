@@ -15,13 +15,13 @@ use authgear_core::digest::{Digester, Kind};
 use authgear_core::status::Duration;
 use authgear_tables::judgements::Writer;
 use authgear_tables::revocations;
+use authgear_tables::source::{DocumentBlock, Id, SourceEntry};
 use authgear_tables::word::Link;
 use nginx_sys::{
     ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc_locked, ngx_slab_free_locked, NGX_LOG_WARN,
 };
 use ngx::log::ngx_cycle_log;
 
-use super::entry::{DocumentBlock, Id, SourceEntry};
 use super::outgoing::Outgoing;
 use super::zone::{SharedZone, Zone};
 
@@ -76,24 +76,14 @@ impl SharedZone {
     /// Takes the right to read the revocation stream until `deadline`, or renews it for who has the number `own`;
     /// `None` while another worker has it.
     pub fn take_stream_lease(self, own: Option<u64>, deadline: u64, now: u64) -> Option<u64> {
-        let is_others = |zone: &Zone| {
-            own != Some(zone.stream_holder.get()) && now < zone.stream_lease_until.get()
-        };
-        // Most often, and without the mutex.
-        if is_others(self.header()) {
+        // Most often it is another's, which is known without the mutex.
+        if self.header().stream_lease.is_others(own, now) {
             return None;
         }
         let locked = self.lock();
         let zone = locked.zone();
-        if is_others(zone) {
-            return None;
-        }
-        let is_own = own == Some(zone.stream_holder.get());
-        if !is_own {
-            zone.stream_holder.set(zone.leases.increment());
-        }
-        zone.stream_lease_until.set(deadline);
-        Some(zone.stream_holder.get())
+        let lease = &zone.stream_lease;
+        lease.take_or_renew(&zone.leases, own, deadline, now)
     }
 
     /// Changes the table of revocations under the zone's mutex; `None` when there is no table.

@@ -10,13 +10,13 @@ use authgear_tables::counters::{self, Waiting};
 use authgear_tables::early::{self, EarlyQuestions};
 use authgear_tables::judgements::{self, Head, Key, Known, Table, Text};
 use authgear_tables::layout_number;
+use authgear_tables::lease::Lease;
 use authgear_tables::revocations::{self, Reader};
+use authgear_tables::source::{self, SourceEntry};
 use authgear_tables::word::{Link, Word};
 use nginx_sys::ngx_slab_pool_t;
 
-use super::entry::{self, SourceEntry};
 use super::outgoing::{self, Outgoing};
-
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"authgear");
 /// Differs when anything in the zone is laid out in another way. The last number is for changes of
 /// meaning.
@@ -31,8 +31,7 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     offset_of!(Zone, judgements),
     offset_of!(Zone, revocations),
     offset_of!(Zone, long_lived),
-    offset_of!(Zone, stream_holder),
-    offset_of!(Zone, stream_lease_until),
+    offset_of!(Zone, stream_lease),
     offset_of!(Zone, stream_down_since),
     offset_of!(Zone, learning_until),
     offset_of!(Zone, outgoing),
@@ -45,7 +44,7 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     offset_of!(Zone, breaker_sets),
     offset_of!(Zone, buckets),
     offset_of!(Zone, bucket_count),
-    entry::LAYOUT as usize,
+    source::LAYOUT as usize,
     outgoing::LAYOUT as usize,
     counters::LAYOUT as usize,
     judgements::LAYOUT as usize,
@@ -79,9 +78,8 @@ pub struct Zone {
     pub(super) revocations: Link<revocations::Head>,
     /// A bit for each project of which a token that outlives its revocation was logged.
     long_lived: Word,
-    /// Number of the lease to read the revocation stream, and the time up to which it counts.
-    pub(super) stream_holder: Word,
-    pub(super) stream_lease_until: Word,
+    /// The right to read the revocation stream.
+    pub(super) stream_lease: Lease,
     /// Since when the stream is broken; 0 while it is not.
     stream_down_since: Word,
     /// Until this time JWTs wait for what the stream has told so far; 0 once that was read.

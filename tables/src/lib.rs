@@ -11,9 +11,11 @@ pub mod breaker;
 pub mod counters;
 pub mod early;
 pub mod judgements;
+pub mod lease;
 #[cfg(all(test, feature = "loom"))]
 mod models;
 pub mod revocations;
+pub mod source;
 pub mod word;
 
 /// A number that differs for different lists, for checking that two builds of the module lay out memory

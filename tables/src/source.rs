@@ -1,4 +1,7 @@
-//! One source of keys in the zone.
+//! One source of keys: its key-set document, what is known of it, and the right to fetch it.
+//!
+//! Whoever reads or changes an entry holds a lock that all processes share. A process can be killed with it at any
+//! store: the next one finds the keys of before, those of after, or none, and keys are never newer than their time.
 
 use core::mem::{self, offset_of};
 use core::ptr::NonNull;
@@ -6,16 +9,23 @@ use core::slice;
 
 use authgear_core::keys::freshness::Record;
 use authgear_core::status::{FetchResult, KeyFacts, KeyOrigin};
-use authgear_tables::layout_number;
-use authgear_tables::word::{Link, Word};
+
+use crate::layout_number;
+use crate::lease::Lease;
+use crate::word::{Link, Word};
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;
 
 /// A digest that identifies a source of keys, or a tenant.
 pub type Id = [u8; 32];
 
 /// One source's keys. Exactly one bucket chains it. Processes share references to it while they hold
 /// the zone's mutex; all that changes in it is atomic.
+#[derive(Debug)]
 #[repr(C)]
 pub struct SourceEntry {
+    /// The next entry of the bucket.
     pub next: Link<SourceEntry>,
     /// Never changes.
     pub id: Id,
@@ -27,8 +37,8 @@ pub struct SourceEntry {
     /// was none.
     pub published: Word,
     record: SharedRecord,
-    /// Number of the lease that is out, if the record's `lease_until` has not passed.
-    pub lease: Word,
+    /// The right to fetch.
+    lease: Lease,
     /// When a worker last used the entry.
     pub used: Word,
     /// Digest of the last failure that was logged; 0 when the last attempt succeeded.
@@ -45,19 +55,20 @@ pub struct SourceEntry {
 }
 
 /// A [`Record`] in shared memory. All its times are far from 0, which stands for none.
+#[derive(Debug, Default)]
 #[repr(C)]
-#[derive(Default)]
 struct SharedRecord {
     fetched_at: Word,
     attempted_at: Word,
     failures: Word,
     next_try: Word,
-    lease_until: Word,
 }
 
 /// The header of a block that holds a document: `len` bytes follow it. Nothing in it ever changes.
+#[derive(Debug)]
 #[repr(C)]
 pub struct DocumentBlock {
+    /// The length of the document.
     pub len: usize,
 }
 
@@ -84,13 +95,26 @@ pub const LAYOUT: u64 = layout_number(&[
     offset_of!(SharedRecord, attempted_at),
     offset_of!(SharedRecord, failures),
     offset_of!(SharedRecord, next_try),
-    offset_of!(SharedRecord, lease_until),
     mem::size_of::<DocumentBlock>(),
     offset_of!(DocumentBlock, len),
 ]);
 
+/// A document that an entry gets.
+#[derive(Debug, Clone, Copy)]
+pub struct Publication {
+    /// A digest of it, which is not 0.
+    pub digest: u64,
+    /// The number of its keys.
+    pub keys: usize,
+    /// How this node came by it.
+    pub origin: KeyOrigin,
+    /// When it was fetched.
+    pub fetched_at: u64,
+}
+
 impl SourceEntry {
     /// An entry without keys.
+    #[must_use]
     pub fn new(next: *mut SourceEntry, id: &Id, now: u64) -> SourceEntry {
         let entry = SourceEntry {
             next: Link::null(),
@@ -99,7 +123,7 @@ impl SourceEntry {
             document: Link::null(),
             published: Word::default(),
             record: SharedRecord::default(),
-            lease: Word::default(),
+            lease: Lease::default(),
             used: Word::default(),
             failure: Word::default(),
             complaint: Word::default(),
@@ -115,6 +139,7 @@ impl SourceEntry {
     }
 
     /// The source's record.
+    #[must_use]
     pub fn record(&self) -> Record {
         let time = |word: &Word| Some(word.get()).filter(|time| *time != 0);
         Record {
@@ -122,39 +147,113 @@ impl SourceEntry {
             attempted_at: time(&self.record.attempted_at),
             failures: self.record.failures.get() as u32,
             next_try: self.record.next_try.get(),
-            lease_until: self.record.lease_until.get(),
+            lease_until: self.lease.until(),
         }
+    }
+
+    /// The record for a worker whose own keys are of the document with the digest `own`, fetched at `fetched_at`. If
+    /// there is no document here, those count, unless others were published after them.
+    #[must_use]
+    pub fn record_beside(&self, own: u64, fetched_at: Option<u64>) -> Record {
+        let record = self.record();
+        let published = self.published.get();
+        let fetched_at = if published == 0 {
+            fetched_at
+        } else if published == own || !self.document.get().is_null() {
+            record.fetched_at
+        } else {
+            None
+        };
+        Record {
+            fetched_at,
+            ..record
+        }
+    }
+
+    /// Gives the right to fetch to a new number, until a deadline.
+    pub fn give_lease(&self, number: u64, until: u64, project: u64) {
+        self.lease.give(number, until);
+        self.project.set(project);
+    }
+
+    /// True for a number whose lease is the newest.
+    #[must_use]
+    pub fn is_leased_to(&self, number: u64) -> bool {
+        self.lease.number() == number
+    }
+
+    /// True for a number after whose lease there was another.
+    #[must_use]
+    pub fn is_too_late(&self, number: u64) -> bool {
+        self.lease.number() > number
+    }
+
+    /// Notes a document that was fetched, and ends the lease; true if fetches failed before. The entry has no document
+    /// meanwhile: first the old one goes, and last the new one comes.
+    pub fn publish(&self, document: &Publication, generation: u64, project: u64) -> bool {
+        self.published.set(document.digest);
+        self.generation.set(generation);
+        self.project.set(project);
+        self.note_document(document);
+        self.set_record(&Record {
+            fetched_at: Some(document.fetched_at),
+            attempted_at: Some(document.fetched_at),
+            ..Record::default()
+        });
+        let failed = self.failure.get() != 0;
+        if failed {
+            self.failure.set(0);
+        }
+        failed
+    }
+
+    /// Notes a document that an earlier process saved, in an entry without one. The lease goes on.
+    pub fn offer(&self, document: &Publication, generation: u64) {
+        self.published.set(document.digest);
+        self.generation.set(generation);
+        self.note_document(document);
+        self.record.fetched_at.set(document.fetched_at);
+    }
+
+    /// Notes that a fetch failed at a stage, and ends the lease; `failure` is a digest of the error, not 0. True when
+    /// that is another than before. The time of the keys stays.
+    pub fn fail(
+        &self,
+        (stage, failure): (FetchResult, u64),
+        record: &Record,
+        generation: u64,
+        now: u64,
+    ) -> bool {
+        let is_new = self.failure.get() != failure;
+        self.failure.set(failure);
+        self.error.set(stage as u64);
+        self.error_at.set(now);
+        self.generation.set(generation);
+        self.set_record(&Record {
+            fetched_at: self.record().fetched_at,
+            ..*record
+        });
+        is_new
     }
 
     /// Replaces the source's record. The lease comes last: after a worker that is killed on the
     /// way, nobody fetches before it has run out.
-    pub fn set_record(&self, record: &Record) {
+    fn set_record(&self, record: &Record) {
         let shared = &self.record;
         shared.failures.set(record.failures.into());
         shared.next_try.set(record.next_try);
         shared.attempted_at.set(record.attempted_at.unwrap_or(0));
         shared.fetched_at.set(record.fetched_at.unwrap_or(0));
-        shared.lease_until.set(record.lease_until);
+        self.lease.set_until(record.lease_until);
     }
 
-    /// Notes when the keys were fetched.
-    pub fn set_fetched_at(&self, time: u64) {
-        self.record.fetched_at.set(time);
-    }
-
-    /// Notes the number of keys of a good document, and its origin.
-    pub fn note_document(&self, number: usize, origin: KeyOrigin) {
-        self.number.set(number as u64);
-        self.origin.set(origin as u64);
-    }
-
-    /// Notes the stage and the time of a failure.
-    pub fn note_failure(&self, stage: FetchResult, now: u64) {
-        self.error.set(stage as u64);
-        self.error_at.set(now);
+    fn note_document(&self, document: &Publication) {
+        self.number.set(document.keys as u64);
+        self.origin.set(document.origin as u64);
     }
 
     /// The source's state, for the status page.
+    #[must_use]
     pub fn facts(&self) -> KeyFacts {
         let at = |all: u64| usize::try_from(all).unwrap_or(usize::MAX);
         let error = FetchResult::ALL.get(at(self.error.get()));
@@ -168,14 +267,8 @@ impl SourceEntry {
         }
     }
 
-    /// Gives the right to fetch to a lease. Its number comes first, so that a time that counts never has
-    /// an older number.
-    pub fn set_lease(&self, number: u64, until: u64) {
-        self.lease.set(number);
-        self.record.lease_until.set(until);
-    }
-
-    /// The bytes of the document, if it has one.
+    /// The bytes of the document, if it has one. The caller holds the lock as long as it reads them.
+    #[must_use]
     pub fn document(&self) -> Option<&[u8]> {
         let block = NonNull::new(self.document.get())?;
         // SAFETY: a document is complete before an entry points to it, and is freed only after
