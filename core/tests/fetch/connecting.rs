@@ -1,11 +1,12 @@
 //! Time limits, and servers that are not there.
 
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use authgear_core::keys::fetch::{fetch, FetchError, Source};
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::support::server::{header, ok, path, Server};
 use crate::{discovery, endpoint, jwks, text, uri, DISCOVERY};
@@ -101,11 +102,12 @@ fn a_time_limit_beyond_all_clocks_is_no_panic() {
 
 #[test]
 fn nobody_listens() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    // Bound, so that nobody else gets the port, and not listening.
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    rustix::net::bind(&socket, &any).unwrap();
+    let address = SocketAddr::try_from(rustix::net::getsockname(&socket).unwrap()).unwrap();
+    let port = address.port();
     for scheme in ["http", "https"] {
         let result = fetch(&uri(&format!("{scheme}://127.0.0.1:{port}/jwks?secret")));
         let error = text(result);
