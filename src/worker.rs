@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 
 use crate::conf::{AuthgearModule, MainConf, Project};
 use crate::keys::{refresh, AwaitedKeys, Fetches, KeySource, KeyStatus, KeyStore, Keys};
-use crate::nginx::{now, Timer};
+use crate::nginx::{now, update_time, Timer};
 use crate::shm::{Id, SharedZone};
 
 mod counting;
@@ -189,6 +189,8 @@ pub fn judgement(key: &Key, text: Option<&mut Text>) -> Known {
 /// Counts a question that a client's network causes before any limit; `None` where it has asked as often as it
 /// may.
 pub fn take_early_question(network: &[u8]) -> Option<Slip> {
+    // The event loop's clock may be late by all that it has done since, and the second would end too early.
+    update_time();
     zone()?.take_early_question(network, now())
 }
 
