@@ -284,6 +284,19 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_free_again_while_others_are_held() {
+        for (subject, most) in [(Stranger, 8), (Known, 15), (Probe, 10)] {
+            let mut questions = Questions::default();
+            let _held = questions.enter(1, Some([1; 32]), Known, 512);
+            for _ in 0..3 {
+                let places = fill(&mut questions, 1, Some([1; 32]), subject, 512);
+                assert_eq!(places.len(), most, "{subject:?}");
+                places.iter().for_each(|place| questions.leave(place));
+            }
+        }
+    }
+
+    #[test]
     fn a_credential_is_known_by_its_digest() {
         let mut accepted = Accepted::default();
         let digest = |number: u128| number.to_le_bytes();

@@ -77,6 +77,7 @@ mod tests {
                 false,
             ),
             (true, vec![BROWSER, "purpose: prefetch"], false),
+            (true, vec![BROWSER, "purpose: x-prefetch"], true),
             (true, vec![navigate, BROWSER], false),
             (true, vec![document, BROWSER], false),
             (true, vec![navigate, navigate, document], false),

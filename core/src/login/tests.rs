@@ -342,6 +342,16 @@ fn of_eight_outstanding_logins_the_oldest_goes() {
 }
 
 #[test]
+fn outstanding_logins_of_4096_bytes_stay() {
+    let own = begun(&begin(&login(), "/a", &[])).1.len();
+    let name = format!("__Host-authgear_login_{}=1.", "A".repeat(22));
+    for (bytes, set) in [(4096 - own, 1), (4097 - own, 2)] {
+        let held = format!("{name:a<bytes$}");
+        assert_eq!(begin(&login(), "/a", &[&held]).cookies.len(), set);
+    }
+}
+
+#[test]
 fn a_login_without_a_client_or_a_safe_callback_is_a_mistake() {
     let mistake = |client: &str, callback: &str| Client::new(client, callback).err();
     let of_callback = |error| Some(LoginError::Callback(error));

@@ -1,6 +1,8 @@
 //! Claims that a signed token may hold, and the texts shown of them.
 
 use authgear_core::keys::KeySet;
+use authgear_core::policy::Rules;
+use authgear_core::token::{UnprovenToken, UnverifiedToken};
 use authgear_core::{Algorithm, Reason};
 
 use crate::support::{document, verified, Signer};
@@ -173,4 +175,24 @@ fn a_lower_case_name_finds_the_claim_that_differs_by_case_alone() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn a_token_without_a_key_is_judged_by_its_claims() {
+    const ISSUER: &str = "https://myapp.authgear.cloud";
+    let signer = Signer::new(Algorithm::Rs256);
+    let read = |payload: &str| {
+        let token = signer.token("k", payload);
+        UnprovenToken::read(UnverifiedToken::parse(token.as_bytes())?)
+    };
+    let payload = format!(r#"{{"iss":"{ISSUER}","aud":["{ISSUER}"],"exp":100,"sub":"user"}}"#);
+    let token = read(&payload).unwrap();
+    let judge = |issuer, now| token.judge(&Rules::default(), &[issuer], &[ISSUER], now);
+    assert_eq!(judge(ISSUER, 99.0), Ok(()));
+    assert_eq!(judge(ISSUER, 100.0), Err(Reason::Expired));
+    assert_eq!(judge("https://other", 99.0), Err(Reason::BadIssuer));
+    assert!(token.is_meant_for(ISSUER));
+    assert!(!token.is_meant_for("https://other"));
+    assert_eq!(token.expiry(), 100.0);
+    assert_eq!(read(r#"{"sub":"user"}"#).err(), Some(Reason::BadClaim));
 }

@@ -82,9 +82,24 @@ fn clients_whose_questions_are_dropped_suspend_nobody_twice() {
     let old = breaker.note_silent_probe(now - 1, now + 1);
     assert_eq!(old, Silence::Counted);
     assert_eq!(breaker.note_silent_probe(now, now + 1), Silence::Suspended);
+    // A suspended resolver is not doubted: nobody sends a probe beside the one a second.
+    assert_eq!(breaker.note_silence(now, now + 2), Silence::Counted);
     breaker.note_response(now + 20_000);
     // Nothing is left of that after ten seconds.
     assert_eq!(three(&breaker, now + 20_000), Silence::Suspended);
+}
+
+#[test]
+fn after_a_false_alarm_the_resolver_is_trusted_for_ten_seconds() {
+    let breaker = Breaker::default();
+    three(&breaker, NOW);
+    breaker.note_response(NOW + PROBE_PAUSE - 1);
+    let end = NOW + PROBE_PAUSE - 1 + TRUST;
+    assert_eq!(three(&breaker, end - 1), Silence::Doubtful);
+    assert_eq!(breaker.note_silence(end, end), Silence::Suspended);
+    // A response that comes as late as the second probe shows no false alarm.
+    breaker.note_response(end + PROBE_PAUSE);
+    assert_eq!(three(&breaker, end + PROBE_PAUSE), Silence::Suspended);
 }
 
 #[test]

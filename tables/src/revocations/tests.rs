@@ -107,6 +107,12 @@ fn a_user_is_found_by_every_bit_of_its_key_until_its_time() {
     assert_eq!(look_up(&key(1), NOW), Some(entry));
     assert_eq!(look_up(&key(1), NOW + KEEP), Some(entry));
     assert_eq!(look_up(&key(1), NOW + KEEP + 1), None);
+    let count = |group, now| memory.reader().count(group, now);
+    assert_eq!(
+        (count(None, NOW + KEEP), count(None, NOW + KEEP + 1)),
+        (1, 0)
+    );
+    assert_eq!((count(Some(7), NOW), count(Some(8), NOW)), (1, 0));
     for bit in 0..128 {
         let mut other = key(1);
         other.digest[bit / 8] ^= 1 << (bit % 8);

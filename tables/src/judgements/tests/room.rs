@@ -129,6 +129,20 @@ fn what_is_worth_least_gives_way_first() {
 }
 
 #[test]
+fn a_token_that_finds_no_room_is_counted() {
+    let memory = Memory::new(SMALL);
+    let mut table = memory.writer();
+    for number in 0..8 {
+        kept(&mut table, number, &denied(FAR));
+    }
+    assert_eq!(table.losses(), (0, 0));
+    tokens::store(&mut table, 50, "token", FAR, NOW);
+    assert_eq!(read(&mut table, &key(50), NOW).0.token, None);
+    assert_eq!(table.losses(), (0, 1));
+    assert!(table.take_warning());
+}
+
+#[test]
 fn made_up_sessions_take_no_room_from_judgements() {
     let memory = Memory::new(SMALL);
     let mut table = memory.writer();
