@@ -129,6 +129,19 @@ fn a_large_token_counts_for_what_it_takes() {
 }
 
 #[test]
+fn a_forgotten_token_takes_no_room() {
+    let tokens = Tokens::new();
+    let mut cache = cache(4);
+    for _ in 0..100 {
+        tokens.fill(&mut cache, 0..1);
+        cache.forget(&TENANT, &digest(0));
+        assert!(get(&mut cache, 0).is_none());
+    }
+    tokens.fill(&mut cache, 0..4);
+    assert_eq!(present(&mut cache, 0..4).len(), 4);
+}
+
+#[test]
 fn an_expired_token_is_not_kept() {
     let mut cache = cache(4);
     let token = Tokens::new().of(payload("1"));

@@ -350,3 +350,21 @@ fn headers_that_never_reach_the_backend() {
         assert!(!stripped_header(name.as_bytes()), "{name}");
     }
 }
+
+#[test]
+fn fields_read_back_from_their_record_are_the_same() {
+    let headers = [
+        (&b"X-Authgear-Session-Valid"[..], &b"true"[..]),
+        (b"X-Authgear-User-Id", b"user"),
+        (b"X-Authgear-User-Roles", b"admin editor"),
+    ];
+    let mut text = Vec::new();
+    let fields = Fields::from_resolver(headers, &mut text).unwrap().unwrap();
+    let record = fields.record().unwrap();
+    let again = Fields::from_record(&record).unwrap();
+    for field in Field::ALL {
+        assert_eq!(again.get(field), fields.get(field), "{field:?}");
+    }
+    assert_eq!(again.get(Field::UserRoles), Some("admin editor"));
+    assert!(Fields::from_record(&record[..16]).is_none(), "no user id");
+}

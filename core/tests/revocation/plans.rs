@@ -170,3 +170,17 @@ fn a_state_tells_how_long_it_counts() {
         );
     }
 }
+
+#[test]
+fn three_plans_are_kept_until_their_times() {
+    let plan = |number: u64| event(number, 10 * number, EndsLater(10 * number + 5));
+    let state = after(&[plan(1), plan(2), plan(3)]);
+    for (now, instant) in [
+        (14.0, None),
+        (15.0, Some(15)),
+        (25.0, Some(25)),
+        (35.0, Some(35)),
+    ] {
+        assert_eq!(state.instant(now), instant, "{now}");
+    }
+}

@@ -215,3 +215,14 @@ fn a_key_is_known_again_in_a_later_document() {
     assert!(!key_set(&[without_alg]).contains(&id));
     assert!(!key_set(&[Signer::new(Algorithm::Ps256).jwk("k")]).contains(&id));
 }
+
+#[test]
+fn a_set_takes_more_memory_with_each_key() {
+    let signers = [
+        Signer::new(Algorithm::Rs256),
+        Signer::other(Algorithm::Rs256),
+    ];
+    let jwks = [signers[0].jwk("k"), signers[1].jwk("l")];
+    let (one, both) = (key_set(&jwks[..1]).size(), key_set(&jwks).size());
+    assert!(one > 256 && both > one + 256, "{one} {both}");
+}
