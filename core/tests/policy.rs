@@ -57,6 +57,8 @@ fn typ() {
         (Some("JWT"), at, false),
         (Some("jwt"), at, false),
         (Some("at+jwt "), at, false),
+        (Some("multipart-x/at+jwt"), at, false),
+        (Some("applicatiom/at+jwt"), at, false),
         (Some("at"), at, false),
         (Some(""), at, false),
         (Some("application/"), at, false),

@@ -368,3 +368,10 @@ fn fields_read_back_from_their_record_are_the_same() {
     assert_eq!(again.get(Field::UserRoles), Some("admin editor"));
     assert!(Fields::from_record(&record[..16]).is_none(), "no user id");
 }
+
+#[test]
+fn the_time_of_issue_is_kept_as_it_was_sent() {
+    let iat = |more: &str| of(&format!(r#"{{"exp":1900000000,"sub":"user"{more}}}"#)).iat();
+    assert_eq!(iat(r#","iat":1700000000.5"#), Some(1_700_000_000.5));
+    assert_eq!(iat(""), None);
+}
