@@ -94,6 +94,36 @@ fn a_killed_worker_leaves_nothing_wrong() {
     }
 }
 
+/// Of a token that takes another's place, the digest and the record belong together.
+#[test]
+fn a_token_killed_over_another_leaves_one_or_none() {
+    let one_token = || {
+        let memory = Memory::new(SMALL);
+        tokens::store(&mut memory.writer(), 1, "token", FAR, NOW);
+        memory
+    };
+    let other = Token {
+        digest: tokens::digest(9),
+        record: b"other",
+        prefix: 4,
+        expires_at: FAR,
+    };
+    let change = |memory: &Memory| memory.writer().store_token(&key(1), &other, LATER);
+    kill::before_each(one_token, change, |memory, stores| {
+        let (known, record) = read(&mut memory.writer(), &key(1), LATER);
+        let found = known.token.map(|token| (token.digest, &*record));
+        let pairs = [
+            None,
+            Some((tokens::digest(1), &b"token"[..])),
+            Some((tokens::digest(9), &b"other"[..])),
+        ];
+        assert!(
+            pairs.contains(&found),
+            "killed before store {stores}: {found:?}"
+        );
+    });
+}
+
 /// Readers mark what they use, and the next one with the lock what a killed writer left torn.
 #[test]
 fn a_killed_reader_leaves_nothing_wrong() {
