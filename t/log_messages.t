@@ -68,6 +68,7 @@ my %around = (
     'src/keys/refresh.rs' => ['', ''],
     'src/request/resolver/reply.rs' => ['', ''],
     'src/revocation/saver.rs' => ['webhook of project "{name}": ', ''],
+    'src/revocation/shared.rs' => ['webhook of project "{name}": ', ''],
     'src/revocation/stream.rs' => ['', ''],
     'src/revocation/webhook.rs' => ['webhook of project "{name}": ', ''],
     'src/shm/setup.rs' => ['', ''],

@@ -237,6 +237,41 @@ subtest 'with state_path a restart without Redis forgets nothing of the stream' 
     $_->stop_soundly for $one, $again;
 };
 
+subtest 'with state_path a restart without Redis keeps nothing from other nodes' => sub {
+    ok(start_redis(), 'Redis is up');
+    my $folder = folder();
+    my $file = "$folder/untold.jsonl";
+    my ($one, $other) = (node(0, state => $folder), node(1));
+    my @users = map { [known()] } 1 .. 5;
+    wait_for { reason($_, $users[0][1]) eq 'ok' } 8 for $one, $other;
+    stop_redis();
+    for my $user (@users) {
+        is(deliver($one, event('user.disabled', $user->[0], payload => { more => 'x' x 300_000 })), 503, 'Redis is down: 503');
+    }
+    $one->stop_soundly;
+    is(scalar(() = content($file) =~ /\n/g), 5, 'each webhook is saved once, those too for which the zone has no room');
+    open my $out, '>>', $file or die "cannot write $file: $!\n";
+    print {$out} "{\n";
+    close $out;
+    my $again = node(0, state => $folder);
+    is_refused($again, $users[0][1], 'after a restart the node knows them');
+    is(reason($other, $users[0][1]), 'ok', 'the other does not');
+    ok(start_redis('--maxmemory', 1), 'Redis is back, and takes nothing, for it is full');
+    soon { $again->log_text =~ /connected again/ } 'the node is connected';
+    sleep 0.5;
+    ok(-s $file, 'and keeps what it has to tell');
+    redis('CONFIG', 'SET', 'maxmemory', 0);
+    is_refused($other, $_->[1], 'when Redis has room the other is told') for @users;
+    soon { -z $file } 'and the file holds nothing any more';
+    like($again->log_text, qr/\[warn\] .*authgear: revocation stream: ignored 1 broken lines in "\Q$folder\E" of what other nodes have yet to be told/, 'a broken line is logged');
+    my ($user, $token) = known();
+    is(deliver($again, event('user.disabled', $user)), 204, 'another webhook');
+    is_refused($other, $token, 'is shared');
+    ok(-z $file, 'without the file');
+    $_->stop_soundly for $again, $other;
+    stop_redis();
+};
+
 subtest 'TLS' => sub {
     my $of = sub {
         my ($name) = @_;

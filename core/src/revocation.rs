@@ -6,9 +6,11 @@
 
 mod event;
 pub mod journal;
+mod lines;
 mod secrets;
 mod state;
 pub mod stream;
+pub mod untold;
 
 pub use event::{Delivery, Effect, Event, EventError, MOST_AHEAD, MOST_BODY};
 pub use secrets::{Secrets, SecretsError};

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use authgear_core::revocation::journal::{self, Record};
-use authgear_core::revocation::stream::{Address, Link, Message};
+use authgear_core::revocation::stream::Address;
 use authgear_core::status::{Count, Received};
 use nginx_sys::{
     ngx_cycle_t, ngx_http_finalize_request, ngx_http_request_t, ngx_http_run_posted_requests,
@@ -23,7 +23,7 @@ use ngx::http::HttpModuleMainConf;
 use ngx::log::ngx_cycle_log;
 use ngx::ngx_log_error;
 
-use super::shared::Shared;
+use super::shared::{folders, tell, Shared};
 use crate::conf::AuthgearModule;
 use crate::log::log_limited;
 use crate::nginx::{guard, now, spawn, Failed, Request, Timer};
@@ -215,17 +215,7 @@ fn run(work: Vec<(u64, Save)>) -> Vec<Ended> {
         .iter()
         .filter_map(|(_, save)| save.shared.as_ref())
         .collect();
-    let share = |address: &Address| {
-        let messages = shared.iter().map(|shared| shared.message.clone());
-        let messages: Vec<Message> = messages.collect();
-        Link::open(address)?.publish(&messages, now)
-    };
-    let unshared = shared.first().and_then(|shared| {
-        let error = share(&shared.address).err()?;
-        Some(format!(
-            "cannot be told to other nodes, and is tried again: {error}"
-        ))
-    });
+    let unshared = tell(&shared, now);
     let end = |(id, save): &(u64, Save)| {
         let folder = save.journal.as_ref().map(|(folder, _)| &**folder);
         let unsaved = folder.and_then(|folder| unsaved.get(folder));
@@ -327,16 +317,7 @@ pub fn restore(cycle: &ngx_cycle_t) {
         nginx_sys::ngx_timeofday().sec as u64,
         main.revocation_keep(),
     );
-    let of_webhooks = main
-        .projects
-        .iter()
-        .filter(|project| project.webhook_secrets.is_some());
-    let mut folders: Vec<&Arc<Path>> = of_webhooks
-        .filter_map(|project| project.state.as_ref())
-        .collect();
-    folders.sort();
-    folders.dedup();
-    for folder in folders {
+    for folder in &folders(main) {
         let path = folder.display();
         let loaded = match journal::load(folder, now, keep) {
             Ok(loaded) => loaded,

@@ -5,12 +5,14 @@ use core::mem::{self, ManuallyDrop};
 use core::time::Duration;
 use std::collections::BTreeSet;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use authgear_core::revocation::stream::{Address, Link, LinkError, Message};
+use authgear_core::revocation::untold;
 use authgear_core::revocation::{Delivery, State, MOST_BODY};
 use authgear_tables::revocations::Merged;
 use nginx_sys::{
@@ -21,6 +23,7 @@ use ngx::http::HttpModuleMainConf;
 use ngx::log::ngx_cycle_log;
 
 use super::saver::save;
+use super::shared::folders;
 use super::webhook::{record, store, EVICTED, NO_ROOM};
 use crate::conf::{AuthgearModule, MainConf};
 use crate::log::log_limited_in;
@@ -44,6 +47,8 @@ enum Told {
     News(Vec<Message>),
     /// The connection broke.
     Broken(String),
+    /// A fault in `state_path`.
+    Complaint(String),
 }
 
 /// The threads' reports, each under the thread's number, until the event loop reads them.
@@ -117,7 +122,7 @@ fn tick() {
             stop(stream);
         }
         if lease.is_some() && !is_running {
-            run_thread(stream, address);
+            run_thread(stream, address, folders(main));
         }
         let told = mem::take(&mut *TOLD.lock().unwrap_or_else(PoisonError::into_inner));
         if let Some(thread) = &*stream.thread.borrow() {
@@ -141,7 +146,7 @@ fn stop(stream: &Stream) {
     }
 }
 
-fn run_thread(stream: &Stream, address: &Arc<Address>) {
+fn run_thread(stream: &Stream, address: &Arc<Address>, folders: Vec<Arc<Path>>) {
     let number = stream.last_thread.get() + 1;
     stream.last_thread.set(number);
     let stop = Arc::new(AtomicBool::new(false));
@@ -154,8 +159,8 @@ fn run_thread(stream: &Stream, address: &Arc<Address>) {
             all.push((number, told));
         };
         while !stopped.load(Ordering::Relaxed) {
-            let session = AssertUnwindSafe(|| session(&of_thread, &stopped, &held_by_all, &tell));
-            match catch_unwind(session) {
+            let session = || session(&of_thread, &folders, &stopped, &held_by_all, &tell);
+            match catch_unwind(AssertUnwindSafe(session)) {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => tell(Told::Broken(error.to_string())),
                 Err(_) => tell(Told::Broken("the thread panicked".to_string())),
@@ -174,9 +179,10 @@ fn run_thread(stream: &Stream, address: &Arc<Address>) {
 }
 
 /// Reads until it is told to stop, or the connection breaks. What a Redis that lost it no longer has is
-/// written again.
+/// written again, and what it had not taken before a restart.
 fn session(
     address: &Address,
+    folders: &[Arc<Path>],
     stopped: &AtomicBool,
     held: &Held,
     tell: &dyn Fn(Told),
@@ -189,17 +195,45 @@ fn session(
         link.publish(&lost, now)?;
     }
     tell(Told::Learned(learned));
+    let mut with_untold = folders.to_vec();
     while !stopped.load(Ordering::Relaxed) {
         if !is_taken_in() {
             // Redis may tell faster than the event loop can check signatures.
             thread::sleep(PAUSE);
             continue;
         }
+        // A Redis that is full may take it later.
+        with_untold.retain(|folder| tell_untold(&mut link, folder, tell).is_err());
         let news = link.await_news()?;
         if !news.is_empty() {
             tell(Told::News(news));
         }
     }
+    Ok(())
+}
+
+/// Tells other nodes what was kept in a folder since Redis did not take it.
+fn tell_untold(link: &mut Link, folder: &Path, tell: &dyn Fn(Told)) -> Result<(), LinkError> {
+    let (path, now) = (folder.display(), unix_now());
+    let untold::Loaded { messages, ignored } = match untold::load(folder, now) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            tell(Told::Complaint(format!(
+                "revocation stream: cannot read in \"{path}\" what other nodes have yet to be told: {error}"
+            )));
+            return Ok(());
+        }
+    };
+    if ignored > 0 {
+        tell(Told::Complaint(format!(
+            "revocation stream: ignored {ignored} broken lines in \"{path}\" of what other nodes have yet to be told"
+        )));
+    }
+    if !messages.is_empty() {
+        link.publish(&messages, now)?;
+    }
+    // What stays in the file is told again, which changes nothing.
+    let _ = untold::remove(folder, &messages.iter().collect::<Vec<_>>(), now);
     Ok(())
 }
 
@@ -238,6 +272,7 @@ fn take_in(main: &MainConf, held: &Held, told: Told) {
             }
         }
         Told::News(messages) => accept(main, held, messages),
+        Told::Complaint(complaint) => log(NGX_LOG_WARN, "untold", format_args!("{complaint}")),
         Told::Broken(error) => {
             if worker::stream_is_down() {
                 log(

@@ -4,19 +4,17 @@
 //! rewritten with what still counts. All of it blocks.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::lines::{self, json, Locked};
 use super::state::{Mark, State, MARKS};
-use crate::folder::Folder;
 
 const NAME: &str = "revocations.jsonl";
 /// The size up to which a file is not rewritten, in bytes.
 const SMALL: u64 = 64 * 1024;
-/// The longest file that is read, in bytes: some 10 million lines.
-const MOST: usize = 1 << 31;
 
 /// A user's revocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,27 +58,13 @@ struct Rewritten {
 ///
 /// The system's, or the mistake in the folder or file.
 pub fn append(folder: &Path, records: &[Record], now: u64, keep: u64) -> io::Result<()> {
-    let folder = Folder::open(folder)?;
-    let mut file = folder.lock(NAME)?;
-    let size = file.seek(SeekFrom::End(0))?;
-    let mut text = String::new();
-    if size > 0 && !ends_a_line(&mut file)? {
-        // Of a writer that was killed.
-        text.push('\n');
-    }
-    for record in records {
-        text.push_str(&line(record));
-    }
-    file.write_all(text.as_bytes())?;
-    file.sync_data()?;
+    let mut file = Locked::open(folder, NAME)?;
+    let new: String = records.iter().map(line).collect();
+    let size = file.append(&new)?;
     if size > SMALL {
-        let mut all = Vec::new();
-        file.seek(SeekFrom::Start(0))?;
-        file.read_to_end(&mut all)?;
+        let all = file.read()?;
         if size >= 2 * rewritten_at(&all) {
-            folder.remove_strays(NAME);
-            // The file is locked meanwhile, so no line is lost.
-            folder.write(NAME, rewritten(&read(&all, now, keep)).as_bytes())?;
+            file.replace(&rewritten(&read(&all, now, keep)))?;
         }
     }
     Ok(())
@@ -93,26 +77,14 @@ pub fn append(folder: &Path, records: &[Record], now: u64, keep: u64) -> io::Res
 ///
 /// As of [`append`].
 pub fn load(folder: &Path, now: u64, keep: u64) -> io::Result<Loaded> {
-    let text = Folder::open(folder).and_then(|folder| folder.read(NAME, MOST));
-    match text {
-        Ok((text, _)) => Ok(read(&text, now, keep)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::default()),
-        Err(error) => Err(error),
-    }
-}
-
-fn ends_a_line(file: &mut (impl Read + Seek)) -> io::Result<bool> {
-    let mut last = [0];
-    file.seek(SeekFrom::End(-1))?;
-    file.read_exact(&mut last)?;
-    Ok(last == *b"\n")
+    Ok(read(&lines::load(folder, NAME)?, now, keep))
 }
 
 /// Reads line by line: what a disk made of one of them costs no other.
 pub(crate) fn read(text: &[u8], now: u64, keep: u64) -> Loaded {
     let mut users: BTreeMap<(String, Vec<[u8; 32]>), State> = BTreeMap::new();
     let mut ignored = 0;
-    for line in lines(text).filter(|line| !line.is_empty()) {
+    for line in lines::split(text) {
         match serde_json::from_slice::<Line>(line).ok().and_then(record) {
             Some(Record { names, user, state }) => {
                 let known = users.entry((user, names)).or_default();
@@ -130,10 +102,6 @@ pub(crate) fn read(text: &[u8], now: u64, keep: u64) -> Loaded {
             .collect(),
         ignored,
     }
-}
-
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|byte| *byte == b'\n')
 }
 
 fn line(record: &Record) -> String {
@@ -184,14 +152,9 @@ pub(crate) fn rewritten(loaded: &Loaded) -> String {
 }
 
 fn rewritten_at(text: &[u8]) -> u64 {
-    let first = lines(text).next().unwrap_or_default();
+    let first = lines::split(text).next().unwrap_or_default();
     let rewritten = serde_json::from_slice::<Rewritten>(first);
     rewritten.map_or(0, |rewritten| rewritten.bytes)
-}
-
-fn json(line: &impl Serialize) -> String {
-    // Numbers and texts alone, which always have a JSON form.
-    serde_json::to_string(line).unwrap_or_default() + "\n"
 }
 
 #[cfg(test)]
