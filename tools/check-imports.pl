@@ -16,11 +16,12 @@ for my $dir (@ARGV) {
     my (%file, %text);    # by module path, 'crate::conf::zone'
     for my $path (sort split /\n/, `find '$dir' -name '*.rs'`) {
         my $module = $path =~ s{^\Q$dir\E/}{}r =~ s{\.rs$}{}r =~ s{/}{::}gr;
-        next if $module =~ /(?:^|::)tests(?:::|$)/;
+        next if $module =~ /(?:^|::)(?:tests|models)(?:::|$)/;
         $module = $module eq 'lib' ? 'crate' : "crate::$module";
         open my $in, '<', $path or die "$path: $!\n";
         local $/;
-        my $text = <$in> =~ s{//[^\n]*}{}gr =~ s{^#\[cfg\((?:all\()?test\b[^\n]*\]\nmod.*}{}msr;
+        my $text = <$in> =~ s{//[^\n]*}{}gr =~ s{^#\[cfg\((?:all\()?test\b[^\n]*\]\nmod \w+;}{}mgr
+            =~ s{^#\[cfg\((?:all\()?test\b[^\n]*\]\nmod \w+ \{.*}{}msr;
         ($file{$module}, $text{$module}) = ($path, $text);
     }
 

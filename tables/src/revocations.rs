@@ -17,41 +17,20 @@ use authgear_core::revocation::State;
 use crate::layout_number;
 use crate::word::{pause, HalfWord, Word, IS_MODEL};
 
-mod merged;
 #[cfg(all(test, feature = "loom"))]
 mod models;
 mod slot;
 #[cfg(all(test, not(feature = "loom")))]
 mod tests;
+mod value;
 
-pub use merged::Merged;
 use slot::{is_odd, Slot};
+pub use value::{Entry, Key, Merged};
 
 /// Slots of one set.
 const WAYS: usize = if IS_MODEL { 1 } else { 16 };
 /// How often a reader tries again, which is far more than a change takes, before it reads spoiled memory.
 const TRIES: usize = 100;
-
-/// A user, as one endpoint or issuer knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
-    /// A part of the fingerprint of the endpoint or issuer.
-    pub group: u64,
-    /// The digest of both, under [`Reader::key`].
-    pub digest: Digest,
-}
-
-/// A user's entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// All that was heard of the user.
-    pub state: State,
-    /// When its newest end of sessions came to this node, in milliseconds of the workers' clock; 0 for
-    /// none.
-    pub came_at: u64,
-    /// The last second at which it counts, in Unix time.
-    pub until: u64,
-}
 
 /// The head of a table; sets and slots follow it. Each field is atomic, or never changes after [`place`].
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use core::mem::{self, offset_of};
 
 use authgear_core::revocation::{Mark, State, MARKS};
 
-use super::{Entry, Key};
+use super::value::{Entry, Key};
 use crate::layout_number;
 use crate::word::Word;
 
