@@ -199,6 +199,20 @@ sub two_logins_that_do_not_stick_end_with_a_page {
     }
 }
 
+# The session is there, so the next login may well be of a user who has the role.
+sub a_user_without_the_role_is_no_login_that_failed {
+    my $browser = browser();
+    for my $round (1 .. 3) {
+        my $answer = $browser->get('/admin');
+        is(where($answer), '302 login', "login $round");
+        $browser->has_session(user => "user-$round");
+        $browser->get("$callback?state=" . state_of($answer));
+        is($browser->get('/admin')->{status}, 403, "login $round reaches the site, and the user has no such role");
+        is($browser->kept, '', "login $round is not counted");
+        delete $browser->{cookies}{session};
+    }
+}
+
 sub several_tabs_log_in_at_once {
     my $browser = browser();
     my %state = map { $_ => state_of($browser->get("/tab/$_")) } 1 .. 3;
@@ -476,6 +490,7 @@ a_login_that_is_too_old_is_asked_for_again
 an_old_jwt_in_a_cookie_does_not_loop
 two_projects_on_one_host
 two_logins_that_do_not_stick_end_with_a_page
+a_user_without_the_role_is_no_login_that_failed
 several_tabs_log_in_at_once
 a_page_over_1_kib_is_the_start_page
 an_error_of_authgear_is_a_page

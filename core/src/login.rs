@@ -5,7 +5,7 @@
 //! remember it, and nobody but the browser that began a login can end it. Authgear sets the session's
 //! cookie by itself and sends the browser to the callback, which sends it on to the page.
 //!
-//! A second cookie counts logins without a request that was admitted since: after two of them a page explains
+//! A second cookie counts logins after which no session was seen here: after two of them a page explains
 //! what may be wrong, where a third redirect would make a loop.
 
 use form_urlencoded::Serializer;
@@ -22,7 +22,7 @@ use cookies::{Jar, Names};
 pub use navigation::is_navigation;
 use page::Page;
 
-/// Logins without an admitted request after which the browser is not sent to another.
+/// Logins without a session that is seen here, after which the browser is not sent to another.
 const MOST_ROUNDS: u8 = 2;
 
 /// A client at Authgear, and its registered redirect URI.
@@ -234,9 +234,9 @@ impl Login {
         }
     }
 
-    /// The `Set-Cookie` for a browser whose request was admitted: it begins to count logins anew. `None` if it
+    /// The `Set-Cookie` for a browser whose session is seen here: it begins to count logins anew. `None` if it
     /// has none to forget.
-    pub fn admitted<'a>(&self, cookies: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+    pub fn known<'a>(&self, cookies: impl Iterator<Item = &'a [u8]>) -> Option<String> {
         Jar::read(&self.names, cookies)
             .has_rounds
             .then(|| self.names.forget_rounds())

@@ -211,7 +211,7 @@ fn answer(
     match (outcome, unmet) {
         _ if observed => Ok(DECLINED),
         (Outcome::Verified(..) | Outcome::Resolved(..), None) => {
-            login::admitted(r, context, project);
+            login::known(r, context, project);
             Ok(NGX_OK as ngx_int_t)
         }
         (Outcome::Verified(..) | Outcome::Resolved(..), Some(unmet)) => {

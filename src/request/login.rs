@@ -41,11 +41,11 @@ pub fn note(r: &Request, context: &Context, project: &Project, prompt: Prompt) {
     }
 }
 
-/// Notes that a browser's request is admitted, which ends its count of logins, unless a location to which the
-/// request goes yet refuses it.
-pub fn admitted(r: &Request, context: &Context, project: &Project) {
+/// Notes that a browser's login reached this site, which ends its count of logins, unless a location to which the
+/// request goes yet asks for another: the request is admitted, or a 403 that no login changes.
+pub fn known(r: &Request, context: &Context, project: &Project) {
     if r.is_main() && r.location().login() && project.login.is_some() {
-        context.login.set(Some(LoginStep::Admitted(project.index)));
+        context.login.set(Some(LoginStep::Known(project.index)));
     }
 }
 
@@ -66,7 +66,7 @@ pub fn before_header(r: &Request) -> Result<Option<String>, Failed> {
         Some(LoginStep::Wanted(index, prompt)) if r.is_refused_with(NGX_HTTP_UNAUTHORIZED) => {
             (index, prompt)
         }
-        Some(LoginStep::Admitted(index)) => {
+        Some(LoginStep::Known(index)) => {
             forget_rounds(r, index)?;
             return Ok(None);
         }
@@ -107,7 +107,7 @@ pub fn before_header(r: &Request) -> Result<Option<String>, Failed> {
 /// Ends a browser's count of logins.
 fn forget_rounds(r: &Request, project: usize) -> Result<(), Failed> {
     let login = r.main_conf().projects[project].login.as_ref();
-    if let Some(forget) = login.and_then(|login| login.admitted(r.values_of(b"cookie"))) {
+    if let Some(forget) = login.and_then(|login| login.known(r.values_of(b"cookie"))) {
         r.add_response_header("Set-Cookie", forget.as_bytes())?;
     }
     Ok(())

@@ -146,8 +146,8 @@ pub enum LoginStep {
     Wanted(usize, Prompt),
     /// The response sends it there, or explains why not.
     Answered,
-    /// The request was admitted, by the project of that index.
-    Admitted(usize),
+    /// The caller is known, by the project of that index, and no other login is needed.
+    Known(usize),
 }
 
 /// The requirement that a caller does not meet.

@@ -65,6 +65,9 @@ pub fn refuse(
     unmet: Unmet,
 ) -> Result<ngx_int_t, Failed> {
     let (status, error) = status_of(r, unmet);
+    if status == NGX_HTTP_FORBIDDEN {
+        login::known(r, context, project);
+    }
     if let Some(error) = error {
         challenge::set(r, context, project, Some(error))?;
         if status == NGX_HTTP_UNAUTHORIZED {

@@ -43,7 +43,7 @@ struct Begun<'a> {
 /// The cookies of a request.
 pub(super) struct Jar<'a> {
     begun: Vec<Begun<'a>>,
-    /// Logins that ended since a request was admitted.
+    /// Logins that ended since a session was seen here.
     pub(super) rounds: u8,
     /// True if the browser counts.
     pub(super) has_rounds: bool,

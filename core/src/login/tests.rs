@@ -293,15 +293,15 @@ fn after_two_logins_that_do_not_stick_a_page_explains() {
 }
 
 #[test]
-fn an_admitted_request_ends_the_count() {
-    let admitted = |line: &'static str| login().admitted([line.as_bytes()].into_iter());
+fn a_session_that_is_seen_ends_the_count() {
+    let known = |line: &'static str| login().known([line.as_bytes()].into_iter());
     let forget = "__Host-authgear_logins=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax; Secure";
     assert_eq!(
-        admitted("a=b; __Host-authgear_logins=1").as_deref(),
+        known("a=b; __Host-authgear_logins=1").as_deref(),
         Some(forget)
     );
-    assert_eq!(admitted("a=b; authgear_logins=1"), None);
-    assert_eq!(admitted(""), None);
+    assert_eq!(known("a=b; authgear_logins=1"), None);
+    assert_eq!(known(""), None);
 }
 
 /// Cookies of logins that began at these times, the nonce of each made from its time.
