@@ -21,8 +21,10 @@ pub fn is_navigation<'a>(
         match name {
             b"sec-fetch-mode" => modes.push(value),
             b"sec-fetch-dest" => destinations.push(value),
-            // A page that nobody may ever see begins no login.
-            b"sec-purpose" | b"purpose" if value.starts_with(b"prefetch") => return false,
+            // A page that nobody may ever see begins no login. Old Firefox says so by X-Moz alone.
+            b"sec-purpose" | b"purpose" | b"x-moz" if value.starts_with(b"prefetch") => {
+                return false
+            }
             b"accept" => accept.push(value),
             b"authorization" => has_bearer |= bearer(value).is_some(),
             _ => {}
@@ -78,6 +80,7 @@ mod tests {
             ),
             (true, vec![BROWSER, "purpose: prefetch"], false),
             (true, vec![BROWSER, "purpose: x-prefetch"], true),
+            (true, vec![BROWSER, "x-moz: prefetch"], false),
             (true, vec![navigate, BROWSER], false),
             (true, vec![document, BROWSER], false),
             (true, vec![navigate, navigate, document], false),
