@@ -58,7 +58,7 @@ pub fn run(data: &[u8]) {
 impl Site {
     fn run(&self, target: &[u8], query: &[u8], cookies: &[&[u8]]) {
         let all = || cookies.iter().copied();
-        if let Some(cookie) = self.login.admitted(all()) {
+        if let Some(cookie) = self.login.known(all()) {
             self.check_cookie(&cookie);
         }
         let end = self.login.end(query, all());
