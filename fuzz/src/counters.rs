@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 
 use authgear_core::status::{Count, Duration};
 use authgear_core::Reason;
-use authgear_tables::breaker::{Breaker, Breakers, PROBE_PAUSE};
+use authgear_tables::breaker::{Breaker, Breakers, Set, PROBE_PAUSE};
 use authgear_tables::counters::{Counters, Waiting};
 use authgear_tables::early::EarlyQuestions;
 use authgear_tables::word::Link;
@@ -63,8 +63,11 @@ fn early(input: &mut Input<'_>) {
 }
 
 fn breakers(input: &mut Input<'_>) {
-    let memory = Memory::new(size_of::<Breakers>(), 0);
-    let breakers = table::<Breakers>(&memory);
+    // As many sets as the smallest zone has.
+    const SETS: usize = 16;
+    assert_eq!(SETS, Breakers::sets_in(0));
+    let memory = Memory::new(size_of::<[Set; SETS]>(), 0);
+    let breakers = Breakers::new(table::<[Set; SETS]>(&memory));
     let (mut now, mut is_sound) = (NOW, true);
     let own = Breaker::default();
     let mut probed = None;
