@@ -46,7 +46,7 @@ pub fn jwks_uri(document: &[u8], endpoint: &Origin) -> Result<Url, String> {
     fetch::jwks_uri(document, endpoint)
 }
 
-/// What counts in the text of a file of revocations.
+/// The revocations that still count in the text of a file.
 pub fn read_journal(text: &[u8], now: u64, keep: u64) -> Loaded {
     journal::read(text, now, keep)
 }

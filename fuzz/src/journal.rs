@@ -1,7 +1,7 @@
 //! An arbitrary file of revocations in `state_path`.
 //!
-//! What counts of it is written as a file of which the same counts, without a line that is ignored, and nothing that
-//! is over counts. Two copies of a file, one behind the other, say the same as one.
+//! The revocations that count are written as a file, from which the same ones are read, without an ignored line and
+//! without any that is over. Two copies of a file, one behind the other, say the same as one.
 
 use authgear_core::fuzzing::{read_journal, write_journal};
 use authgear_core::keys::KeySet;

@@ -1,6 +1,6 @@
 //! Arbitrary JSON as the header or payload of a token.
 //!
-//! What is accepted is one object of all different names, at most 64 deep: [`parse`] says the same of it, and so does
+//! An accepted text is one object of all different names, at most 64 deep: [`parse`] says the same of it, and so does
 //! `serde_json::Value`, but for numbers that no double holds and halves of surrogate pairs.
 
 use authgear_core::fuzzing::{json_compact, json_members, json_shown, json_string, json_strings};

@@ -1,6 +1,6 @@
 //! Arbitrary text as an origin, a URL, an internal origin, and an endpoint with a variable.
 //!
-//! What is accepted means the same to the `url` crate: scheme, host and port, without a user name. An origin reads as
+//! An accepted URL means the same to the `url` crate: scheme, host and port, without a user name. An origin reads as
 //! itself again. An endpoint with a variable is refused only if no value of it makes an origin.
 //!
 //! Input: the text up to the first line end, and a value for its variables.

@@ -55,7 +55,7 @@ impl Signer {
         format!("{signed}.{signature}")
     }
 
-    /// What [`verify`] says of a token that this key has signed.
+    /// The verdict of [`verify`] on a token that this key has signed.
     pub fn signed_by(&self) -> SignedBy {
         static SIGNED_BY: OnceLock<SignedBy> = OnceLock::new();
         *SIGNED_BY.get_or_init(|| {

@@ -1,6 +1,6 @@
 //! One source of keys: its key-set document, what is known of it, and the right to fetch it.
 //!
-//! Whoever reads or changes an entry holds a lock that all processes share. A process can be killed with it at any
+//! Readers and writers of an entry hold a lock that all processes share. A process can be killed with it at any
 //! store: the next one finds the keys of before, those of after, or none, and keys are never newer than their time.
 
 use core::mem::{self, offset_of};

@@ -142,7 +142,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// What tells it from others; `until` is not signed.
+    /// The signed parts, by which messages are compared. `until` is not signed.
     #[must_use]
     pub fn identity(&self) -> (&str, &[u8], &str) {
         (&self.endpoint, &self.body, &self.signature)
