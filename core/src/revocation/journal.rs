@@ -161,23 +161,20 @@ fn rewritten_at(text: &[u8]) -> u64 {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
-    use std::{env, fs, process, thread};
+    use std::{fs, thread};
 
     use super::*;
+    use crate::revocation::lines::tests::Temporary;
     use crate::revocation::{Effect, Event};
 
     const NOW: u64 = 1_800_000_000;
     const KEEP: u64 = 86_400;
 
-    struct Place(PathBuf);
+    struct Place(Temporary);
 
     impl Place {
         fn new(name: &str) -> Place {
-            let path = env::temp_dir().join(format!("authgear-journal-{}-{name}", process::id()));
-            let _ = fs::remove_dir_all(&path);
-            fs::create_dir(&path).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-            Place(path)
+            Place(Temporary::new(&format!("journal-{name}")))
         }
 
         fn file(&self) -> PathBuf {
@@ -190,12 +187,6 @@ mod tests {
 
         fn load(&self) -> Loaded {
             load(&self.0, NOW, KEEP).unwrap()
-        }
-    }
-
-    impl Drop for Place {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
         }
     }
 
@@ -329,7 +320,7 @@ mod tests {
         fs::remove_file(place.file()).unwrap();
         std::os::unix::fs::symlink("/dev/null", place.file()).unwrap();
         assert!(load(&place.0, NOW, KEEP).is_err());
-        fs::set_permissions(&place.0, fs::Permissions::from_mode(0o770)).unwrap();
+        fs::set_permissions(&*place.0, fs::Permissions::from_mode(0o770)).unwrap();
         assert!(load(&place.0, NOW, KEEP).is_err());
     }
 }

@@ -94,3 +94,39 @@ pub(super) fn json(document: &impl Serialize) -> String {
     // Numbers and texts alone, which always have a JSON form.
     serde_json::to_string(document).unwrap_or_default() + "\n"
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::ops::Deref;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::{Path, PathBuf};
+    use std::{env, fs, process};
+
+    /// A new folder as `state_path` has it, which is removed with this value.
+    pub struct Temporary(PathBuf);
+
+    impl Temporary {
+        /// A folder with that word in its name.
+        pub fn new(name: &str) -> Temporary {
+            let path = env::temp_dir().join(format!("authgear-{}-{name}", process::id()));
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+            Temporary(path)
+        }
+    }
+
+    impl Deref for Temporary {
+        type Target = Path;
+
+        fn deref(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    impl Drop for Temporary {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}

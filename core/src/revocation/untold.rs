@@ -126,23 +126,20 @@ fn message(line: &[u8]) -> Option<Message> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
-    use std::{env, fs, process};
 
     use super::*;
+    use crate::revocation::lines::tests::Temporary;
 
     const NOW: u64 = 1_800_000_000;
 
-    struct Place(PathBuf);
+    struct Place(Temporary);
 
     impl Place {
         fn new(name: &str) -> Place {
-            let path = env::temp_dir().join(format!("authgear-untold-{}-{name}", process::id()));
-            let _ = fs::remove_dir_all(&path);
-            fs::create_dir(&path).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-            Place(path)
+            Place(Temporary::new(&format!("untold-{name}")))
         }
 
         fn file(&self) -> PathBuf {
@@ -163,12 +160,6 @@ mod tests {
 
         fn load(&self) -> Loaded {
             load(&self.0, NOW).unwrap()
-        }
-    }
-
-    impl Drop for Place {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
         }
     }
 
