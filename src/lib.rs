@@ -5,6 +5,8 @@
 //! direction, and none on this file: `request`, `revocation` and `status` → `worker` → `conf` → `keys` → `shm` → `nginx`, each
 //! on any of those behind it.
 
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
+
 use core::ffi::{c_char, c_void};
 use core::ptr;
 

@@ -1,8 +1,9 @@
 #!/bin/bash
 # Checks formatting and runs clippy, with all of nginx's structures that the
-# build does not compare with the C compiler forbidden (tools/clippy-conf.pl),
-# that no files import each other in a circle (tools/check-imports.pl), and that
-# the stated minimum Rust is no older than what the dependencies state.
+# build does not compare with the C compiler forbidden (tools/clippy-conf.pl).
+# rustc warns of a crate that is listed and not used. No files import each other
+# in a circle (tools/check-imports.pl), and the stated minimum Rust is no older
+# than what the dependencies state.
 set -euo pipefail
 . "$(dirname "$0")/nginx.sh"
 use_flavour debian

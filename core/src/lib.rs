@@ -15,6 +15,7 @@
 //!
 //! Every refusal is a [`Reason`]. [`revocation`] reads Authgear's webhooks, which refuse tokens that would stand.
 
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
 #![forbid(unsafe_code)]
 
 pub mod algorithm;

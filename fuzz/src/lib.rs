@@ -2,6 +2,8 @@
 //!
 //! `fuzz_targets/` hands each to libFuzzer, and `tests/corpus.rs` runs each over its corpus on stable Rust.
 
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
+
 pub mod claims;
 pub mod cookies;
 pub mod counters;

@@ -5,6 +5,8 @@
 //! hangs, is arranged over a control API on a listener of its own. [`echo`] is a backend that
 //! answers with the request it received.
 
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
+
 pub mod client;
 pub mod control;
 pub mod echo;

@@ -7,6 +7,8 @@
 //! [`word`], whose stores keep the order of the program, and the tests kill a writer before each of
 //! them.
 
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
+
 pub mod breaker;
 pub mod counters;
 pub mod early;
