@@ -125,7 +125,8 @@ fn record(line: Line) -> Option<Record> {
             return None;
         }
         for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
+            let digit = |digit: u8| char::from(digit).to_digit(16);
+            *byte = (digit(pair[0])? * 16 + digit(pair[1])?) as u8;
         }
         Some(bytes)
     };
@@ -254,6 +255,15 @@ mod tests {
         place.append(&[record("b", 1, NOW, Effect::Ends)]);
         let loaded = place.load();
         assert_eq!((loaded.records.len(), loaded.ignored), (2, 1));
+    }
+
+    #[test]
+    fn a_fingerprint_with_a_sign_is_no_line() {
+        let place = Place::new("sign");
+        place.append(&[record("a", 1, NOW, Effect::Ends)]);
+        let text = fs::read_to_string(place.file()).unwrap();
+        fs::write(place.file(), text.replacen("\"07", "\"+7", 1)).unwrap();
+        assert_eq!((place.load().records.len(), place.load().ignored), (0, 1));
     }
 
     #[test]
