@@ -10,7 +10,7 @@ use ngx::ngx_log_error;
 
 use crate::nginx::{now, Request};
 
-/// Lines that are counted together: the project's number, and a word.
+/// Lines that are counted together: the project's number, or digest, and a word.
 pub type Topic = (usize, &'static str);
 
 thread_local! {

@@ -19,16 +19,17 @@ sub loud {
     return grep { /\[(?:warn|error|crit|alert|emerg)\]/ && /authgear: .*\b$word\b/ } split /\n/, $nginx->log_text;
 }
 
-# Many such requests: how many there are of each answer, and how many lines may at
+# Many such requests, of which `path` makes the next path: how many there are of each answer, and how many lines may at
 # most tell of them: none, or one a second.
 sub many {
     my ($name, $word, $expected, %request) = @_;
+    my $path = delete $request{path} // sub {'/'};
     $nginx->mark_log;
     my $start = time;
     my %count;
     # So many at the same time are no more than a project may have under way.
     for my $round (1 .. $times / 20) {
-        my $tally = $nginx->tally($nginx->receive(map { $nginx->send(%request) } 1 .. 20));
+        my $tally = $nginx->tally($nginx->receive(map { $nginx->send(%request, path => $path->()) } 1 .. 20));
         $count{$_} += $tally->{$_} for keys %$tally;
     }
     my $seconds = int(time - $start) + 1;
@@ -89,7 +90,7 @@ subtest 'callers that lack something' => sub {
 
 subtest 'what is only observed' => sub {
     $nginx = start_resolving('', server => 'location = /observed { authgear_verify myapp observe; empty_gif; }');
-    many('observed, a dead cookie', 'session_invalid', '200 session_invalid', path => '/observed',
+    many('observed, a dead cookie', 'session_invalid', '200 session_invalid', path => sub {'/observed'},
         headers => cookie(session => 'dead'));
     stop_resolving($nginx);
 };
@@ -102,8 +103,10 @@ subtest 'projects and endpoints that a client makes up' => sub {
         server => 'location = /project { authgear_verify $arg_p; empty_gif; } location = /many { authgear_verify many; empty_gif; }',
     );
     my $token = token(user => 'eve');
-    many('a project', 'evaluates', '500', path => '/project?p=none', token => $token);
-    many('an endpoint', 'endpoint', '503 keys_unavailable', path => '/many?t=a/b', token => $token);
+    many('a project', 'evaluates', '500', path => sub {'/project?p=none'}, token => $token);
+    many('an endpoint', 'endpoint', '503 keys_unavailable', path => sub {'/many?t=a/b'}, token => $token);
+    my $number = 0;
+    many('tenants without keys', 'keys of', '503 keys_unavailable', path => sub { '/many?t=' . $number++ }, token => $token);
     $nginx->stop_soundly;
 };
 

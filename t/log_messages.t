@@ -17,8 +17,8 @@ my $page = read_file("$root/docs/operations.md");
 my @rows = map { s/^authgear: //r } map {/`([^`]+)`/g} $page =~ /^\| (`.*?`) \| /mg;
 my %source;
 find({ no_chdir => 1, wanted => sub {
-    # Without the tests.
-    $source{ s{^\Q$root/}{}r } = read_file($_) =~ s/^#\[cfg\(test\)\]\nmod tests \{.*//msr if /\.rs$/ && !m{/tests\b};
+    # Without lint levels and the tests.
+    $source{ s{^\Q$root/}{}r } = read_file($_) =~ s/^#!\[.*?\n//mgr =~ s/^#\[cfg\(test\)\]\nmod tests \{.*//msr if /\.rs$/ && !m{/tests\b};
 } }, map {"$root/$_"} qw(src core/src tables/src));
 
 # --- calls that write a line
@@ -27,6 +27,7 @@ find({ no_chdir => 1, wanted => sub {
 my %wrapper = map { $_ => 1 } qw(src/log.rs src/nginx/messages.rs);
 # Texts that are made elsewhere in the file named: all of its texts are looked at.
 my %elsewhere = (
+    'src/keys/refresh.rs authgear: {line}' => 'src/keys/refresh.rs',
     'src/request/access.rs {line}' => 'docs/reasons.md has a row for each refused request',
     'src/request/resolver/settle.rs {why}' => 'src/request/resolver/reply.rs',
     'src/revocation/webhook.rs webhook of project "{}": {why}' => 'src/revocation/webhook.rs',

@@ -167,7 +167,7 @@ impl Project {
                 let origin = Origin::parse(&text).map_err(|error| {
                     NoTenant::Origin(text.escape_default().take(128).collect(), error)
                 })?;
-                let mut tenant = template.tenant(Some(origin));
+                let mut tenant = template.tenant(Some(origin), true);
                 tenant.join(others);
                 let tenant = Rc::new(tenant);
                 tenants.borrow_mut().put(value.into(), Rc::clone(&tenant));
@@ -179,7 +179,7 @@ impl Project {
 
 impl Endpoint {
     fn fixed(endpoint: Option<Origin>, template: Template) -> (Self, Sharer) {
-        let tenant = template.tenant(endpoint);
+        let tenant = template.tenant(endpoint, false);
         let only = match &tenant.keys {
             Keys::File(_) => None,
             Keys::Remote(source) => Some(source.id),
@@ -278,16 +278,17 @@ impl Template {
         })
     }
 
-    fn tenant(&self, endpoint: Option<Origin>) -> Tenant {
+    fn tenant(&self, endpoint: Option<Origin>, is_of_request: bool) -> Tenant {
         let keys = match (&self.jwks_file, self.source(endpoint.as_ref())) {
             (Some(keys), _) => Keys::File(Rc::clone(keys)),
-            (None, Some(from)) => Keys::Remote(KeySource {
+            (None, Some(from)) => Keys::Remote(Box::new(KeySource {
                 id: from.id(),
                 project: project_digest(&self.project),
                 from,
+                is_of_request,
                 timing: self.timing,
                 states: self.state.iter().cloned().collect(),
-            }),
+            })),
             (None, None) => unreachable!("the block asks for an endpoint or keys"),
         };
         let origin: Option<Box<str>> = endpoint.map(|origin| origin.as_str().into());

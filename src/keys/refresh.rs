@@ -4,6 +4,7 @@
 //! While one is under way, or a request waits for one of another worker, the worker's timer looks for
 //! finished ones; it holds a graceful stop back until the waiting requests are answered.
 
+use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::mem;
 use std::collections::hash_map::DefaultHasher;
@@ -26,6 +27,7 @@ use ngx::ngx_log_error;
 
 use super::source::KeySource;
 use super::store::{Change, FetchLease, KeyStore, Published};
+use crate::log::log_limited_in;
 use crate::nginx;
 
 /// The keys of a source as they are now, or the way to have them.
@@ -217,7 +219,6 @@ fn run(source: &KeySource, has_keys: bool, tell: &dyn Fn(Message)) {
 
 /// Processes the messages of the threads. Those that have ended give their slots back.
 pub fn collect(store: &mut KeyStore, fetches: &mut Fetches, now: u64) {
-    let log = ngx_cycle_log().as_ptr();
     let messages = mem::take(&mut *MESSAGES.lock().unwrap_or_else(PoisonError::into_inner));
     for (source, lease, message) in messages {
         let name = &source.from;
@@ -227,7 +228,12 @@ pub fn collect(store: &mut KeyStore, fetches: &mut Fetches, now: u64) {
             }
             Message::Saved(Err(error)) => {
                 if store.complain(&source.id, digest(&error)) {
-                    ngx_log_error!(NGX_LOG_ERR, log, "authgear: saved keys of {name}: {error}");
+                    say(
+                        &source,
+                        NGX_LOG_ERR,
+                        "saved",
+                        format_args!("saved keys of {name}: {error}"),
+                    );
                 }
             }
             Message::Fetched(Ok(fetched), took) => {
@@ -243,10 +249,11 @@ pub fn collect(store: &mut KeyStore, fetches: &mut Fetches, now: u64) {
             }
             Message::Kept(Err(error)) => {
                 if store.complain(&source.id, digest(&error)) {
-                    ngx_log_error!(
+                    say(
+                        &source,
                         NGX_LOG_ERR,
-                        log,
-                        "authgear: keys of {name}: cannot save them in \"state_path\": {error}"
+                        "kept",
+                        format_args!("keys of {name}: cannot save them in \"state_path\": {error}"),
                     );
                 }
             }
@@ -271,10 +278,14 @@ fn succeeded(
     fetched: Fetched,
     now: u64,
 ) {
-    let log = ngx_cycle_log().as_ptr();
     let name = &source.from;
     for key in &fetched.skipped {
-        ngx_log_error!(NGX_LOG_WARN, log, "authgear: keys of {name}: {key}");
+        say(
+            source,
+            NGX_LOG_WARN,
+            "skipped",
+            format_args!("keys of {name}: {key}"),
+        );
     }
     let published = store.publish(source, lease, &fetched.document, fetched.keys, now);
     let change = match published {
@@ -282,18 +293,22 @@ fn succeeded(
         Published::TooLate => return,
     };
     if change == Change::Recovered {
-        ngx_log_error!(
+        say(
+            source,
             NGX_LOG_NOTICE,
-            log,
-            "authgear: keys of {name}: fetched again"
+            "again",
+            format_args!("keys of {name}: fetched again"),
         );
     }
     if let Published::NoRoom(_) = published {
-        ngx_log_error!(
+        say(
+            source,
             NGX_LOG_ERR,
-            log,
-            "authgear: keys of {name}: the shared zone has no room for them; \
-             enlarge \"authgear_shared_zone\""
+            "room",
+            format_args!(
+                "keys of {name}: the shared zone has no room for them; \
+                 enlarge \"authgear_shared_zone\""
+            ),
         );
     }
 }
@@ -310,8 +325,28 @@ fn failed(
     let change = store.fail(source, lease, (stage, digest(error)), now, jitter);
     if change == Change::Failing {
         let name = &source.from;
-        let log = ngx_cycle_log().as_ptr();
-        ngx_log_error!(NGX_LOG_ERR, log, "authgear: keys of {name}: {error}");
+        // Those that clients make up must not hide one that fails now.
+        let topic = match store.standing(&source.id, now).had_keys {
+            true => "failed",
+            false => "unknown",
+        };
+        say(
+            source,
+            NGX_LOG_ERR,
+            topic,
+            format_args!("keys of {name}: {error}"),
+        );
+    }
+}
+
+/// Logs a line about a source. Of those that requests name, a line a second for each topic of a project is enough:
+/// neither a client nor a tenant can fill the log.
+fn say(source: &KeySource, level: u32, topic: &'static str, line: fmt::Arguments<'_>) {
+    let log = ngx_cycle_log().as_ptr();
+    if source.is_of_request {
+        log_limited_in(log, level, (source.project as usize, topic), line);
+    } else {
+        ngx_log_error!(level, log, "authgear: {line}");
     }
 }
 

@@ -40,7 +40,7 @@ pub enum Keys {
     /// `jwks_file`, read by the master.
     File(Rc<KeySet>),
     /// Fetched, and shared by all workers.
-    Remote(KeySource),
+    Remote(Box<KeySource>),
 }
 
 /// A source of keys that are fetched. Projects and tenants with the same one share keys and fetches.
@@ -50,6 +50,8 @@ pub struct KeySource {
     pub id: Id,
     /// The document to fetch.
     pub from: Source,
+    /// A request names it, by the variables of the project's endpoint: clients can make such up.
+    pub is_of_request: bool,
     /// When to fetch it.
     pub timing: Timing,
     /// Digest of the name of the project whose fetches they are: of several the first.

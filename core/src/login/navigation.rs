@@ -21,8 +21,11 @@ pub fn is_navigation<'a>(
         match name {
             b"sec-fetch-mode" => modes.push(value),
             b"sec-fetch-dest" => destinations.push(value),
-            // A page that nobody may ever see begins no login. Old Firefox says so by X-Moz alone.
-            b"sec-purpose" | b"purpose" | b"x-moz" if value.starts_with(b"prefetch") => {
+            // A page that nobody may ever see begins no login. Old Firefox says so by X-Moz alone, Safari's
+            // previews by Purpose or X-Purpose.
+            b"sec-purpose" | b"purpose" | b"x-purpose" | b"x-moz"
+                if value.starts_with(b"prefetch") || value == b"preview" =>
+            {
                 return false
             }
             b"accept" => accept.push(value),
@@ -81,6 +84,8 @@ mod tests {
             (true, vec![BROWSER, "purpose: prefetch"], false),
             (true, vec![BROWSER, "purpose: x-prefetch"], true),
             (true, vec![BROWSER, "x-moz: prefetch"], false),
+            (true, vec![BROWSER, "purpose: preview"], false),
+            (true, vec![BROWSER, "x-purpose: preview"], false),
             (true, vec![navigate, BROWSER], false),
             (true, vec![document, BROWSER], false),
             (true, vec![navigate, navigate, document], false),
