@@ -215,6 +215,37 @@ fn made_up_tenants_take_no_place_of_one_that_is_suspended() {
     assert!(table.find(1).is_some_and(Breaker::is_suspended));
 }
 
+#[test]
+fn the_tenant_of_whom_nothing_is_to_be_remembered_gives_way_first() {
+    let tenant = |number| 1 + number * 32;
+    let sets = sets();
+    let table = Breakers::new(&sets);
+    for number in 0..8 {
+        let breaker = table.find_or_insert(tenant(number), 7, NOW + number);
+        match number {
+            // By a probe: no question of a client counts.
+            0 => _ = breaker.note_silent_probe(NOW, NOW),
+            // Its resolver answered since. It is not the one that was used least recently.
+            5 => {
+                breaker.note_silence(NOW, NOW);
+                breaker.note_response(NOW);
+            }
+            _ => _ = breaker.note_silence(NOW, NOW),
+        }
+    }
+    let there = || -> Vec<u64> {
+        let is_there = |number: &u64| table.find(tenant(*number)).is_some();
+        (0..10).filter(is_there).collect()
+    };
+    table
+        .find_or_insert(tenant(8), 7, NOW + 8)
+        .note_silence(NOW, NOW);
+    assert_eq!(there(), [0, 1, 2, 3, 4, 6, 7, 8]);
+    // Then, of those that count questions, the one that was used least recently.
+    table.find_or_insert(tenant(9), 7, NOW + 9);
+    assert_eq!(there(), [0, 2, 3, 4, 6, 7, 8, 9]);
+}
+
 impl kill::Shared for Vec<Set> {
     fn words(&self) -> Vec<u64> {
         self.iter().flat_map(kill::words_of).collect()

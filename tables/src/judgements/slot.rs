@@ -123,10 +123,10 @@ impl Slot {
         self.state.get() == EMPTY
     }
 
-    /// Makes an empty slot of memory that may hold anything.
+    /// Makes an empty slot of memory that may hold anything, and begins a change of it.
     pub fn initialise(&self) {
         self.state.set(EMPTY);
-        self.sequence.set(0);
+        self.sequence.set(1);
         self.lease_until.set(0);
         self.lease.set(0);
         put(&self.digest, &Digest::default());
@@ -223,8 +223,9 @@ impl Slot {
         }
     }
 
-    /// Marks the slot as empty.
+    /// Marks the slot as empty, and leaves it in the midst of a change: who gives it to another key ends that.
     pub fn clear(&self) {
+        self.begin();
         self.state.set(EMPTY);
         self.lease_until.set(0);
         self.lease.set(0);
@@ -322,7 +323,6 @@ impl Slot {
             self.state.set(EMPTY);
         }
         if answer.verdict == Verdict::Yes && answer.session.len() <= TEXTS * WORD {
-            self.form.set(0);
             put(&self.text, answer.session);
             put(&self.token, &Digest::default());
             self.form.set(answer.session.len() as u64);

@@ -213,8 +213,8 @@ impl<'m> Writer<'m> {
         slot.end();
     }
 
-    /// Moves what is known of a key from the room for questions to that for judgements, if there is
-    /// room. One store makes it valid there.
+    /// Moves what is known of a key from the room for questions to that for judgements, if there is room.
+    /// One store makes it valid there. The slot may be in the midst of a change, which the caller ends.
     fn promote(&self, slot: &'m Slot, key: &Key, now: u64) -> &'m Slot {
         let questions = &self.slots[..self.room(RoomFor::Questions).slots];
         if !questions.as_ptr_range().contains(&ptr::from_ref(slot)) {
@@ -223,24 +223,20 @@ impl<'m> Writer<'m> {
         let Some((index, new)) = self.take(RoomFor::Judgements, now) else {
             return slot;
         };
-        new.begin();
         new.name(key, now);
         slot.copy_to(new);
-        new.end();
         let position = self.position(&key.digest);
         for way in &position.bucket.ways {
             if self.named(way).is_some_and(|named| ptr::eq(named, slot)) {
                 way.set(way_to(index, position.tag));
             }
         }
-        slot.begin();
         slot.clear();
-        slot.end();
         new
     }
 
-    /// An empty slot with the key in it, which its bucket names. Its sequence is that of a change, which
-    /// the caller ends.
+    /// An empty slot with the key in it, which its bucket names, in the midst of a change that the caller
+    /// ends.
     fn make_room(&self, key: &Key, room: RoomFor, now: u64) -> Option<&'m Slot> {
         let position = self.position(&key.digest);
         let way = self.way_for(position, room, now)?;
@@ -250,7 +246,6 @@ impl<'m> Writer<'m> {
         if let Some(evicted) = full.filter(|slot| self.is_in(slot, position)) {
             self.evict(evicted, now);
         }
-        slot.begin();
         slot.name(key, now);
         way.set(way_to(index, position.tag));
         Some(slot)
@@ -284,8 +279,8 @@ impl<'m> Writer<'m> {
         !slot.is_empty() && ptr::eq(own, position.bucket)
     }
 
-    /// An empty slot that no bucket names: one that was never taken, or else the one of least worth among
-    /// a few.
+    /// An empty slot that no bucket names, in the midst of a change that the caller ends: one that was never
+    /// taken, or else the one of least worth among a few.
     fn take(&self, room: RoomFor, now: u64) -> Option<(usize, &'m Slot)> {
         let own = self.room(room);
         let taken = own.taken.get() as usize;
@@ -320,9 +315,7 @@ impl<'m> Writer<'m> {
             self.head.live_evictions.increment();
             self.warn();
         }
-        slot.begin();
         slot.clear();
-        slot.end();
         for way in &self.position(&slot.digest()).bucket.ways {
             if self.named(way).is_some_and(|named| ptr::eq(named, slot)) {
                 way.set(0);

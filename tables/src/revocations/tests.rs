@@ -163,6 +163,21 @@ fn what_is_heard_merges_and_what_is_known_changes_nothing() {
 }
 
 #[test]
+fn a_slot_is_read_before_and_after_it_is_written() {
+    let entry = |until| Entry {
+        state: ended(NOW),
+        came_at: CLOCK,
+        until,
+    };
+    let memory = Memory::new(0);
+    let slot = &memory.reader().slots[0];
+    slot.replace(&key(1), &entry(NOW), || {});
+    assert_eq!(slot.read(), Some((key(1), entry(NOW))));
+    slot.replace(&key(2), &entry(NOW + 1), || assert_eq!(slot.read(), None));
+    assert_eq!(slot.read(), Some((key(2), entry(NOW + 1))));
+}
+
+#[test]
 fn the_oldest_instant_gives_way_where_there_is_no_room() {
     // Two sets, which all users share.
     let memory = Memory::new(0);

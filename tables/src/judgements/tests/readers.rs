@@ -75,3 +75,48 @@ fn check(table: &Table<'_>, number: u64, text: &mut Text) -> bool {
     assert_eq!(text, record(number, version));
     true
 }
+
+/// Each change ends: a reader that finds the slot torn after it would take the lock, and each later one too.
+#[test]
+fn after_each_change_readers_need_no_lock() {
+    let changes: [(&str, fn(&mut Writer<'_>)); 9] = [
+        ("a question", |table| {
+            table.try_lease(&key(2), FAR, NOW);
+        }),
+        ("another question", |table| {
+            table.try_lease(&key(1), FAR, NOW);
+        }),
+        ("no answer", |table| table.release(&key(1), 1)),
+        ("an answer", |table| {
+            assert!(table.store(&key(2), None, &yes("other"), NOW));
+        }),
+        ("another answer", |table| {
+            assert!(table.store(&key(1), None, &answer(Verdict::No), NOW));
+        }),
+        ("a yes to a question", |table| {
+            let lease = take(table, &key(2), NOW);
+            assert!(table.store(&key(2), Some(lease), &yes("other"), NOW));
+        }),
+        ("a failure beside a yes", |table| {
+            let failure = Failure {
+                at: NOW,
+                is_outage: true,
+            };
+            assert!(table.keep_yes(&key(1), None, failure, NOW));
+        }),
+        ("a pause", |table| table.postpone(&key(1), None, FAR, NOW)),
+        ("a token", |table| {
+            tokens::store(table, 1, "token", FAR, NOW)
+        }),
+    ];
+    for (name, change) in changes {
+        let memory = Memory::new(SMALL);
+        let mut table = memory.writer();
+        ask(&mut table, &key(1), &yes("user"), NOW);
+        change(&mut table);
+        for number in [1, 2, 3] {
+            let read = memory.table().read(&key(number), NOW, None);
+            assert!(read.is_ok(), "{name}, key {number}");
+        }
+    }
+}

@@ -256,3 +256,51 @@ fn spoiled_numbers_of_a_room_stop_no_writer() {
         assert_eq!(table.fill(), (12, 12));
     }
 }
+
+#[test]
+fn memory_that_held_anything_makes_an_empty_slot() {
+    let memory = Memory::new(SMALL);
+    let slot = &memory.table().slots[0];
+    slot.name(&key(1), NOW);
+    slot.set_state(&yes("user"));
+    slot.end();
+    assert!(!slot.is_empty());
+    slot.initialise();
+    assert!(slot.is_empty());
+    // Nobody reads it before it has a key.
+    assert_eq!(slot.read(&key(1), NOW, None), Err(Torn));
+    slot.end();
+    assert_eq!(slot.read(&key(1), NOW, None), Ok(None));
+}
+
+#[test]
+fn a_slot_that_gives_way_is_read_when_it_has_another_key() {
+    let memory = Memory::new(SMALL);
+    let mut table = memory.writer();
+    ask(&mut table, &key(1), &yes("user"), NOW);
+    let slot = table.slots.iter().find(|slot| slot.is_of(&key(1))).unwrap();
+    assert!(slot.read(&key(1), NOW, None).is_ok());
+    slot.clear();
+    assert_eq!(slot.read(&key(1), NOW, None), Err(Torn));
+    slot.name(&key(2), NOW);
+    slot.set_asked();
+    assert_eq!(slot.read(&key(2), NOW, None), Err(Torn));
+    slot.end();
+    assert!(slot.read(&key(2), NOW, None).is_ok());
+}
+
+#[test]
+fn what_is_read_under_the_lock_is_used() {
+    let memory = Memory::new(SMALL);
+    let mut table = memory.writer();
+    for number in 0..8 {
+        tokens::store(&mut table, number, "token", FAR, NOW + number * 100);
+    }
+    // The oldest, but for that.
+    table.read(&key(0), NOW + 1_000, None);
+    tokens::store(&mut table, 8, "token", FAR, NOW + 2_000);
+    let found: Vec<u64> = (0..9)
+        .filter(|number| read(&mut table, &key(*number), NOW).0.token.is_some())
+        .collect();
+    assert_eq!(found, [0, 2, 3, 4, 5, 6, 7, 8]);
+}
