@@ -37,6 +37,7 @@ help: ## List the targets
 	@echo "  NGINX=debian|source|asan|newest"
 	@echo "                             the nginx to build and test against (debian)"
 	@echo "  NGINX_TREE=DIR             nginx's source for source, asan (a crate's) and module-for"
+	@echo "  CONFIGURE='--add-module=…' more arguments for the configure of source and asan"
 	@echo "  TESTS='t/a.t t/b.t'        only these files, for suite and test-…"
 	@echo "  RELEASE=bookworm|trixie    the Debian of deb and deb-check"
 	@echo "  MINUTES=3 SEED=n           how long to stress or torture (5), and which random choices"

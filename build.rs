@@ -18,6 +18,8 @@ const VERSIONS: &[(&str, u32)] = &[("nginx_1_23", 1_023_000)];
 const FIELDS: &str = "src/nginx/fields.c";
 /// The other fields that are used.
 const LAYOUT: &str = "src/nginx/layout.txt";
+/// nginx's functions whose signature is another one in Angie.
+const ANGIE_C: &str = "src/nginx/angie.c";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -25,7 +27,13 @@ fn main() {
     println!("cargo::rerun-if-changed={LAYOUT}");
     nginx_cfgs();
     commit();
-    compiler().file(FIELDS).compile("authgear_fields");
+    let mut fields = compiler();
+    fields.file(FIELDS);
+    if is_angie() {
+        println!("cargo::rerun-if-changed={ANGIE_C}");
+        fields.file(ANGIE_C);
+    }
+    fields.compile("authgear_fields");
     check_layout();
 
     // nginx closes a module when a configuration goes away, and a thread of it
@@ -56,7 +64,7 @@ fn commit() {
     println!("cargo::rustc-env=AUTHGEAR_COMMIT={commit}");
 }
 
-/// Sets `ngx_feature = "…"`, `ngx_os = "…"` and those of [`VERSIONS`].
+/// Sets `ngx_feature = "…"`, `ngx_os = "…"`, those of [`VERSIONS`], and `angie`.
 fn nginx_cfgs() {
     let feature_values = variable("DEP_NGINX_FEATURES_CHECK").unwrap_or_else(|| "any()".into());
     println!("cargo::rustc-check-cfg=cfg(ngx_feature, values({feature_values}))");
@@ -81,6 +89,21 @@ fn nginx_cfgs() {
             println!("cargo::rustc-cfg={name}");
         }
     }
+
+    println!("cargo::rustc-check-cfg=cfg(angie)");
+    if is_angie() {
+        println!("cargo::rustc-cfg=angie");
+    }
+}
+
+fn is_angie() -> bool {
+    includes().any(|folder| folder.join("angie.h").exists())
+}
+
+/// The folders of nginx's headers.
+fn includes() -> impl Iterator<Item = PathBuf> {
+    let include = variable("DEP_NGINX_INCLUDE").expect("nginx-sys tells nginx's headers");
+    env::split_paths(&include).collect::<Vec<_>>().into_iter()
 }
 
 /// nginx's version as in its header: 1023000 is 1.23.0.
@@ -92,8 +115,11 @@ fn nginx_version() -> u32 {
 /// A C compiler for the target, with the headers and definitions that the bindings were made with.
 fn compiler() -> cc::Build {
     let mut compiler = cc::Build::new();
-    let include = variable("DEP_NGINX_INCLUDE").expect("nginx-sys tells nginx's headers");
-    compiler.includes(env::split_paths(&include));
+    compiler.includes(includes());
+    if is_angie() {
+        // As in angie.h.
+        compiler.define("angie_sign", "spare1");
+    }
     for definition in variable("DEP_NGINX_CFLAGS").unwrap_or_default().split(' ') {
         if definition.starts_with("-D") {
             compiler.flag(definition);

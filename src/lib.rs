@@ -54,6 +54,21 @@ static MODULE_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: Some(merge_loc_conf),
 };
 
+#[cfg(not(angie))]
+const MODULE: ngx_module_t = ngx_module_t::default();
+
+/// Angie compares a version of its own, and its sign where nginx has a spare field.
+#[cfg(angie)]
+const MODULE: ngx_module_t = ngx_module_t {
+    spare1: (b'A' as ngx_uint_t)
+        + (b'n' as ngx_uint_t)
+        + (b'g' as ngx_uint_t)
+        + (b'i' as ngx_uint_t)
+        + (b'e' as ngx_uint_t),
+    version: nginx_sys::angie_version as ngx_uint_t,
+    ..ngx_module_t::default()
+};
+
 /// The module as nginx knows it. `conf/module.rs` refers to it by its symbol, hence the export.
 #[no_mangle]
 #[allow(non_upper_case_globals)]
@@ -63,7 +78,7 @@ static mut ngx_http_authgear_module: ngx_module_t = ngx_module_t {
     type_: NGX_HTTP_MODULE as ngx_uint_t,
     init_module: Some(init_module),
     init_process: Some(init_process),
-    ..ngx_module_t::default()
+    ..MODULE
 };
 
 static FIRST_CONTEXT: ngx_http_module_t = ngx_http_module_t {
@@ -84,7 +99,7 @@ static FIRST_CONTEXT: ngx_http_module_t = ngx_http_module_t {
 static mut ngx_http_authgear_first_module: ngx_module_t = ngx_module_t {
     ctx: ptr::addr_of!(FIRST_CONTEXT).cast_mut().cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
-    ..ngx_module_t::default()
+    ..MODULE
 };
 
 static LAST_CONTEXT: ngx_http_module_t = ngx_http_module_t {
@@ -98,7 +113,7 @@ static LAST_CONTEXT: ngx_http_module_t = ngx_http_module_t {
 static mut ngx_http_authgear_last_module: ngx_module_t = ngx_module_t {
     ctx: ptr::addr_of!(LAST_CONTEXT).cast_mut().cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
-    ..ngx_module_t::default()
+    ..MODULE
 };
 
 /// The symbols that `load_module` looks up: the modules in this file, their names, and their place

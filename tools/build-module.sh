@@ -33,6 +33,11 @@ if [ "$flavour" = asan ]; then
     target=$CARGO_TARGET_DIR/$triple
 fi
 
+# Angie's names and signatures are not all nginx's, which the crates know.
+if [ -e "$NGINX_SOURCE_DIR/src/core/angie.h" ]; then
+    export BINDGEN_EXTRA_CLANG_ARGS="${BINDGEN_EXTRA_CLANG_ARGS:-} -include '$root/src/nginx/angie.h'"
+fi
+
 # The folder of the sources is not in the code: `make reproducible`.
 # With other flags cargo builds all anew, so that of source, which comes here twice, has them once.
 remap="--remap-path-prefix=$root=. --remap-path-prefix=$CARGO_TARGET_DIR=target"

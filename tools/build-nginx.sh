@@ -17,7 +17,7 @@ made_from() {
     debian) $nginx -V 2>&1 && dpkg-query -W nginx-dev ;;
     newest) $nginx -V 2>&1 && cat "$root/build/newest/packages" ;;
     *)
-        echo "${NGINX_TREE:-}"
+        echo "${NGINX_TREE:-} ${CONFIGURE:-}"
         cat "${NGINX_TREE:-$root}/src/core/nginx.h" 2>/dev/null || true
         cat "$root/tools/nginx-source/Cargo.lock"
         ;;
@@ -55,15 +55,21 @@ copy_source() {
 
 # The modules are those of Debian's nginx that the suite meets, and HTTP/3.
 configure_and_make() {
+    local configure=auto/configure more
     cd "$NGINX_SOURCE_DIR"
-    run auto/configure --builddir="$NGINX_BUILD_DIR" \
+    # A release and Angie have it at the top.
+    if [ ! -e "$configure" ]; then configure=./configure; fi
+    eval "more=(${CONFIGURE:-})"
+    run $configure --builddir="$NGINX_BUILD_DIR" \
         --with-compat --with-debug --with-threads --with-pcre-jit \
         --with-http_ssl_module --with-http_v2_module --with-http_v3_module \
         --with-http_addition_module --with-http_auth_request_module \
         --with-http_dav_module --with-http_gunzip_module --with-http_realip_module \
         --with-http_secure_link_module --with-http_slice_module \
-        --with-http_stub_status_module --with-http_sub_module "$@"
+        --with-http_stub_status_module --with-http_sub_module "$@" "${more[@]}"
     run make -j "$(nproc)" -f "$NGINX_BUILD_DIR/Makefile" binary
+    # Angie's binary has its own name.
+    if [ ! -e "$NGINX_BUILD_DIR/nginx" ]; then ln -s angie "$NGINX_BUILD_DIR/nginx"; fi
 }
 
 # Makes the build folder that the headers of nginx-dev lack. conf_flags are

@@ -11,7 +11,8 @@
 #                is put into the latter
 #   installed    Debian's, with the module where its package puts it
 #
-# NGINX_TREE=DIR builds source and asan from another tree of nginx's source.
+# NGINX_TREE=DIR builds source and asan from another tree of nginx's source, also Angie's or
+# OpenResty's. CONFIGURE='…' are more arguments for its configure.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 module_name=ngx_http_authgear_module

@@ -32,8 +32,8 @@ my $json = JSON::PP->new->utf8->canonical->allow_nonref;
 my $http = HTTP::Tiny->new(timeout => 60, keep_alive => 0);
 
 my $binary = $ENV{TEST_NGINX_BINARY} ||= '/usr/sbin/nginx';
-# As Test::Nginx has it, where that is not used: 1.22.1 is 1_022_001.
-$ENV{TEST_NGINX_VERSION_NUM} //= `$binary -v 2>&1` =~ m{nginx/(\d+)\.(\d+)\.(\d+)} ? $1 * 1_000_000 + $2 * 1_000 + $3 : 0;
+# 1.22.1 is 1_022_001. Test::Nginx has it too, but of Angie its own version.
+$ENV{TEST_NGINX_VERSION_NUM} = `$binary -V 2>&1` =~ m{^nginx version: \w+/(\d+)\.(\d+)\.(\d+)}m ? $1 * 1_000_000 + $2 * 1_000 + $3 : 0;
 $ENV{TEST_NGINX_LOAD_MODULES} ||= "$root/build/debian/ngx_http_authgear_module.so";
 my $program = $ENV{AUTHGEAR_STANDIN} ||= do {
     my $target = $ENV{CARGO_TARGET_DIR} || "$root/build/target";
@@ -191,7 +191,8 @@ sub config_output {
     my $said = `$binary -t -e stderr -p $directory -c $file 2>&1`;
     my $status = $? >> 8;
     $said =~ s{\Q$directory/\E}{}g;
-    $said =~ s/^\d{4}\/\d\d\/\d\d \d\d:\d\d:\d\d \[(\w+)\] \d+#\d+: /nginx: [$1] /mg;
+    # Angie begins a line with its own name.
+    $said =~ s/^(?:\d{4}\/\d\d\/\d\d \d\d:\d\d:\d\d \[(\w+)\] \d+#\d+: |angie: \[(\w+)\] )/'nginx: [' . ($1 \/\/ $2) . '] '/emg;
     return wantarray ? ($said, $status) : $said;
 }
 

@@ -180,16 +180,19 @@ sub is_up {
 
 sub master { return $_[0]{master} }
 
+# Angie has its own name, and says how often the configuration was loaded.
+my $title = qr/(?:nginx|angie): worker process/;
+
 # Pids of the workers that take new connections.
 sub workers {
     my ($self) = @_;
-    return grep { title($_) =~ /^nginx: worker process$/ } children($self->{master});
+    return grep { title($_) =~ /^$title(?: #\d+)?$/ } children($self->{master});
 }
 
 # Pids of all workers, those that finish their last requests included.
 sub all_workers {
     my ($self) = @_;
-    return grep { title($_) =~ /^nginx: worker process/ } children($self->{master});
+    return grep { title($_) =~ /^$title/ } children($self->{master});
 }
 
 # The worker that has a fetch under way, known by its second thread.
