@@ -18,14 +18,14 @@ else
 TEST_TARGETS := suite
 endif
 
-MISSING := $(addprefix missing-,build demo test supply-chain source valgrind asan newest bench deb musl arm64 fuzz)
+MISSING := $(addprefix missing-,build demo test lua supply-chain source valgrind asan newest bench deb musl arm64 fuzz)
 MODULES := $(addprefix module-,debian source asan newest)
 NGINXES := $(addprefix nginx-,debian source asan newest)
 
 .DEFAULT_GOAL := help
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
-.PHONY: help module standin demo demo-check test suite test-network test-valgrind test-asan \
+.PHONY: help module standin demo demo-check test suite test-network test-lua test-valgrind test-asan \
 	stress torture fuzz fuzz-quick fuzz-corpus miri loom conformance \
 	bench bench-instructions bench-outage bench-revocation bench-connections bench-tenants bench-tools \
 	unit lint supply-chain minimum-rust fmt doc check-so install module-for dist musl-check arm64-check reproducible \
@@ -64,6 +64,9 @@ suite: missing-test module-$(NGINX) standin ## Run the Test::Nginx suite
 
 test-network: missing-test module-$(NGINX) standin ## As root: fetch keys from addresses that drop packets, in a network namespace
 	@tools/network.sh $(NGINX)
+
+test-lua: missing-test missing-lua module-$(NGINX) standin ## Run the tests beside ngx_lua: Debian's, or one built into NGINX_TREE's nginx
+	@tools/suite.sh $(NGINX) t/lua/*.t
 
 test-valgrind: missing-test missing-valgrind module-debian standin ## Run the suite under valgrind
 	@tools/suite.sh debian --valgrind $(TESTS)

@@ -3,7 +3,7 @@
 # cargo and pip (the latter into build/venv); where nothing is missing it touches
 # none.
 #
-#   tools/install-missing.sh build|demo|test|supply-chain|source|valgrind|asan|newest|bench|deb|musl|arm64|fuzz …
+#   tools/install-missing.sh build|demo|test|lua|supply-chain|source|valgrind|asan|newest|bench|deb|musl|arm64|fuzz …
 set -euo pipefail
 root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 . "$root/tools/debian-unstable.sh"
@@ -11,6 +11,7 @@ root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 build="libc6-dev libclang-dev libpcre2-dev libssl-dev nginx nginx-dev zlib1g-dev"
 demo="curl"
 test="binutils chromium chromium-driver curl dnsmasq-base fonts-dejavu-core iproute2 libcrypt-jwt-perl openssl perl procps prometheus psmisc python3-venv redis-server tinyproxy-bin"
+lua="libnginx-mod-http-lua"
 source="libpcre2-dev libssl-dev zlib1g-dev"
 valgrind="valgrind"
 asan="libasan8"
@@ -75,6 +76,7 @@ for task in "$@"; do
         components+=(rustfmt clippy)
         python=$root/build/venv
         ;;
+    lua) wanted+=($lua) ;;
     supply-chain) tools+=(cargo-deny) ;;
     source) wanted+=($source) ;;
     valgrind) wanted+=($valgrind) ;;
@@ -86,7 +88,7 @@ for task in "$@"; do
     fuzz) wanted+=($build $fuzz) ;;
     arm64) wanted+=($build $demo $arm64) ;;
     *)
-        echo "usage: $0 build|demo|test|supply-chain|source|valgrind|asan|newest|bench|deb|musl|arm64|fuzz …" >&2
+        echo "usage: $0 build|demo|test|lua|supply-chain|source|valgrind|asan|newest|bench|deb|musl|arm64|fuzz …" >&2
         exit 2
         ;;
     esac
