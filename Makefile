@@ -117,7 +117,9 @@ miri: ## Run the tests of shared memory under Miri (SEEDS=4 for those with threa
 	@tools/miri.sh
 
 loom: ## Check the protocols of shared memory in every order of what processes do
-	@cargo test --locked --package authgear-tables --features loom --lib -- --nocapture
+	@cargo test --locked --package authgear-tables --features loom --lib \
+	    $(foreach crate,loom generator authgear-tables,--config 'profile.dev.package.$(crate).opt-level=3') \
+	    -- --nocapture
 
 check-so: module-$(NGINX) ## Check what the .so exports, links and contains
 	@tools/check-so.sh $(NGINX)

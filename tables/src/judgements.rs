@@ -46,7 +46,7 @@ const MOST_SLOTS: usize = (1 << 24) - 2;
 /// Projects whose failures are told apart in the log.
 const PROJECTS: usize = 64;
 /// How often a reader without the lock tries again.
-const TRIES: usize = if IS_MODEL { 1 } else { 3 };
+const TRIES: usize = 3;
 
 /// The head of a table in shared memory; the buckets follow it, and the slots follow them. Processes share
 /// references to all three: each field is atomic, or never changes after [`Table::place`].

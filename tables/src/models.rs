@@ -1,8 +1,13 @@
 //! Models of loom: every order of what threads do, as far as the memory model allows it.
 //!
-//! loom 0.7 remembers one access of an atomic to find out which orders differ. A thread's own load hides that of
-//! another then, and orders are left out. So the atomics here have a second one that every access changes, without
-//! any ordering; and who holds the lock reads its own words without one.
+//! Where several threads write, loom tries every schedule ([`check`]). It remembers one access of an atomic to find out
+//! which schedules differ (0.7): a thread's own load hides that of another, and schedules are left out. So each
+//! word has a second atomic that every access changes, without any ordering; and who holds the lock reads its own
+//! words without one.
+//!
+//! Where one thread writes and another only reads, one schedule is enough ([`check_reader`]). The writer does the
+//! same whenever the reader runs, so it runs first. Each load of the reader then returns every value in turn that
+//! the memory model allows, as if it ran at any other time.
 
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
@@ -10,16 +15,50 @@ use std::sync::Arc;
 
 use loom::sync::atomic as loom_atomic;
 
-loom::thread_local! {
-    static IS_WRITING: Cell<bool> = Cell::new(false);
+/// Values of a word that loom remembers, the newest ones.
+const HISTORY: u32 = 7;
+
+/// The use that a thread makes of words.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// It reads and writes, and so do others.
+    Any,
+    /// It has them alone, or holds the lock that all others take.
+    Alone,
+    /// It writes them, and another reads them.
+    Writer,
+    /// It reads them, and another writes them.
+    Reader,
 }
 
-/// Lets a thread change words that nobody else does meanwhile.
+loom::thread_local! {
+    static ROLE: Cell<Role> = Cell::new(Role::Any);
+}
+
+fn role() -> Role {
+    ROLE.with(Cell::get)
+}
+
+fn in_role<T>(role: Role, program: impl FnOnce() -> T) -> T {
+    let before = ROLE.with(|own| own.replace(role));
+    let value = program();
+    ROLE.with(|own| own.set(before));
+    value
+}
+
+/// Lets a thread change words that nobody else changes meanwhile: it holds the lock, or is alone.
 pub fn write<T>(change: impl FnOnce() -> T) -> T {
-    IS_WRITING.with(|writing| writing.set(true));
-    let changed = change();
-    IS_WRITING.with(|writing| writing.set(false));
-    changed
+    match role() {
+        Role::Writer => change(),
+        _ => in_role(Role::Alone, change),
+    }
+}
+
+/// Lets this thread change words while another reads them; returns the result of the latter.
+pub fn beside<T: 'static>(change: impl FnOnce(), read: impl FnOnce() -> T + 'static) -> T {
+    let reader = loom::thread::spawn(|| in_role(Role::Reader, read));
+    in_role(Role::Writer, change);
+    reader.join().unwrap()
 }
 
 macro_rules! atomic {
@@ -28,6 +67,7 @@ macro_rules! atomic {
         pub struct $name$(<$t>)? {
             value: loom_atomic::$name$(<$t>)?,
             order: loom_atomic::AtomicU64,
+            stores: core::sync::atomic::AtomicU32,
         }
 
         impl$(<$t>)? Default for $name$(<$t>)? {
@@ -35,6 +75,7 @@ macro_rules! atomic {
                 Self {
                     value: Default::default(),
                     order: Default::default(),
+                    stores: Default::default(),
                 }
             }
         }
@@ -45,17 +86,32 @@ macro_rules! atomic {
             }
 
             pub fn load(&self, ordering: Ordering) -> $value {
-                if IS_WRITING.with(Cell::get) {
+                match role() {
                     // SAFETY: this thread alone writes; loom checks that.
-                    return unsafe { self.value.unsync_load() };
+                    Role::Alone | Role::Writer => unsafe { self.value.unsync_load() },
+                    Role::Reader => self.value.load(ordering),
+                    Role::Any => {
+                        self.order();
+                        self.value.load(ordering)
+                    }
                 }
-                self.order();
-                self.value.load(ordering)
             }
 
             pub fn store(&self, value: $value, ordering: Ordering) {
-                self.order();
+                self.before_store();
                 self.value.store(value, ordering);
+            }
+
+            fn before_store(&self) {
+                match role() {
+                    // Older values are nobody's to read.
+                    Role::Alone => return,
+                    Role::Reader => panic!("a reader stores"),
+                    Role::Any => self.order(),
+                    Role::Writer => {}
+                }
+                let stores = self.stores.fetch_add(1, Ordering::Relaxed) + 1;
+                assert!(stores < HISTORY, "loom forgets the first value");
             }
         }
     };
@@ -73,13 +129,13 @@ impl AtomicU64 {
         success: Ordering,
         failure: Ordering,
     ) -> Result<u64, u64> {
-        self.order();
+        self.before_store();
         self.value
             .compare_exchange(expected, value, success, failure)
     }
 
     pub fn fetch_add(&self, number: u64, ordering: Ordering) -> u64 {
-        self.order();
+        self.before_store();
         self.value.fetch_add(number, ordering)
     }
 }
@@ -89,31 +145,36 @@ impl<T> AtomicPtr<T> {
         AtomicPtr {
             value: loom_atomic::AtomicPtr::new(pointer),
             order: Default::default(),
+            stores: Default::default(),
         }
     }
 }
 
-/// Runs a model in every order, and prints how many there were.
+/// Runs a model in every order, and prints how many there were and how long they took.
 pub fn check(model: impl Fn() + Send + Sync + 'static) {
     bounded(None, model);
 }
 
-/// Runs a model in every order with at most so many preemptions, and prints how many there were.
-pub fn bounded(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
+/// Runs a model of one writer and one reader ([`beside`]) in every order, as [`check`] does.
+pub fn check_reader(model: impl Fn() + Send + Sync + 'static) {
+    bounded(Some(0), model);
+}
+
+fn bounded(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     let executions = Arc::new(core::sync::atomic::AtomicU64::new(0));
     let counted = Arc::clone(&executions);
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(preemptions);
     builder.max_branches = 10_000;
+    let start = std::time::Instant::now();
     builder.check(move || {
         counted.fetch_add(1, Ordering::Relaxed);
         model();
     });
-    let name = std::thread::current()
-        .name()
-        .unwrap_or_default()
-        .to_string();
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or_default();
     let executions = executions.load(Ordering::Relaxed);
     assert!(executions > 1, "nothing runs beside another");
-    println!("model {name}: {executions} executions");
+    let seconds = start.elapsed().as_secs_f64();
+    println!("model {name}: {executions} orders, {seconds:.1} s");
 }

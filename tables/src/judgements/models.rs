@@ -90,13 +90,13 @@ fn beside(
     read: u8,
     check: fn(Known, &[u8]),
 ) {
-    crate::models::bounded(Some(3), move || {
+    crate::models::check_reader(move || {
         let memory = Arc::new(Memory::new());
         memory.change(prepare);
         let of_reader = Arc::clone(&memory);
-        let reader = thread::spawn(move || of_reader.read(&key(read)));
-        memory.change(change);
-        if let Ok((known, text)) = reader.join().unwrap() {
+        let found =
+            crate::models::beside(|| memory.change(change), move || of_reader.read(&key(read)));
+        if let Ok((known, text)) = found {
             check(known, text.bytes());
         }
         let (known, text) = memory.read(&key(read)).expect("nobody writes");
@@ -149,6 +149,44 @@ fn a_session_is_whole_while_another_answer_replaces_it() {
             Some((Verdict::Yes, NOW)) => assert_eq!(text, NEW),
             Some((Verdict::Yes, _)) => assert_eq!(text, OLD),
             other => panic!("{other:?}"),
+        },
+    );
+}
+
+/// Words of the slot mean a question's failure beside a session, and beside a token its digest.
+#[test]
+fn a_session_is_whole_or_gone_while_a_token_takes_its_slot() {
+    beside(
+        |table| {
+            table.store(&key(1), None, &answer(Verdict::Yes, OLD), NOW);
+        },
+        |table| table.store_token(&key(2), &token(2, NEW), NOW),
+        1,
+        |known, text| {
+            assert_eq!((known.token, known.failure), (None, None));
+            match known.verdict {
+                Some((Verdict::Yes, NOW)) => assert_eq!(text, OLD),
+                other => assert_eq!(other, None),
+            }
+        },
+    );
+}
+
+#[test]
+fn a_yes_stays_whole_while_a_failure_is_noted_beside_it() {
+    const FAILURE: Failure = Failure {
+        at: NOW,
+        is_outage: true,
+    };
+    beside(
+        |table| {
+            table.store(&key(1), None, &answer(Verdict::Yes, OLD), NOW);
+        },
+        |table| assert!(table.keep_yes(&key(1), None, FAILURE, NOW)),
+        1,
+        |known, text| {
+            assert_eq!((known.verdict, text), (Some((Verdict::Yes, NOW)), OLD));
+            assert!(known.failure.is_none_or(|failure| failure == FAILURE));
         },
     );
 }

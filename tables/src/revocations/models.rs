@@ -2,7 +2,6 @@
 
 use authgear_core::revocation::{Effect, Event};
 use loom::sync::Arc;
-use loom::thread;
 
 use super::*;
 
@@ -66,15 +65,19 @@ fn instant(memory: &Memory, user: u8) -> Option<u64> {
 
 /// Lets a worker hear of a user while another looks for one.
 fn beside(known: &'static [(u8, u64)], heard: (u8, u64), read: u8, check: fn(Option<u64>)) {
-    crate::models::bounded(Some(3), move || {
+    crate::models::check_reader(move || {
         let memory = Arc::new(Memory::new());
         for (user, at) in known {
             memory.hear(*user, *at);
         }
         let of_reader = Arc::clone(&memory);
-        let reader = thread::spawn(move || instant(&of_reader, read));
-        memory.hear(heard.0, heard.1);
-        check(reader.join().unwrap());
+        let found = crate::models::beside(
+            || {
+                memory.hear(heard.0, heard.1);
+            },
+            move || instant(&of_reader, read),
+        );
+        check(found);
         check(instant(&memory, read));
         assert_eq!(instant(&memory, heard.0), Some(heard.1));
     });
