@@ -130,7 +130,7 @@ pub const LAYOUT: u64 = layout_number(&[
     LOAD,
     QUESTIONS_PART,
     slot::LAYOUT as usize,
-    2,
+    3,
 ]);
 
 /// The words of a head that never change, by their offsets: all others may hold anything in the target in
