@@ -25,7 +25,7 @@ NGINXES := $(addprefix nginx-,debian source asan newest)
 .DEFAULT_GOAL := help
 # One cargo at a time; cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
-.PHONY: help module standin demo demo-check test suite test-network test-lua test-valgrind test-asan \
+.PHONY: help module standin demo demo-check test suite test-release test-network test-lua test-valgrind test-asan \
 	stress torture fuzz fuzz-quick fuzz-corpus miri loom conformance \
 	bench bench-instructions bench-outage bench-revocation bench-connections bench-tenants bench-tools \
 	unit lint supply-chain minimum-rust fmt doc check-so install module-for dist musl-check arm64-check reproducible \
@@ -39,7 +39,7 @@ help: ## List the targets
 	@echo "  NGINX_TREE=DIR             nginx's source for source, asan (a crate's) and module-for"
 	@echo "  CONFIGURE='--add-module=…' more arguments for the configure of source and asan"
 	@echo "  TESTS='t/a.t t/b.t'        only these files, for suite and test-…"
-	@echo "  RELEASE=bookworm|trixie    the Debian of deb and deb-check"
+	@echo "  RELEASE=bookworm|trixie    the Debian of deb, deb-check and test-release"
 	@echo "  MINUTES=3 SEED=n           how long to stress or torture (5), and which random choices"
 	@echo "  SLOW=3                     time limits of stress and torture, on a busy machine"
 	@echo "  MINUTES=1 or ALL_MINUTES=n how long to fuzz: each target, or all of them together"
@@ -67,6 +67,9 @@ test-network: missing-test module-$(NGINX) standin ## As root: fetch keys from a
 
 test-lua: missing-test missing-lua module-$(NGINX) standin ## Run the tests beside ngx_lua: Debian's, or one built into NGINX_TREE's nginx
 	@tools/suite.sh $(NGINX) t/lua/*.t
+
+test-release: missing-deb ## As root: run the suite on the nginx of RELEASE, another Debian, in a chroot
+	@tools/suite-in.sh $(RELEASE) $(TESTS)
 
 test-valgrind: missing-test missing-valgrind module-debian standin ## Run the suite under valgrind
 	@tools/suite.sh debian --valgrind $(TESTS)

@@ -26,11 +26,12 @@ make_chroot() { # NAME RELEASE PACKAGE…
         echo "no Debian mirror among this machine's apt sources" >&2
         return 1
     fi
-    # No service is started in it but by name.
+    # A mirror that stands still is as good there as here. No service is started in it but by name.
     if ! {
         debootstrap --variant=minbase --include=ca-certificates "$release" "$dir" "$mirror" &&
             printf 'deb %s main\n' "$mirror $release" "$mirror $release-updates" \
                 ${security:+"$security $release-security"} >"$dir/etc/apt/sources.list" &&
+            apt-config dump Acquire::Check-Valid-Until >"$dir/etc/apt/apt.conf.d/90machine" &&
             printf '#!/bin/sh\nexit 101\n' >"$dir/usr/sbin/policy-rc.d" &&
             chmod 755 "$dir/usr/sbin/policy-rc.d" &&
             within "$dir" $apt update &&
