@@ -157,7 +157,7 @@ musl-check: missing-musl nginx-source standin ## Build nginx and the module with
 arm64-check: missing-arm64 standin ## Cross-compile for arm64, and try the module with Debian's arm64 nginx under qemu
 	@tools/arm64-check.sh
 
-reproducible: missing-build ## Build the module in two folders and compare the code of both
+reproducible: missing-build ## Build the module in two folders and compare the files
 	@tools/reproducible.sh
 
 lint-workflows: ## Check .github/workflows with actionlint (needs Go)

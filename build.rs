@@ -125,6 +125,12 @@ fn compiler() -> cc::Build {
             compiler.flag(definition);
         }
     }
+    // The debugging information names no folder of this machine: `make reproducible`.
+    let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    compiler.flag_if_supported(format!("-ffile-prefix-map={root}=."));
+    if let Some(source) = variable("NGINX_SOURCE_DIR") {
+        compiler.flag_if_supported(format!("-ffile-prefix-map={source}=nginx"));
+    }
     // nginx's headers leave parameters unused. Debian's definitions ask for optimised code.
     compiler
         .flag_if_supported("-Wno-unused-parameter")

@@ -38,9 +38,9 @@ if [ -e "$NGINX_SOURCE_DIR/src/core/angie.h" ]; then
     export BINDGEN_EXTRA_CLANG_ARGS="${BINDGEN_EXTRA_CLANG_ARGS:-} -include '$root/src/nginx/angie.h'"
 fi
 
-# The folder of the sources is not in the code: `make reproducible`.
+# The code names no folder of this machine: `make reproducible`.
 # With other flags cargo builds all anew, so that of source, which comes here twice, has them once.
-remap="--remap-path-prefix=$root=. --remap-path-prefix=$CARGO_TARGET_DIR=target"
+remap="--remap-path-prefix=$root=. --remap-path-prefix=$CARGO_TARGET_DIR=target --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
 case " ${RUSTFLAGS:-} " in
 *" $remap "*) ;;
 *) export RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }$remap" ;;

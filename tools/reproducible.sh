@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds the module in two folders, of the files that git knows, and compares the
-# two: the same compiler makes the same code of the same sources.
+# two: the same compiler makes the same file of the same sources.
 set -euo pipefail
 . "$(dirname "$0")/nginx.sh"
 cd "$root"
@@ -15,11 +15,8 @@ for folder in "$dir/one" "$dir/another-name/below"; do
     env -u CARGO_TARGET_DIR "$folder/tools/build-module.sh" debian
 done
 
-# The build id is a hash of the debugging symbols too, which name the folder in
-# which C was compiled.
-for folder in "$dir/one" "$dir/another-name/below"; do
-    objcopy -R .note.gnu.build-id -R .gnu_debuglink "$folder/build/debian/$module_name.so" "$folder/compared.so"
+for file in "$module_name.so" "$module_name.so.debug"; do
+    sha256sum "$dir"/{one,another-name/below}/build/debian/"$file"
+    cmp "$dir"/{one,another-name/below}/build/debian/"$file"
 done
-sha256sum "$dir"/{one,another-name/below}/compared.so
-cmp "$dir"/{one,another-name/below}/compared.so
-echo "both are the same, but for the build id"
+echo "both are the same, and so is what debuggers need"
