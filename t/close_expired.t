@@ -187,8 +187,11 @@ subtest 'a session of the resolver' => sub {
     my @all = map { opened($_, headers => $session->($user, 100)) } qw(/ws /stream);
     my $kept = opened('/ws', headers => $session->($later, 10));
     is(deliver($nginx, event('user.disabled', $user)), 204, 'disabled');
+    my ($same, $at) = (new_user(), int(time) - 50);
+    push @all, opened('/ws', headers => cookie(session => session(user => $same, auth_time => $at)));
     is(deliver($nginx, event('user.disabled', $later, at => time - 50)), 204, 'disabled before the login');
-    is(ended(10, @all), 'reset reset', 'is closed');
+    is(deliver($nginx, event('user.disabled', $same, at => $at)), 204, 'disabled in the second of the login');
+    is(ended(10, @all), 'reset reset reset', 'is closed');
     carries($kept, 'one that began later is not');
 };
 

@@ -34,6 +34,7 @@ my $four = { '200 ok' => 4 };
 {
     my $nginx = Test::Nginx::Authgear::Server->start(
         workers => 4,
+        http => 'authgear_token_cache 100;',
         project => 'jwks_min_interval 1s;',
     );
     my $old = token(user => 'alice');

@@ -8,6 +8,7 @@ use IO::Socket::INET;
 use MIME::Base64 qw(encode_base64url);
 use Test::More;
 use Test::Nginx::Authgear args => ['--tenants'];
+use Test::Nginx::Authgear::Resolver ();
 use Test::Nginx::Authgear::Server;
 use Time::HiRes qw(sleep time);
 
@@ -324,6 +325,28 @@ for my $fault ('status', 'hang') {
     $check->($_->[0], headers => "X-Endpoint: $_->[1]") for @values;
     $check->($_->[0], path => "/decoded/$_->[1]") for @decoded;
     is_deeply([$caught->can_read(0.2)], [], 'nothing was fetched');
+    $nginx->stop_soundly;
+}
+
+# Where the endpoint is none, nothing that might be a credential is judged, and without one there is nothing to judge.
+{
+    my $nginx = Test::Nginx::Authgear::Server->start(
+        project => "$by_tenant resolve_request /_authgear/resolve;",
+        server => 'include $TEST_NGINX_RESOLVER; location = /optional { authgear_verify myapp optional; empty_gif; }',
+    );
+    for my $case (
+        ['a session', 'Cookie: session=abc', '503 keys_unavailable'],
+        ['app_session', 'Cookie: app_session=abc', '503 keys_unavailable'],
+        ['app_access_token', 'Cookie: app_access_token=abc', '503 keys_unavailable'],
+        ['a token', 'Authorization: Bearer abc', '503 keys_unavailable'],
+        ['another cookie', 'Cookie: other=abc', '200 no_credential'],
+        ['another scheme', 'Authorization: Basic abc', '200 no_credential'],
+    ) {
+        my ($name, $header, $expected) = @$case;
+        my $answer = $nginx->ask(path => '/optional?t=a/b', headers => $header);
+        is("$answer->{status} $answer->{reason}", $expected, "no endpoint: $name");
+    }
+    is(counts()->{resolver}, 0, 'the resolver is not asked');
     $nginx->stop_soundly;
 }
 

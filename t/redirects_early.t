@@ -24,6 +24,8 @@ sub only_the_same_judgement_shows {
         ['/tried-audience', '200 [] []'],
         ['/paged-same', '200 [] [expired]', 'Authorization: Bearer ' . token(user => 'eve', expires_in => -1)],
         ['/tried-open', '200 [alice] [ok]'],
+        # Nobody was judged yet.
+        ['/rewritten-open', '200 [] []'],
     ) {
         my ($path, $expected, $token) = @$row;
         is(body(ask("GET $path", $token // $alice, $bob)), $expected, "$path: $expected");
@@ -55,5 +57,6 @@ location = /tried-other { authgear_verify myapp; try_files /none /other; }
 location = /tried-credential { authgear_verify myapp; try_files /none /credential; }
 location = /audience { authgear_verify myapp; authgear_audience https://api.example.com; return 200 "[$authgear_user_id] [$authgear_reason]\n"; }
 location = /tried-audience { authgear_verify myapp; try_files /none /audience; }
+location = /rewritten-open { authgear_verify myapp; set $seen $authgear_session_valid; rewrite ^ /open last; }
 location = /tried-open { authgear_verify myapp; try_files /none /open; }
 location = /paged-same { authgear_verify myapp; error_page 401 =200 /shown; proxy_pass $TEST_NGINX_ECHO; }

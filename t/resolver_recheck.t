@@ -356,7 +356,8 @@ subtest 'a token that stands ends with its exp' => sub {
 subtest "a client's token is never sent to the resolver" => sub {
     for my $strict ('', ' strict') {
         start("recheck 1s$strict; token_type any; audience api " . standin()->{origin} . ';');
-        my $m2m = token(kind => 'm2m', client_id => 'robot', audience => ['api']);
+        # For the endpoint too, as any that the resolver could judge.
+        my $m2m = token(kind => 'm2m', client_id => 'robot', audience => ['api', standin()->{origin}]);
         my $session = session(user => 'alice');
         is(outcome(token => $m2m), '200 ok - jwt', "let in$strict");
         sleep 1.1;
@@ -382,6 +383,18 @@ subtest 'a token that is refused here asks nobody' => sub {
     is(outcome(token => $bad{$_}), "401 $_ - none", $_) for sort keys %bad;
     is(asked(), 0, 'nobody is asked');
     stop();
+};
+
+subtest 'a yes for another user confirms nothing' => sub {
+    my %yes = (status => 200, headers => { 'X-Authgear-Session-Valid' => 'true', 'X-Authgear-User-Id' => 'somebody-else' });
+    for my $strict ('', ' strict') {
+        start("recheck 1h$strict;");
+        fault(resolver => 'status', %yes);
+        my ($user, $token) = someone();
+        is(outcome(token => $token), $strict ? $no : "200 ok $user jwt", "the first request$strict");
+        soon { outcome(token => $token) eq $no } 'it is as a no';
+        stop();
+    }
 };
 
 subtest "a token beside another user's cookie" => sub {

@@ -232,9 +232,10 @@ subtest 'projects that share an endpoint or an issuer share revocations' => sub 
     my $nginx = start(
         http => "authgear_project same { endpoint $origin; cookie_prefix x_; }"
             . " authgear_project other { issuer $origin; audience $origin; jwks_uri $origin/oauth2/jwks; }"
-            . " authgear_project foreign { endpoint $origin; issuer https://foreign.example; webhook_secret_file \$TEST_NGINX_WEBHOOK_SECRET; }",
-        server => join(' ', map {"location = /$_ { authgear_verify $_; empty_gif; }"} qw(same other))
-            . webhook_location('foreign'),
+            . " authgear_project foreign { endpoint $origin; issuer https://foreign.example; webhook_secret_file \$TEST_NGINX_WEBHOOK_SECRET; }"
+            . " authgear_project issuer { issuer https://foreign.example; audience $origin; jwks_uri $origin/oauth2/jwks; $secret }",
+        server => join(' ', map {"location = /$_ { authgear_verify $_; empty_gif; }"} qw(same other foreign issuer))
+            . webhook_location('foreign') . webhook_location('issuer'),
     );
     my $tell = sub { join ' ', map { $nginx->ask(path => $_, token => $_[0])->{status} } qw(/ /same /other) };
     my ($user, $token) = issued(10);
@@ -244,6 +245,22 @@ subtest 'projects that share an endpoint or an issuer share revocations' => sub 
     ($user, $token) = issued(10);
     is(deliver($nginx, event('user.disabled', $user), project => 'foreign'), 204, 'one of the endpoint under another issuer');
     is($tell->($token), '401 401 401', 'counts for those of the endpoint');
+    for my $project (qw(foreign issuer)) {
+        ($user, $token) = issued(10, iss => 'https://foreign.example');
+        my $of_issuer = sub { join ' ', map { $nginx->ask(path => $_, token => $token)->{status} } qw(/foreign /issuer) };
+        is($of_issuer->(), '200 200', "a token of the issuer, before a webhook of $project");
+        is(deliver($nginx, event('user.disabled', $user), project => $project), 204, "a webhook of $project");
+        is($of_issuer->(), '401 401', 'counts for both');
+    }
+    $nginx->stop_soundly;
+};
+
+subtest "a client's token has no user" => sub {
+    my $nginx = start(project => 'token_type any;');
+    my $m2m = token(kind => 'm2m', client_id => 'robot', audience => [standin()->{origin}]);
+    is(answers($nginx, $m2m), '200 ok', 'before');
+    is(deliver($nginx, event('user.disabled', 'client_id_robot')), 204, 'a webhook about a user of that name');
+    is(answers($nginx, $m2m), '200 ok', 'after');
     $nginx->stop_soundly;
 };
 

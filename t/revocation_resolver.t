@@ -53,6 +53,18 @@ subtest 'a login after the end is asked about once more' => sub {
     is(outcome($session), "200 ok $user resolver_cache asked 0", 'the new one is stored');
 };
 
+subtest 'a login in the second of the end has ended' => sub {
+    my ($user, $at) = ('user-' . ++$users, time - 50);
+    my $session = cookie(session => session(user => $user, auth_time => $at));
+    fault(resolver => 'slow', delay_ms => 1000);
+    my $before = asked();
+    my $sent = $nginx->send(headers => $session);
+    ok(wait_for { asked() > $before }, 'the resolver is asked');
+    is(deliver($nginx, event('user.disabled', $user, at => $at)), 204, 'the webhook comes first');
+    is(told($nginx->receive($sent)), '401 session_invalid - none', 'and the answer is a no');
+    heal();
+};
+
 subtest 'a plan drops what was asked for before its time' => sub {
     my ($user, $session) = login(100);
     my $from = time + 2;

@@ -88,7 +88,6 @@ impl<'r> Attempt<'r> {
     pub fn subject(&self) -> Option<Subject> {
         let token = self.presented.as_ref().ok()?.token;
         Some(Subject {
-            project: self.project.index,
             tenant: self.tenant.as_ref().ok()?.id,
             token: token.map(borrowed_str),
         })

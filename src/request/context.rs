@@ -51,9 +51,7 @@ pub enum ClaimName {
 /// The subject of a judgement: two with the same one have the same facts.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject {
-    /// The project's number.
-    pub project: usize,
-    /// The tenant.
+    /// The tenant, which is one of one project.
     pub tenant: Id,
     /// The bearer token, whose text lives as long as the client request.
     pub token: Option<ngx_str_t>,
@@ -64,7 +62,7 @@ impl PartialEq for Subject {
         // SAFETY: the texts live as long as the client request, as whoever compares them.
         let [token, other_token] = [self, other]
             .map(|subject| subject.token.as_ref().map(|token| unsafe { bytes(token) }));
-        self.project == other.project && self.tenant == other.tenant && token == other_token
+        self.tenant == other.tenant && token == other_token
     }
 }
 

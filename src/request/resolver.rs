@@ -70,8 +70,8 @@ pub fn answer<'r>(judge: &Judge<'_, 'r>, question: Question<'r>) -> Step<'r> {
         }
         Found::Turn(lease, place) => asked(judge, question, Some((key, lease)), place),
         Found::Unasked => Step::resolver_unavailable(),
-        Found::Waits if judge.reach != Reach::AtHand => Step::WaitForAnswer(key),
-        Found::Waits | Found::Nothing => Step::Done(Outcome::Unknown),
+        Found::Waits => Step::WaitForAnswer(key),
+        Found::Nothing => Step::Done(Outcome::Unknown),
     }
 }
 
