@@ -57,7 +57,7 @@ my $other_servers = join "\n", map { "server { $_ authgear_close_expired on; pro
 
 my $nginx = Test::Nginx::Authgear::Server->start(
     workers => 4, http => $other_servers,
-    project => 'resolve_request /_authgear/resolve; resolve_cache 10m; webhook_secret_file $TEST_NGINX_WEBHOOK_SECRET;',
+    project => 'leeway 3s; resolve_request /_authgear/resolve; resolve_cache 10m; webhook_secret_file $TEST_NGINX_WEBHOOK_SECRET;',
     server => webhook_location() . $locations,
 );
 my $users = 0;
@@ -126,7 +126,8 @@ sub token_for {
 
 subtest 'when the token expires' => sub {
     my $expires = int(time) + 15;
-    my $short = sub { token(user => new_user(), expires_in => $expires - int(time)) };
+    # The leeway included.
+    my $short = sub { token(user => new_user(), expires_in => $expires - 3 - int(time)) };
     my @short = map { opened($_, token => $short->()) } qw(/ws /stream /close);
     my @long = map { opened($_, token => token(user => new_user())) } qw(/ws /stream);
     my ($off, $observe) = map { opened($_, token => $short->()) } qw(/off /observe);
@@ -198,11 +199,11 @@ subtest 'a session of the resolver' => sub {
 subtest 'a JWT that the resolver vouches for, since keys are missing' => sub {
     fault(discovery => 'status', status => 500);
     my $keyless = Test::Nginx::Authgear::Server->start(
-        beside => 3, project => 'resolve_request /_authgear/resolve; resolve_cache 10m;',
+        beside => 3, project => 'leeway 3s; resolve_request /_authgear/resolve; resolve_cache 10m;',
         server => 'add_header X-Source $authgear_source always;' . $locations,
     );
     my $expires = int(time) + 15;
-    my @short = map { opened($_, nginx => $keyless, token => token(user => new_user(), expires_in => $expires - int(time))) } qw(/ws /stream);
+    my @short = map { opened($_, nginx => $keyless, token => token(user => new_user(), expires_in => $expires - 3 - int(time))) } qw(/ws /stream);
     my $long = opened('/ws', nginx => $keyless, token => token(user => new_user()));
     like($_->{text}, qr/^X-Source: resolver\r$/m, 'admitted by the resolver') for @short, $long;
     is(ended(30, @short), 'reset reset', 'ends when it expires');

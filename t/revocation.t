@@ -264,6 +264,23 @@ subtest "a client's token has no user" => sub {
     $nginx->stop_soundly;
 };
 
+subtest 'a full table keeps the newest, and says so of what it does not keep' => sub {
+    # Room for some 480 users.
+    my $nginx = start(http => 'authgear_shared_zone zone=authgear:512k;');
+    my $at = time - 50;
+    my %status;
+    $status{ deliver($nginx, event('user.disabled', "many-$_", at => $at)) }++ for 1 .. 1500;
+    is_deeply(\%status, { 204 => 1500 }, 'of many users in one second each is kept');
+    my ($user, $token) = issued(1000);
+    is(deliver($nginx, event('user.disabled', $user, at => $at - 1)), 503, 'an older one is not');
+    is(answers($nginx, $token), '200 ok', 'and does not count');
+    my @said = $nginx->log_text =~ /revocations: (.*? is dropped)/g;
+    is_deeply([@said[0, -1]], ['an older one is dropped', 'this one is dropped'], 'the log says both');
+    is(deliver($nginx, event('user.disabled', $user)), 204, 'a newer one is kept');
+    is(answers($nginx, $token), '401 revoked', 'and counts');
+    $nginx->stop_soundly;
+};
+
 subtest 'variables, optional and observe' => sub {
     my $nginx = start(
         server => 'location = /optional { authgear_verify myapp optional; empty_gif; }'
