@@ -51,7 +51,8 @@ authgear_project myapp {
 }
 log_format refused escape=none '$uri user=$http_x_authgear_user_id $authgear_user_id $authgear_reason $status';
 --- config
-error_page 400 494 /error?user=$authgear_user_id;
+# The page's URL reads the client's header before it can be removed.
+error_page 400 494 /error?user=$authgear_user_id&header=$http_x_authgear_user_id;
 location = /error {
     access_log logs/refused.log refused;
     proxy_pass $TEST_NGINX_ECHO;

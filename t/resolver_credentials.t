@@ -143,6 +143,10 @@ sub invalid_jwt {
     is(outcome('GET /required', authorization('not a token'), cookie(session => $of{session})),
         "200 ok session-$n resolver asked 1", 'a bearer that no token may be, beside a session');
     is(outcome('GET /required', authorization('not a token')), '401 malformed - none asked 0', 'alone');
+    my $encrypted = join '.', $of{jwt} =~ /^([^.]+)/, qw(a b c d);
+    is(outcome('GET /required', cookie(app_access_token => $encrypted)), '401 unsupported - none asked 0', 'an encrypted token, as a cookie');
+    is(outcome('GET /required', cookie(app_access_token => $encrypted, session => $of{session})),
+        "200 ok session-$n resolver asked 1", 'beside a session');
 }
 
 # A valid JWT of the wrong kind must not become a yes by way of the resolver,
