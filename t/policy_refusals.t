@@ -24,6 +24,12 @@ sub identity_on_a_refusal {
     is("$answer->{status} $answer->{body}", "403 bob is not allowed (policy)\n", 'and on an error page');
     ($answer) = outcome('/error-page', 'nobody');
     is($answer->{status}, 401, 'which is not the page of a 401');
+    # A backend that makes the page takes nobody for one who was let in.
+    for my $who ('bob', "bob's session") {
+        ($answer) = outcome('/page-of-a-backend', $who);
+        is($answer->{status}, 403, "a page of a backend, $who");
+        is_deeply(echoed_authgear($answer), [], 'is asked for without an identity');
+    }
 }
 
 sub quoting {
@@ -121,6 +127,15 @@ location = /error-page {
     authgear_require_role nobody;
     error_page 403 @not-allowed;
     proxy_pass $TEST_NGINX_BACKEND;
+}
+location = /page-of-a-backend {
+    authgear_verify myapp;
+    authgear_require_role nobody;
+    error_page 403 /page;
+    proxy_pass $TEST_NGINX_BACKEND;
+}
+location = /page {
+    proxy_pass $TEST_NGINX_ECHO;
 }
 location @not-allowed {
     return 403 "$authgear_user_id is not allowed ($authgear_reason)\n";
