@@ -29,6 +29,15 @@ sub refused_before_it_is_read {
     }
 }
 
+# There is neither an error page nor a response of a client that leaves in the middle of its headers.
+sub left_before_it_is_read {
+    my $client = connection();
+    $client->send("GET /left HTTP/1.1\r\nHost: x\r\n${forged}Unfinished");
+    close $client->{socket};
+    my @lines = log_lines('left.log', 1);
+    is_deeply(\@lines, ['user=  400'], 'the log of a client that left is told nothing of its headers');
+}
+
 # nginx takes a header whose name has the hash 0 for one that was removed.
 sub a_name_with_the_hash_0 {
     my $name = 'x-authgear-user-roles-gpemaa2dvb4ayme7hsdf';
@@ -44,13 +53,19 @@ __DATA__
 === TEST 1: headers of a request that nginx refuses, and odd names
 --- check
 refused_before_it_is_read
+left_before_it_is_read
 a_name_with_the_hash_0
 --- http_config
 authgear_project myapp {
     endpoint $TEST_NGINX_AUTHGEAR;
 }
 log_format refused escape=none '$uri user=$http_x_authgear_user_id $authgear_user_id $authgear_reason $status';
+log_format left escape=none 'user=$http_x_authgear_user_id $authgear_user_id $status';
+map $request $is_left {
+    ~left 1;
+}
 --- config
+access_log logs/left.log left if=$is_left;
 # The page's URL reads the client's header before it can be removed.
 error_page 400 494 /error?user=$authgear_user_id&header=$http_x_authgear_user_id;
 location = /error {
