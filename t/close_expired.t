@@ -33,6 +33,7 @@ location /ws { authgear_verify myapp; proxy_pass $echo; }
 location /optional { authgear_verify myapp optional; proxy_pass $echo; }
 location /observe { authgear_verify myapp observe; proxy_pass $echo; }
 location /off { authgear_verify myapp; authgear_close_expired off; proxy_pass $echo; }
+location /moved { authgear_verify myapp; try_files /none /off; }
 location /stream {
     authgear_verify myapp; proxy_set_header Connection ''; proxy_pass $stream->{http}/oauth2/jwks;
 }
@@ -57,7 +58,7 @@ my $other_servers = join "\n", map { "server { $_ authgear_close_expired on; pro
 
 my $nginx = Test::Nginx::Authgear::Server->start(
     workers => 4, http => $other_servers,
-    project => 'leeway 3s; resolve_request /_authgear/resolve; resolve_cache 10m; webhook_secret_file $TEST_NGINX_WEBHOOK_SECRET;',
+    project => 'leeway 3s; token_type any; resolve_request /_authgear/resolve; resolve_cache 10m; webhook_secret_file $TEST_NGINX_WEBHOOK_SECRET;',
     server => webhook_location() . $locations,
 );
 my $users = 0;
@@ -130,7 +131,7 @@ subtest 'when the token expires' => sub {
     my $short = sub { token(user => new_user(), expires_in => $expires - 3 - int(time)) };
     my @short = map { opened($_, token => $short->()) } qw(/ws /stream /close);
     my @long = map { opened($_, token => token(user => new_user())) } qw(/ws /stream);
-    my ($off, $observe) = map { opened($_, token => $short->()) } qw(/off /observe);
+    my ($off, $observe, $moved) = map { opened($_, token => $short->()) } qw(/off /observe /moved);
     my $anonymous = opened('/optional');
     carries($short[0], 'a WebSocket carries bytes');
     is(ended(30, @short), 'reset reset reset', 'WebSocket, event stream and a body up to the end are reset');
@@ -142,6 +143,7 @@ subtest 'when the token expires' => sub {
     is_open($long[1], 'and so do their streams');
     carries($off, 'where it is off nothing is closed');
     carries($observe, 'nor under observe');
+    carries($moved, 'nor what an internal redirect took to where it is off');
     carries($anonymous, 'nor for anonymous callers');
 };
 
@@ -152,6 +154,7 @@ subtest 'when the user is revoked, in every worker' => sub {
     my $stream = opened('/stream', token => $token);
     my $kept = opened('/ws', token => token_for($other));
     my $off = opened('/off', token => $token);
+    my $client = opened('/ws', token => token(kind => 'm2m', client_id => 'robot', audience => [standin()->{origin}]));
     my $late = opened('/ws', token => token(user => $user, claims => { iat => int(time) + 60, auth_time => int(time) + 60 }));
     is(deliver($nginx, event('user.reenabled', $user)), 204, 'an event that ends nothing');
     sleep 0.6;
@@ -161,7 +164,10 @@ subtest 'when the user is revoked, in every worker' => sub {
     is(ended(10, @all, $stream), join(' ', ('reset') x 13), 'all are reset');
     my ($last) = sort { $b <=> $a } map { $_->{at} } @all, $stream;
     cmp_ok($last - $at, '<', $promptly, 'soon');
+    is(deliver($nginx, event('user.disabled', 'client_id_robot')), 204, 'a user of the name of a client');
+    sleep 0.6;
     carries($kept, q{another user's is not});
+    carries($client, q{nor a client's});
     carries($off, 'nor one where it is off');
     carries($late, 'nor one of a later login');
 };
