@@ -68,6 +68,20 @@ fn three_silent_questions_of_three_workers_suspend_once() {
     });
 }
 
+#[test]
+fn silent_questions_beyond_the_third_suspend_once() {
+    crate::models::check(|| {
+        let breaker = Arc::new(Breaker::default());
+        breaker.note_silence(NOW, NOW);
+        breaker.note_silence(NOW, NOW);
+        let of_other = Arc::clone(&breaker);
+        let other = thread::spawn(move || of_other.note_silence(NOW, NOW));
+        let both = [breaker.note_silence(NOW, NOW), other.join().unwrap()];
+        assert!(both.contains(&Silence::Suspended) && both.contains(&Silence::Counted));
+        assert!(breaker.is_suspended());
+    });
+}
+
 /// A response that comes beside the last silent question: the breaker is as if either had come first, and the
 /// next response closes it.
 #[test]

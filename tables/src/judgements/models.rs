@@ -153,6 +153,19 @@ fn a_session_is_whole_while_another_answer_replaces_it() {
     );
 }
 
+#[test]
+fn a_token_is_whole_while_another_spelling_takes_its_place() {
+    beside(
+        |table| table.store_token(&key(1), &token(1, OLD), NOW),
+        |table| table.store_token(&key(1), &token(2, NEW), NOW),
+        1,
+        |known, text| {
+            let digest = known.token.expect("one of both is there").digest;
+            assert!([([1; 16], OLD), ([2; 16], NEW)].contains(&(digest, text)));
+        },
+    );
+}
+
 /// Words of the slot mean a question's failure beside a session, and beside a token its digest.
 #[test]
 fn a_session_is_whole_or_gone_while_a_token_takes_its_slot() {

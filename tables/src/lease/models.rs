@@ -23,11 +23,15 @@ impl Shared {
     }
 }
 
-/// Workers that take or renew it at the same time, with their numbers. One of them has it.
-fn one_of(owns: [Option<u64>; 2]) {
+/// Workers that take or renew it at the same time, with their numbers, after so many leases that have run out. One
+/// of them has it.
+fn one_of(owns: [Option<u64>; 2], leases: u64) {
     crate::models::check(move || {
         let shared = Arc::new(Shared::default());
-        assert_eq!(shared.take(None, 100, 1), Some(1));
+        for number in 1..=leases {
+            let until = 10 * number;
+            assert_eq!(shared.take(None, until, until - 1), Some(number));
+        }
         let [first, others @ ..] = owns;
         let others = others.map(|own| {
             let shared = Arc::clone(&shared);
@@ -45,12 +49,17 @@ fn one_of(owns: [Option<u64>; 2]) {
 
 #[test]
 fn one_of_two_takes_what_has_run_out() {
-    one_of([None, None]);
+    one_of([None, None], 1);
 }
 
 #[test]
 fn its_holder_renews_it_or_another_takes_it() {
-    one_of([Some(1), None]);
+    one_of([Some(1), None], 1);
+}
+
+#[test]
+fn its_last_holder_renews_it_or_the_one_before_takes_it_anew() {
+    one_of([Some(1), Some(2)], 2);
 }
 
 /// A holder that is late renews nothing that is another's by then.

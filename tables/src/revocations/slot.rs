@@ -6,7 +6,10 @@ use authgear_core::revocation::{Mark, State, MARKS};
 
 use super::value::{Entry, Key};
 use crate::layout_number;
-use crate::word::Word;
+use crate::word::{Word, IS_MODEL};
+
+/// Marks of a slot: all that a state has.
+const KEPT: usize = if IS_MODEL { 1 } else { MARKS };
 
 /// One user's entry. Zeroed memory is an unused slot, whose entry counts until 0. All of it is atomic.
 #[derive(Debug)]
@@ -21,7 +24,7 @@ pub(super) struct Slot {
     came_at: Word,
     ended_at: Word,
     /// `seq`, time and plan of each.
-    marks: [[Word; 3]; MARKS],
+    marks: [[Word; 3]; KEPT],
 }
 
 pub(super) const LAYOUT: u64 = layout_number(&[
@@ -33,7 +36,7 @@ pub(super) const LAYOUT: u64 = layout_number(&[
     offset_of!(Slot, came_at),
     offset_of!(Slot, ended_at),
     offset_of!(Slot, marks),
-    MARKS,
+    KEPT,
 ]);
 
 /// True for the version of what is being written, or is still to be.
