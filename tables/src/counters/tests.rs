@@ -126,7 +126,12 @@ fn waiting_requests_are_those_of_living_workers() {
 #[test]
 fn workers_beyond_the_places_have_none() {
     let waiting = waiting();
-    for worker in 1..=WAITING as u64 {
+    // Miri takes long for all of them.
+    let others = if cfg!(miri) { WAITING - 4 } else { 0 };
+    for (worker, place) in (1..).zip(&waiting.0[..others]) {
+        place.worker.set(worker);
+    }
+    for worker in others as u64 + 1..=WAITING as u64 {
         assert_eq!(waiting.claim(worker, |_| true), Some(worker as usize - 1));
     }
     assert_eq!(waiting.claim(1_000, |_| true), None);
