@@ -23,6 +23,9 @@ const SMALL: Dimensions = Dimensions {
     judgements: 8,
 };
 
+/// A change of a table, with its name.
+type Change = (&'static str, fn(&mut Writer<'_>));
+
 /// A table in memory of its own.
 struct Memory {
     layout: Layout,

@@ -2,9 +2,6 @@
 
 use super::*;
 
-/// A change that a worker makes, with its name.
-type Change = (&'static str, fn(&mut Writer<'_>));
-
 /// The time of the changes.
 const LATER: u64 = NOW + 2_000;
 

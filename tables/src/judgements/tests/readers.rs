@@ -79,7 +79,7 @@ fn check(table: &Table<'_>, number: u64, text: &mut Text) -> bool {
 /// Each change ends: a reader that finds the slot torn after it would take the lock, and each later one too.
 #[test]
 fn after_each_change_readers_need_no_lock() {
-    let changes: [(&str, fn(&mut Writer<'_>)); 9] = [
+    let changes: [Change; 9] = [
         ("a question", |table| {
             table.try_lease(&key(2), FAR, NOW);
         }),
