@@ -132,6 +132,14 @@ my %directive = (
             off => ['401 Bearer realm="myapp"'],
         },
     },
+    authgear_pass_headers => {
+        one => 'authgear_pass_headers off;',
+        two => 'authgear_pass_headers on;',
+        off => 'authgear_pass_headers on;',
+        probes => [[bearer(user => 'alice')]],
+        shows => sub { header(echoed($_[0]), 'X-Authgear-User-Id') // 'nobody' },
+        answers => { one => ['200 nobody'], two => ['200 alice'], off => ['200 alice'] },
+    },
     # No `off` is needed: another line replaces all that stand above.
     authgear_claim_set => {
         one => 'authgear_claim_set $of_level https://one.example/claims plan;',
@@ -194,6 +202,7 @@ sub levels {
     my $directive = $directive{$name} or die "no directive $name\n";
     for my $place (@places) {
         my ($where, $path, $setting, $method, $server) = @$place;
+        my $shows = $directive->{shows} // sub { header($_[0], 'X-Claim') // () };
         next if $setting eq 'off' && !$directive->{off};
         # A preflight has its own method; limit_except GET covers it like POST.
         if ($directive->{method}) {
@@ -204,7 +213,7 @@ sub levels {
         my @told = map {
             my $answer = ask("$method $path", { port => port($server // 0) }, @$_);
             join ' ', $answer->{status}, header($answer, 'WWW-Authenticate') // (),
-                header($answer, 'X-Claim') // ();
+                $shows->($answer);
         } @{ $directive->{probes} };
         is_deeply(\@told, $directive->{answers}{$setting}, "$name: $where");
     }
@@ -354,6 +363,11 @@ __DATA__
 --- check: levels
 --- http_config eval: main::http_config('authgear_login')
 --- config eval: main::config('authgear_login')
+
+=== authgear_pass_headers
+--- check: levels
+--- http_config eval: main::http_config('authgear_pass_headers')
+--- config eval: main::config('authgear_pass_headers')
 
 === authgear_claim_set
 --- check: levels
