@@ -88,9 +88,9 @@ is_deeply([grep { !$told{$_} } @words], [], 'and each that exists is told');
 my %directive = map { $_ => 1 } @commands;
 my %metric = map { $_ => 1 } $source{'core/src/status/metrics.rs'} =~ /"(authgear_\w+)"/g;
 for my $name (sort keys %page) {
-    my @variables = grep { !$known{$_} && !/^authgear_claim_/ } $page{$name} =~ /\$\{?(authgear_\w+)/g;
+    my @variables = grep { !$known{$_} && !/^authgear_claim_/ } $page{$name} =~ /(?:\$\{?|ngx\.var\.)(authgear_\w+)/g;
     is_deeply(\@variables, [], "$name names no variable that there is not");
-    my @directives = grep { !$directive{$_} && !$metric{s/_total$//r} } $page{$name} =~ /(?<![\$\w\/{=])(authgear_\w+)(?!\w|\.conf)/g;
+    my @directives = grep { !$directive{$_} && !$metric{s/_total$//r} } $page{$name} =~ /(?<![\$\w\/{=])(?<!ngx\.var\.)(authgear_\w+)(?!\w|\.conf)/g;
     is_deeply(\@directives, [], "$name names no directive that there is not");
 }
 
