@@ -264,6 +264,19 @@ subtest "a client's token has no user" => sub {
     $nginx->stop_soundly;
 };
 
+subtest 'of projects that share users the longest revocation_keep counts' => sub {
+    my $nginx = start(
+        project => 'revocation_keep 2s;',
+        http => 'authgear_project same { endpoint ' . standin()->{origin} . '; cookie_prefix x_; }',
+        server => 'location = /same { authgear_verify same; empty_gif; }',
+    );
+    my ($user, $token) = issued(10);
+    is(deliver($nginx, event('user.disabled', $user)), 204, 'a webhook');
+    sleep 4;
+    is($nginx->ask(path => $_, token => $token)->{status}, 401, "after two seconds, $_") for '/', '/same';
+    $nginx->stop_soundly;
+};
+
 subtest 'a full table keeps the newest, and says so of what it does not keep' => sub {
     # Room for some 480 users.
     my $nginx = start(http => 'authgear_shared_zone zone=authgear:512k;');
