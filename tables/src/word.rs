@@ -216,7 +216,7 @@ pub(crate) mod kill {
             true => Vec::new(),
             false => memory.words(),
         };
-        let step = if cfg!(miri) { 24 } else { 1 };
+        let step = if cfg!(miri) { 48 } else { 1 };
         let mut last = words(&new());
         for stores in (0..all).step_by(step).chain([all]) {
             let memory = new();

@@ -77,7 +77,7 @@ fn run(random: &mut Random, dimensions: Dimensions) {
     let memory = Memory::new(dimensions);
     let mut table = memory.writer();
     let mut is_refused = [false; REFUSED as usize];
-    for step in 0..if cfg!(miri) { 60 } else { 400 } {
+    for step in 0..if cfg!(miri) { 20 } else { 400 } {
         let now = NOW + step * 5;
         let kills = random.below(2) == 0;
         let stores = if kills {

@@ -75,7 +75,7 @@ fn a_killed_successor_leaves_nothing_wrong() {
             (memory, ended)
         };
         for stores in (0..).take_while(|stores| !killed(*stores).1) {
-            if cfg!(miri) && stores % 5 > 0 {
+            if cfg!(miri) && stores % 10 > 0 {
                 continue;
             }
             kill::before_each(
