@@ -13,7 +13,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/build/target
 DEBIAN_ENV := NGINX_SOURCE_DIR=/usr/share/nginx/src NGINX_BUILD_DIR=$(CURDIR)/build/debian/objs
 
 ifeq ($(NGINX),debian)
-TEST_TARGETS := lint doc unit check-so demo-check suite
+TEST_TARGETS := lint-code doc unit check-so demo-check suite
 else
 TEST_TARGETS := suite
 endif
@@ -28,7 +28,7 @@ NGINXES := $(addprefix nginx-,debian source asan newest)
 .PHONY: help module standin demo demo-check test suite test-release test-network test-lua test-valgrind test-asan \
 	stress torture fuzz fuzz-quick fuzz-corpus miri loom conformance \
 	bench bench-instructions bench-outage bench-revocation bench-connections bench-tenants bench-tools \
-	unit lint supply-chain minimum-rust fmt doc check-so install module-for dist musl-check arm64-check reproducible \
+	unit lint lint-code supply-chain minimum-rust fmt doc check-so install module-for dist musl-check arm64-check reproducible \
 	lint-workflows deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
 
 help: ## List the targets
@@ -127,8 +127,11 @@ loom: ## Check the protocols of shared memory in every order of what processes d
 check-so: module-$(NGINX) ## Check what the .so exports, links and contains
 	@tools/check-so.sh $(NGINX)
 
-lint: missing-test nginx-debian ## Check formatting and run clippy
+lint-code: missing-test nginx-debian ## Check formatting and run clippy
 	@tools/lint.sh
+
+lint: ADVISORIES = no
+lint: lint-code supply-chain ## Check all that needs no run: lint-code, and supply-chain without advisories
 
 supply-chain: missing-supply-chain ## Check licences, sources, duplicates and advisories of all crates (ADVISORIES=no without network)
 	@cargo deny --workspace check bans licenses sources $(if $(filter no,$(ADVISORIES)),,advisories)
