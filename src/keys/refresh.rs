@@ -293,11 +293,11 @@ fn succeeded(
         Published::TooLate => return,
     };
     if change == Change::Recovered {
-        say(
-            source,
+        let log = ngx_cycle_log().as_ptr();
+        ngx_log_error!(
             NGX_LOG_NOTICE,
-            "again",
-            format_args!("keys of {name}: fetched again"),
+            log,
+            "authgear: keys of {name}: fetched again"
         );
     }
     if let Published::NoRoom(_) = published {
@@ -325,17 +325,18 @@ fn failed(
     let change = store.fail(source, lease, (stage, digest(error)), now, jitter);
     if change == Change::Failing {
         let name = &source.from;
-        // Those that clients make up must not hide one that fails now.
-        let topic = match store.standing(&source.id, now).had_keys {
-            true => "failed",
-            false => "unknown",
-        };
-        say(
-            source,
-            NGX_LOG_ERR,
-            topic,
-            format_args!("keys of {name}: {error}"),
-        );
+        if store.standing(&source.id, now).had_keys {
+            // No client makes up such a one, and each has its line.
+            let log = ngx_cycle_log().as_ptr();
+            ngx_log_error!(NGX_LOG_ERR, log, "authgear: keys of {name}: {error}");
+        } else {
+            say(
+                source,
+                NGX_LOG_ERR,
+                "failed",
+                format_args!("keys of {name}: {error}"),
+            );
+        }
     }
 }
 
