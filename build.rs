@@ -97,13 +97,15 @@ fn nginx_cfgs() {
 }
 
 fn is_angie() -> bool {
-    includes().any(|folder| folder.join("angie.h").exists())
+    includes()
+        .iter()
+        .any(|folder| folder.join("angie.h").exists())
 }
 
 /// The folders of nginx's headers.
-fn includes() -> impl Iterator<Item = PathBuf> {
+fn includes() -> Vec<PathBuf> {
     let include = variable("DEP_NGINX_INCLUDE").expect("nginx-sys tells nginx's headers");
-    env::split_paths(&include).collect::<Vec<_>>().into_iter()
+    env::split_paths(&include).collect()
 }
 
 /// nginx's version as in its header: 1023000 is 1.23.0.

@@ -328,7 +328,19 @@ for my $fault ('status', 'hang') {
     $nginx->stop_soundly;
 }
 
-# Where the endpoint is none, nothing that might be a credential is judged, and without one there is nothing to judge.
+# Keys that cannot be used are told of, but a tenant fills no log with them.
+{
+    my $nginx = Test::Nginx::Authgear::Server->start(workers => 1, project => $by_tenant);
+    my $token = adopt('odd');
+    my $odd = join ',', map {qq({"kty":"RSA","kid":"odd-$_","n":"AQAB","e":"AQAB"})} 1 .. 50;
+    of_tenant('odd', 'PUT', '/-/keys/raw', $key_set =~ s/\]\s*\}\s*$/,$odd]}/r);
+    is($nginx->ask(path => '/?t=odd', token => $token)->{status}, 200, "a tenant's odd keys: the others are used");
+    my $lines = () = $nginx->key_lines(qr/^\[warn\] .*: key \S+ skipped: /);
+    ok($lines == 1 || $lines == 2, "a tenant's odd keys: a line a second") or diag("$lines lines");
+    $nginx->stop_soundly;
+}
+
+# Without an endpoint nothing that might be a credential is judged; what is none is let in as anonymous.
 {
     my $nginx = Test::Nginx::Authgear::Server->start(
         project => "$by_tenant resolve_request /_authgear/resolve;",

@@ -26,7 +26,7 @@ make_chroot() { # NAME RELEASE PACKAGE…
         echo "no Debian mirror among this machine's apt sources" >&2
         return 1
     fi
-    # A mirror that stands still is as good there as here. No service is started in it but by name.
+    # An old index of packages is accepted there if it is here. No service is started in it but by name.
     if ! {
         debootstrap --variant=minbase --include=ca-certificates "$release" "$dir" "$mirror" &&
             printf 'deb %s main\n' "$mirror $release" "$mirror $release-updates" \

@@ -14,7 +14,7 @@ make_chroot "$release-suite" "$release" gcc libc6-dev make
 chroot=$chroots/$release-suite
 # pip trusts there what it trusts here.
 cp /etc/ssl/certs/ca-certificates.crt "$chroot/etc/ssl/certs/"
-# The clock of each file is kept, and so is what cargo has compiled there.
+# Files keep their times, so that cargo compiles there only what changed.
 mkdir -p "$chroot/build/src"
 git ls-files -z --cached --others --exclude-standard | tar --null --files-from - -c |
     tar -x -C "$chroot/build/src"

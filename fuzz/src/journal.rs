@@ -30,7 +30,7 @@ pub fn run(data: &[u8]) {
     assert_eq!(twice.records, loaded.records);
 }
 
-/// Whether two marks of the file have one `seq` and different times.
+/// True if two marks of the file have one `seq` and differ.
 fn shares_seq(data: &[u8]) -> bool {
     let mut marks = Vec::new();
     for line in data.split(|&byte| byte == b'\n') {

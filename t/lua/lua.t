@@ -50,6 +50,9 @@ location = /any {
         if ngx.var.arg_door == "open" then
             return ngx.exit(ngx.OK)
         end
+        if ngx.var.arg_door == "ajar" then
+            return
+        end
         if ngx.var.arg_door == "shut" then
             return ngx.exit(ngx.HTTP_FORBIDDEN)
         end
@@ -165,6 +168,7 @@ for my $order (sort keys %order) {
     $is->('/any', [], '401 - -', 'satisfy any, without a token');
     $is->('/any?door=shut', [], '401 - -', 'satisfy any, neither');
     $is->('/any?door=open', [], '200 - -', 'satisfy any, Lua lets in');
+    $is->('/any?door=ajar', [], '200 - -', 'satisfy any, Lua that just returns lets in');
     $is->('/any?door=shut', $jwt{alice}, '200 - alice', 'satisfy any, a token');
 
     $is->('/rewrite', $jwt{alice}, '200 [alice][nil] alice', 'rewrite_by_lua knows who sends a JWT');

@@ -1,11 +1,11 @@
 //! Models of loom: every order of what threads do, as far as the memory model allows it.
 //!
-//! Where several threads write, loom tries every schedule ([`check`]). It remembers one access of an atomic to find out
+//! loom tries every schedule where several threads write ([`check`]). It remembers one access of an atomic to find out
 //! which schedules differ (0.7): a thread's own load hides that of another, and schedules are left out. So each
 //! word has a second atomic that every access changes, without any ordering; and who holds the lock reads its own
 //! words without one.
 //!
-//! Where one thread writes and another only reads, one schedule is enough ([`check_reader`]). The writer does the
+//! One schedule is enough where one thread writes and another only reads ([`check_reader`]). The writer does the
 //! same whenever the reader runs, so it runs first. Each load of the reader then returns every value in turn that
 //! the memory model allows, as if it ran at any other time.
 

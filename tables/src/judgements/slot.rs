@@ -223,7 +223,7 @@ impl Slot {
         }
     }
 
-    /// Marks the slot as empty, and leaves it in the midst of a change: who gives it to another key ends that.
+    /// Marks the slot as empty, and begins a change, which ends when the slot has another key.
     pub fn clear(&self) {
         self.begin();
         self.state.set(EMPTY);
