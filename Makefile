@@ -21,15 +21,16 @@ endif
 MISSING := $(addprefix missing-,build demo test lua supply-chain source valgrind asan newest bench deb musl arm64 fuzz)
 MODULES := $(addprefix module-,debian source asan newest)
 NGINXES := $(addprefix nginx-,debian source asan newest)
+BUILT := $(addprefix built-,debian source asan newest)
 
 .DEFAULT_GOAL := help
-# One cargo at a time; cargo and the suite use all cores by themselves.
+# cargo and the suite use all cores by themselves.
 .NOTPARALLEL:
 .PHONY: help module standin demo demo-check test suite test-release test-network test-lua test-valgrind test-asan \
 	stress torture fuzz fuzz-quick fuzz-corpus miri loom conformance \
 	bench bench-instructions bench-outage bench-revocation bench-connections bench-tenants bench-tools \
 	unit lint lint-code supply-chain minimum-rust fmt doc check-so install module-for dist musl-check arm64-check reproducible \
-	lint-workflows deb deb-check clean $(MISSING) $(MODULES) $(NGINXES)
+	lint-workflows deb deb-check clean $(MISSING) $(MODULES) $(NGINXES) $(BUILT)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,38 +50,38 @@ help: ## List the targets
 	@echo "  ROUNDS=12 UNSEEN=5000      how much to measure; more in bench/README.md"
 	@echo "  BASE=COMMIT|MODULE.so      the module that bench measures beside this one"
 
-demo: missing-demo module-debian standin ## Show the module at work, until Ctrl-C
+demo: missing-demo built-debian ## Show the module at work, until Ctrl-C
 	@tools/demo.sh
 
-demo-check: missing-demo module-debian standin ## Run the demo, check each answer, end by itself
+demo-check: missing-demo built-debian ## Run the demo, check each answer, end by itself
 	@tools/demo.sh --check
 
 test: missing-test $(TEST_TARGETS) ## Run all checks; with another NGINX the suite alone
 
 module: missing-build module-$(NGINX) ## Build the module into build/
 
-suite: missing-test module-$(NGINX) standin ## Run the Test::Nginx suite
+suite: missing-test built-$(NGINX) ## Run the Test::Nginx suite
 	@tools/suite.sh $(NGINX) $(TESTS)
 
-test-network: missing-test module-$(NGINX) standin ## As root: fetch keys from addresses that drop packets, in a network namespace
+test-network: missing-test built-$(NGINX) ## As root: fetch keys from addresses that drop packets, in a network namespace
 	@tools/network.sh $(NGINX)
 
-test-lua: missing-test missing-lua module-$(NGINX) standin ## Run the tests beside ngx_lua: Debian's, or one built into NGINX_TREE's nginx
+test-lua: missing-test missing-lua built-$(NGINX) ## Run the tests beside ngx_lua: Debian's, or one built into NGINX_TREE's nginx
 	@tools/suite.sh $(NGINX) t/lua/*.t
 
 test-release: missing-deb ## As root: run the suite on the nginx of RELEASE, another Debian, in a chroot
 	@tools/suite-in.sh $(RELEASE) $(TESTS)
 
-test-valgrind: missing-test missing-valgrind module-debian standin ## Run the suite under valgrind
+test-valgrind: missing-test missing-valgrind built-debian ## Run the suite under valgrind
 	@tools/suite.sh debian --valgrind $(TESTS)
 
-test-asan: missing-test missing-asan module-asan standin ## Run the suite with nginx and module under AddressSanitizer; LEAKS=0 without LeakSanitizer
+test-asan: missing-test missing-asan built-asan ## Run the suite with nginx and module under AddressSanitizer; LEAKS=0 without LeakSanitizer
 	@tools/suite.sh asan $(TESTS)
 
-stress: missing-test module-$(NGINX) standin ## Mix all that can happen to keys, users, resolver and Redis at random for some minutes
+stress: missing-test built-$(NGINX) ## Mix all that can happen to keys, users, resolver and Redis at random for some minutes
 	@tools/stress.sh $(NGINX)
 
-torture: missing-test missing-asan module-asan standin ## Send odd requests to random configurations, under AddressSanitizer
+torture: missing-test missing-asan built-asan ## Send odd requests to random configurations, under AddressSanitizer
 	@tools/torture.sh asan
 
 fuzz: missing-fuzz ## Run each fuzz target for MINUTES, with its corpus as seed (fuzz/)
@@ -176,8 +177,16 @@ clean: ## Remove all that was built
 	rm -rf build
 
 # --workspace for the features of the dependencies: those of clippy and tests.
+STANDIN := cargo build --workspace --bin authgear-standin
+
 standin:
-	@cargo build --workspace --bin authgear-standin
+	@$(STANDIN)
+
+# The module and the stand-in at once: the link of the module keeps one core busy.
+$(BUILT): built-%: missing-build nginx-%
+	@nice $(STANDIN) --quiet & standin=$$!; trap "kill $$standin" INT TERM; \
+	tools/build-module.sh $*; status=$$?; \
+	wait $$standin && exit $$status
 
 bench-tools:
 	@cargo build --release --package authgear-standin --package authgear-core \
