@@ -52,6 +52,34 @@ sub of_issuer { my ($issuer) = @_; return token(claims => { iss => $issuer, aud 
     $nginx->stop_soundly;
 }
 
+{
+    my $nginx = Test::Nginx::Authgear::Server->start(
+        workers => 1,
+        project => 'jwks_refresh 1h; jwks_min_interval 1h;',
+        http => 'authgear_project other { endpoint $TEST_NGINX_AUTHGEAR; jwks_refresh 1h; jwks_min_interval 1s; }',
+    );
+    is($nginx->ask(token => token())->{status}, 200, 'two projects with one endpoint');
+    control('POST', '/-/keys/rotate');
+    my $token = token();
+    soon { $nginx->ask(token => $token)->{status} == 200 } 'the shorter jwks_min_interval counts for both';
+    $nginx->stop_soundly;
+}
+
+{
+    my $nginx = Test::Nginx::Authgear::Server->start(
+        workers => 1,
+        project => 'jwks_refresh 1s; jwks_stale 24h; fetch_timeout 60s;',
+        http => 'authgear_project other { endpoint $TEST_NGINX_AUTHGEAR; jwks_refresh 1s; jwks_stale 1s; fetch_timeout 1s; }',
+    );
+    my $token = token();
+    is($nginx->ask(token => $token)->{status}, 200, 'two projects with one endpoint');
+    control('PUT', '/-/fault/jwks', { mode => 'hang' });
+    soon { $nginx->ask(token => $token)->{reason} eq 'keys_unavailable' } 'the shorter fetch_timeout and jwks_stale count for both';
+    control('DELETE', '/-/fault');
+    soon { $nginx->ask(token => $token)->{status} == 200 } 'until the keys are had again';
+    $nginx->stop_soundly;
+}
+
 sub keys_file {
     my $directory = tempdir(CLEANUP => 1);
     open my $out, '>', "$directory/keys.json" or die "cannot write: $!\n";
