@@ -62,6 +62,19 @@ server {
 --- emerg
 authgear: "authgear_webhook" stands beside another directive that answers requests, such as "proxy_pass"; give it a location of its own in nginx.conf:4
 
+=== authgear_webhook: another content handler in an "if"
+authgear_project a { endpoint https://a.example; webhook_secret_file secret.txt; }
+server {
+    location = /webhook {
+        authgear_webhook a;
+        if ($arg_x) {
+            proxy_pass http://127.0.0.1:1;
+        }
+    }
+}
+--- emerg
+authgear: "authgear_webhook" stands beside another directive that answers requests, such as "proxy_pass"; give it a location of its own in nginx.conf:4
+
 === authgear_webhook: behind another content handler
 authgear_project a { endpoint https://a.example; webhook_secret_file secret.txt; }
 server {

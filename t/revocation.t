@@ -308,6 +308,18 @@ subtest 'variables, optional and observe' => sub {
     $nginx->stop_soundly;
 };
 
+subtest 'a webhook location with an "if" and a "limit_except" in it receives all the same' => sub {
+    my $inside = 'if ($request_method = POST) { set $kind post; } limit_except POST { allow all; }';
+    my $nginx = Test::Nginx::Authgear::Server->start(
+        project => $secret, server => 'authgear_verify myapp; ' . webhook_location('myapp', $inside),
+    );
+    my ($user, $token) = issued(10);
+    is(deliver($nginx, event('user.disabled', $user)), 204, 'POST, by the "if"');
+    is($nginx->ask(path => '/webhook/myapp')->{status}, 405, 'GET, by the "limit_except"');
+    is($nginx->ask(token => $token)->{reason}, 'revoked', 'the user is out');
+    $nginx->stop_soundly;
+};
+
 subtest 'a token that outlives its revocation is told of once' => sub {
     my $nginx = start(project => 'revocation_keep 10m;');
     $nginx->ask(token => token(user => "long-$_")) for 1 .. 20;

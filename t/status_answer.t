@@ -12,10 +12,11 @@ use Test::Nginx::Authgear::Server;
 
 my $server = <<'END';
 location = /status { authgear_status; }
-location = /html { authgear_status html; }
+location = /html { authgear_status html; if ($arg_if) { set $unused 1; } }
 location = /json { authgear_status json; }
 location = /prometheus { authgear_status prometheus; }
 location = /closed { deny all; authgear_status; }
+location = /parts { authgear_status json; limit_except HEAD { allow all; } }
 location /tenant { authgear_verify tenants; empty_gif; }
 END
 my $http = 'authgear_project tenants { endpoint https://$arg_t.example.com; internal_endpoint $TEST_NGINX_AUTHGEAR; }';
@@ -38,6 +39,7 @@ for my $case (
     ['/status', $prometheus, 'openmetrics'],
     ['/html', $prometheus, 'html'],
     ['/json', 'text/html', 'json'],
+    ['/parts', '', 'json'],
     ['/prometheus', '', 'text'],
     ['/prometheus', 'text/html', 'text'],
     ['/prometheus', $prometheus, 'openmetrics'],
@@ -55,6 +57,8 @@ for my $case (
     like($answer->{body}, $begins, 'the body begins as it should');
     is(scalar($answer->{body} =~ /\n# EOF\n\z/), $format eq 'openmetrics' ? 1 : '', 'and ends so');
 }
+
+is($nginx->ask(path => '/html?if=1')->{status}, 200, 'an "if" in the location changes nothing');
 
 # --- methods
 

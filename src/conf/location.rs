@@ -175,6 +175,7 @@ impl LocationConf {
             cf.server().set_verifies();
         }
         self.asks = !self.requires().is_empty() || !self.requirements().is_empty();
+        status::inherit_page(&mut self.status, prev.status.as_ref(), cf);
         let location = cf.location();
         if let Some(status) = &self.status {
             status::note(status, cf, &location)?;

@@ -1,7 +1,7 @@
 //! `authgear_webhook` and `authgear_login_callback`: locations that receive what Authgear sends.
 
 use super::received::{Receiver, Receives};
-use super::{find_project, inherit, LocationConf, Verify};
+use super::{find_project, LocationConf, Verify};
 use crate::conf::mistake::Mistake;
 use crate::nginx::{Conf, Failed};
 
@@ -36,15 +36,19 @@ impl LocationConf {
         cf: &Conf,
         verifies_here: bool,
     ) -> Result<(), Failed> {
-        if let Some(receiver) = &self.receiver {
-            self.receives = Some((receiver.kind, receiver.find(cf)?));
-        } else if cf.location().name.is_none() {
-            // An `if` or a `limit_except` in the location.
-            inherit(&mut self.receives, &prev.receives);
+        if cf.location().name.is_none() && self.receiver.is_none() {
+            // An `if` or a `limit_except` in the location, the latter with no handler of its own.
+            self.receiver.clone_from(&prev.receiver);
+            if let (Some(receiver), false) = (&self.receiver, cf.is_answered()) {
+                let handler = cf.main_conf().receiver(receiver.kind).ok_or(Failed)?;
+                cf.set_content_handler(handler);
+            }
         }
-        let Some((kind, _)) = self.receives else {
+        let Some(receiver) = &self.receiver else {
             return Ok(());
         };
+        let kind = receiver.kind;
+        self.receives = Some((kind, receiver.find(cf)?));
         match &self.verify {
             Some(Verify::Gate(_, _, place) | Verify::Named(_, _, place)) if verifies_here => {
                 let why = match kind {

@@ -36,6 +36,19 @@ pub fn read(cf: &Conf, words: &[&str]) -> Result<Status, Mistake> {
     Ok(Status { choice, place })
 }
 
+/// Has an `if` or a `limit_except` in the location of a status page answered by the page too, unless it is
+/// answered otherwise.
+pub fn inherit_page(status: &mut Option<Status>, above: Option<&Status>, cf: &Conf) {
+    let (None, Some(above), None, false) = (&status, above, cf.location().name, cf.is_answered())
+    else {
+        return;
+    };
+    if let Some(handler) = cf.main_conf().status_handler() {
+        cf.set_content_handler(handler);
+        *status = Some(above.clone());
+    }
+}
+
 const BESIDE: &str =
     "stands beside another directive that answers requests, such as \"proxy_pass\"; \
                       give it a location of its own";
