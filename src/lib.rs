@@ -268,7 +268,7 @@ extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
         worker::reset(cycle);
         // SAFETY: nginx hands the live cycle over.
-        revocation::restore(unsafe { &*cycle });
+        revocation::prepare(unsafe { &*cycle });
         NGX_OK as ngx_int_t
     })
 }

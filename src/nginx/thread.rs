@@ -1,4 +1,4 @@
-//! Threads beside the event loop.
+//! Threads beside the event loop, and other processes.
 
 use core::mem;
 use std::{io, thread};
@@ -19,4 +19,14 @@ pub fn spawn(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
         libc::pthread_sigmask(libc::SIG_SETMASK, &before, core::ptr::null_mut());
         spawned.map(drop)
     }
+}
+
+/// Tells whether a process is there. One of another user is.
+pub fn is_process_alive(process: u64) -> bool {
+    let Ok(process) = libc::pid_t::try_from(process) else {
+        return false;
+    };
+    // SAFETY: signal 0 is sent to nobody; the call only looks for the process.
+    let found = unsafe { libc::kill(process, 0) } == 0;
+    found || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }

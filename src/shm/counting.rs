@@ -10,6 +10,7 @@ use nginx_sys::{ngx_pagesize, ngx_pid, ngx_slab_calloc, ngx_worker, NGX_LOG_WARN
 use ngx::log::ngx_cycle_log;
 
 use super::zone::SharedZone;
+use crate::nginx::is_process_alive;
 
 /// The most lanes of a project.
 const MOST_LANES: usize = 64;
@@ -91,7 +92,7 @@ impl SharedZone {
     pub fn claim_waiting(self) -> Option<usize> {
         // SAFETY: nginx sets it when the process starts.
         let own = unsafe { ngx_pid } as u64;
-        self.lock().zone().waiting.claim(own, is_alive)
+        self.lock().zone().waiting.claim(own, is_process_alive)
     }
 
     /// Sets the number of this worker's waiting requests.
@@ -101,7 +102,7 @@ impl SharedZone {
 
     /// The number of waiting requests of all workers.
     pub fn waiting(self) -> u64 {
-        self.header().waiting.total(is_alive)
+        self.header().waiting.total(is_process_alive)
     }
 
     /// The zone's size, and the bytes of it that are not free.
@@ -133,14 +134,4 @@ impl SharedZone {
                 .for_each(&mut read);
         }
     }
-}
-
-/// Tells whether a process is there. One of another user is.
-fn is_alive(process: u64) -> bool {
-    let Ok(process) = libc::pid_t::try_from(process) else {
-        return false;
-    };
-    // SAFETY: signal 0 is sent to nobody; the call only looks for the process.
-    let found = unsafe { libc::kill(process, 0) } == 0;
-    found || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }

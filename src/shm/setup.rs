@@ -12,7 +12,7 @@ use authgear_tables::judgements::{Dimensions, Table};
 use authgear_tables::revocations;
 use nginx_sys::{
     ngx_cycle_t, ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_calloc,
-    ngx_slab_pool_t, NGX_ERROR, NGX_LOG_EMERG, NGX_OK,
+    ngx_slab_pool_t, ngx_timeofday, NGX_ERROR, NGX_LOG_EMERG, NGX_OK,
 };
 
 use super::zone::{SharedZone, Zone, LAYOUT, MAGIC};
@@ -141,7 +141,7 @@ unsafe fn prepare(
     let workers = setup.cycle.get().map_or(1, worker_processes);
     zone.place_counters(&setup.projects.borrow(), workers, shm.shm.size);
     if setup.keeps_revocations.get() && zone.header().revocations.get().is_null() {
-        place_revocations(shm, zone)?;
+        place_revocations(shm, zone, setup.cycle.get().and_then(zone_before(shm.tag)))?;
         setup.has_new_revocations.set(true);
     }
     Ok(zone)
@@ -223,10 +223,39 @@ fn place_judgements(shm: &ngx_shm_zone_t, zone: SharedZone) -> Result<(), Failed
     Ok(())
 }
 
-/// Makes the table of revocations.
-fn place_revocations(shm: &ngx_shm_zone_t, zone: SharedZone) -> Result<(), Failed> {
+/// Finds the zone that the configuration before a cycle's had, which another size or name has replaced. `tag` is that
+/// of this module's zones.
+fn zone_before(tag: *mut c_void) -> impl Fn(NonNull<ngx_cycle_t>) -> Option<SharedZone> {
+    // SAFETY: nginx calls `init_zone` while the old cycle and its zones are still there; at a start that is
+    // one without zones. The tag is this very module's, which left its header in `data`.
+    move |cycle| unsafe {
+        let before = (*cycle.as_ptr()).old_cycle.as_ref()?;
+        let mut part = before.shared_memory.part;
+        loop {
+            let zones = part.elts.cast::<ngx_shm_zone_t>();
+            let mut zones = (0..part.nelts).map(|index| &*zones.add(index));
+            if let Some(shm) = zones.find(|shm| shm.tag == tag && !shm.data.is_null()) {
+                return Some(SharedZone {
+                    pool: NonNull::new(shm.shm.addr.cast())?,
+                    header: NonNull::new(shm.data.cast())?,
+                });
+            }
+            part = *part.next.as_ref()?;
+        }
+    }
+}
+
+/// Makes the table of revocations, with what counts in that of the zone before.
+fn place_revocations(
+    shm: &ngx_shm_zone_t,
+    zone: SharedZone,
+    before: Option<SharedZone>,
+) -> Result<(), Failed> {
     let (sets, bytes) = revocations::layout(size_of_revocations(shm.shm.size));
-    let key = random_key().map_err(|error| emerg(shm, error))?;
+    let key = match before.as_ref().and_then(SharedZone::revocations) {
+        Some(table) => table.key(),
+        None => random_key().map_err(|error| emerg(shm, error))?,
+    };
     // SAFETY: as for the resolver's answers.
     let head = unsafe {
         let memory = ngx_slab_calloc(zone.pool.as_ptr(), bytes).cast::<u8>();
@@ -239,6 +268,13 @@ fn place_revocations(shm: &ngx_shm_zone_t, zone: SharedZone) -> Result<(), Faile
         )
     })?;
     zone.header().revocations.set(head.as_ptr());
+    let now = ngx_timeofday().sec as u64;
+    // Of the old workers none changes it meanwhile.
+    before.and_then(|before| {
+        before.with_revocations(|from| {
+            zone.with_revocations(|table| table.take_over(&from.reader(), now))
+        })
+    });
     Ok(())
 }
 

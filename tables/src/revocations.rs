@@ -333,6 +333,15 @@ impl<'m> Writer<'m> {
         merged
     }
 
+    /// Takes in all that counts at `now` in another table of the same key, which nobody changes meanwhile.
+    pub fn take_over(&mut self, other: &Reader, now: u64) {
+        let entries = other.slots.iter().filter_map(Slot::read);
+        for (key, entry) in entries.filter(|(_, entry)| now <= entry.until) {
+            let keep = entry.until.saturating_sub(entry.state.last_time());
+            self.merge(&key, &entry.state, keep, now, entry.came_at);
+        }
+    }
+
     /// The slot for a new entry: an unused one or one that no longer counts, in the set that has more
     /// of them; else that of the oldest instant, if it is older than the new one.
     fn make_room(&self, position: &Position, entry: &Entry, now: u64) -> Option<(usize, Merged)> {

@@ -4,7 +4,9 @@
 //! rewritten with what still counts. All of it blocks.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -78,6 +80,25 @@ pub fn append(folder: &Path, records: &[Record], now: u64, keep: u64) -> io::Res
 /// As of [`append`].
 pub fn load(folder: &Path, now: u64, keep: u64) -> io::Result<Loaded> {
     Ok(read(&lines::load(folder, NAME)?, now, keep))
+}
+
+/// Differs between two states of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    file: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+/// The stamp of the file of a folder; `None` where it cannot be had.
+#[must_use]
+pub fn stamp(folder: &Path) -> Option<Stamp> {
+    let file = fs::symlink_metadata(folder.join(NAME)).ok()?;
+    Some(Stamp {
+        file: file.ino(),
+        size: file.len(),
+        changed: (file.mtime(), file.mtime_nsec()),
+    })
 }
 
 /// Reads line by line: what a disk made of one of them costs no other.
@@ -227,6 +248,20 @@ mod tests {
         assert_eq!(place.load(), expected);
         let mode = fs::metadata(place.file()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn each_change_of_the_file_has_another_stamp() {
+        let place = Place::new("stamp");
+        let mut stamps = vec![stamp(&place.0)];
+        assert_eq!(stamps, [None], "no file");
+        for user in ["a", "b"] {
+            place.append(&[record(user, 1, NOW, Effect::Ends)]);
+            stamps.push(stamp(&place.0));
+        }
+        assert_eq!(stamp(&place.0), stamps[2], "unchanged");
+        stamps.dedup();
+        assert_eq!(stamps.len(), 3);
     }
 
     #[test]

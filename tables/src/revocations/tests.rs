@@ -163,6 +163,30 @@ fn what_is_heard_merges_and_what_is_known_changes_nothing() {
 }
 
 #[test]
+fn another_table_takes_over_what_counts() {
+    let (old, new) = (Memory::new(1 << 16), Memory::new(1 << 14));
+    for user in 0..40 {
+        old.hear(user, ended(NOW - user));
+    }
+    old.hear(50, ended(NOW - KEEP - 1));
+    old.hear(60, heard(7, NOW - 5, Effect::EndsLater(NOW + 100)));
+    new.hear(0, ended(NOW + 1));
+    new.writer().take_over(&old.reader(), NOW);
+    assert_eq!(new.instant(0), Some(NOW + 1), "the later instant stays");
+    for user in 1..40 {
+        let found = |memory: &Memory| memory.reader().look_up(&key(user), NOW);
+        assert_eq!(found(&new), found(&old), "user {user}");
+        assert!(found(&new).is_some());
+    }
+    assert_eq!(new.instant(50), None);
+    let plan = new.reader().look_up(&key(60), NOW).map(|entry| entry.state);
+    assert_eq!(
+        plan,
+        old.reader().look_up(&key(60), NOW).map(|entry| entry.state)
+    );
+}
+
+#[test]
 fn a_slot_is_read_before_and_after_it_is_written() {
     let entry = |until| Entry {
         state: ended(NOW),

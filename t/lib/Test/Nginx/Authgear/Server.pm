@@ -44,6 +44,7 @@ my @running;
 #   main      lines for the top level
 #   beside    a number from 1 to 3, for one that runs beside the default one
 #   connections   2048, of each worker
+#   daemon    "off"; "on" for one that can be upgraded on the fly
 #   listen    parameters of `listen`; "reuseport", which spreads connections
 sub start {
     my ($class, %option) = @_;
@@ -53,7 +54,7 @@ sub start {
     make_path("$root/logs", "$root/conf");
     my $self = bless {
         root => $root, port => $beside ? other_port($beside) : $port, log => "$root/logs/error.log", mark => 0,
-        option => { workers => 2, listen => 'reuseport', %option },
+        option => { workers => 2, listen => 'reuseport', daemon => 'off', %option },
     }, $class;
     $self->{mark} = -s $self->{log} || 0;
     $self->{start} = $self->{mark};
@@ -68,6 +69,10 @@ sub start {
             or POSIX::_exit(1);
     }
     $self->{master} = $pid;
+    if ($self->{option}{daemon} eq 'on') {
+        waitpid $pid, 0;
+        $self->{master} = $self->written_master;
+    }
     push @running, $self;
     wait_for { $self->is_up || !$self->is_alive } 10 * $slow;
     if (!$self->is_alive || !$self->is_up) {
@@ -92,7 +97,7 @@ sub configure {
 
     my $text = <<"END";
 $modules
-daemon off;
+daemon $option->{daemon};
 $processes;
 pid $root/nginx.pid;
 error_log $self->{log} notice;
@@ -166,10 +171,30 @@ sub key_set {
 sub is_alive {
     my ($self) = @_;
     return 0 if $self->{ended};
+    return kill 0 => $self->{master} if $self->{option}{daemon} eq 'on';
     return 1 if waitpid($self->{master}, POSIX::WNOHANG()) == 0;
     $self->{ended} = 1;
     $self->{signal} = $? & 127;
     return 0;
+}
+
+# The master that wrote its number to the file.
+sub written_master {
+    my ($self) = @_;
+    open my $in, '<', "$self->{root}/nginx.pid" or return 0;
+    return <$in> =~ /(\d+)/ ? $1 : 0;
+}
+
+# Has the binary started anew, beside the nginx that runs (only with daemon => 'on'); from now on `master` is the new
+# one's. Returns the old one's.
+sub upgrade {
+    my ($self) = @_;
+    my $old = $self->{master};
+    kill USR2 => $old;
+    wait_for { my $new = $self->written_master; $new && $new != $old } 10 * $slow;
+    $self->{master} = $self->written_master;
+    wait_for { $self->workers >= $self->{option}{workers} } 10 * $slow;
+    return $old;
 }
 
 sub is_up {

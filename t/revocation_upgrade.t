@@ -1,0 +1,55 @@
+# Revocations outlive a reload with another zone, and an upgrade on the fly (USR2), during which the old nginx and the
+# new one both receive webhooks.
+
+use strict;
+use warnings;
+
+use Test::More;
+use Test::Nginx::Authgear;
+use Test::Nginx::Authgear::Server;
+use Test::Nginx::Authgear::State;
+use Test::Nginx::Authgear::Webhook;
+use Time::HiRes qw(sleep);
+
+my $secret = 'webhook_secret_file $TEST_NGINX_WEBHOOK_SECRET;';
+
+sub old_token {
+    my ($user) = @_;
+    return token(user => $user, claims => { iat => time - 100, auth_time => time - 100 });
+}
+
+for my $size (qw(64m 8m)) {
+    my $nginx = Test::Nginx::Authgear::Server->start(workers => 2, project => $secret, server => webhook_location());
+    my %token = map { $_ => old_token($_) } qw(alice bob);
+    is(deliver($nginx, event('user.disabled', 'alice')), 204, 'alice is disabled');
+    ok($nginx->reload(http => "authgear_shared_zone zone=other:$size;"), "a reload with a zone of $size");
+    is($nginx->ask(token => $token{alice})->{reason}, 'revoked', 'alice stays out');
+    is($nginx->ask(token => $token{bob})->{reason}, 'ok', 'bob is in');
+    is(deliver($nginx, event('user.disabled', 'bob')), 204, 'and is disabled');
+    is($nginx->ask(token => $token{bob})->{reason}, 'revoked', 'which counts at once');
+    $nginx->stop_soundly;
+}
+
+{
+    my $folder = folder();
+    my $nginx = Test::Nginx::Authgear::Server->start(
+        workers => 2, daemon => 'on', project => "$secret state_path $folder;", server => webhook_location(),
+    );
+    my @users = map {"user-$_"} 1 .. 30;
+    my %token = map { $_ => old_token($_) } 'before', @users;
+    is(deliver($nginx, event('user.disabled', 'before')), 204, 'a user is disabled');
+    my $old = $nginx->upgrade;
+    is(deliver($nginx, event('user.disabled', $_)), 204, "$_ is disabled while both nginx serve") for @users;
+    my @all = ('before', @users);
+    my $refused = sub { return grep { $nginx->ask(token => $token{$_})->{reason} eq 'revoked' } @all };
+    soon { my %out; $out{$_}++ for map { $refused->() } 1 .. 3; @all == grep { ($out{$_} // 0) == 3 } @all } 'both refuse all of them';
+    is(deliver($nginx, event('user.disabled', 'last')), 204, 'one more');
+    kill QUIT => $old;
+    ok(wait_for(sub { !kill 0 => $old }, 20), 'the old nginx ends');
+    push @all, 'last';
+    $token{last} = old_token('last');
+    soon { @all == $refused->() } 'the new one refuses all';
+    $nginx->stop_soundly;
+}
+
+done_testing();
