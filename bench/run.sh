@@ -44,7 +44,7 @@ export BENCH_STANDIN=$CARGO_TARGET_DIR/release/authgear-standin
 export BENCH_FLOOR=$CARGO_TARGET_DIR/release/examples/rs256_floor
 if [ "${1:-}" = --instructions ]; then exec perl -Ibench/lib bench/instructions.pl; fi
 if [ "${1:-}" = --outage ]; then exec perl -Ibench/lib bench/outage.pl; fi
-if [ "${1:-}" = --tenants ]; then exec perl -Ibench/lib bench/tenants.pl; fi
+if [ "${1:-}" = --tenants ]; then exec perl -Ibench/lib -It/lib bench/tenants.pl; fi
 export TEST_NGINX_BINARY=$nginx TEST_NGINX_LOAD_MODULES=$module AUTHGEAR_STANDIN=$BENCH_STANDIN
 if [ "${1:-}" = --revocation ]; then exec perl -It/lib bench/revocation.pl; fi
 if [ "${1:-}" = --connections ]; then

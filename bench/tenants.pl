@@ -10,6 +10,7 @@ use IO::Select;
 use IO::Socket::INET;
 use JSON::PP;
 use List::Util qw(max shuffle);
+use Test::Nginx::Authgear::Faults;
 use Time::HiRes qw(sleep time);
 
 my $number = $ENV{TENANTS} || 10_000;
@@ -17,18 +18,7 @@ my $seconds = $ENV{DURATION} || 30;
 my ($unreachable, $at_a_time) = (100, 64);
 $| = 1;
 
-my %fault = (
-    'slow' => { mode => 'slow', delay_ms => 3000 },
-    'drip' => { mode => 'drip' },
-    'huge' => { mode => 'oversize' },
-    'garbage' => { mode => 'garbage' },
-    'empty' => { mode => 'empty' },
-    'closed' => { mode => 'close' },
-    'silent' => { mode => 'hang' },
-    'error' => { mode => 'status', status => 500 },
-    'redirect' => { mode => 'redirect', location => 'https://a.example/' },
-    'binary' => { mode => 'body', body => "\0\1\2" },
-);
+my %fault = hostile_answers(3000);
 
 remove_tree($directory);
 make_path($directory, 'build/bench/state');

@@ -8,6 +8,7 @@ use IO::Socket::INET;
 use List::Util qw(max min);
 use Test::More;
 use Test::Nginx::Authgear;
+use Test::Nginx::Authgear::Faults;
 use Test::Nginx::Authgear::Server;
 
 # At every loopback address: each is a tenant's host.
@@ -17,18 +18,7 @@ my ($port) = $standin->{http} =~ /:(\d+)$/ or die "no port\n";
 my $silent = IO::Socket::INET->new(LocalAddr => '0.0.0.0', Listen => 512) or die "no port: $@\n";
 my $key_set = key_set();
 
-my %fault = (
-    'slow' => { mode => 'slow', delay_ms => 1000 },
-    'drip' => { mode => 'drip' },
-    'huge' => { mode => 'oversize' },
-    'garbage' => { mode => 'garbage' },
-    'empty' => { mode => 'empty' },
-    'closed' => { mode => 'close' },
-    'silent' => { mode => 'hang' },
-    'an error' => { mode => 'status', status => 500 },
-    'elsewhere' => { mode => 'redirect', location => 'https://a.example/' },
-    'no text' => { mode => 'body', body => "\0\1\2" },
-);
+my %fault = hostile_answers(1000);
 my @good = map { tenant("127.1.0.$_") } 1 .. 190;
 my %hostile;
 my $number = 0;
