@@ -7,33 +7,10 @@ use warnings;
 use Test::More;
 use Test::Nginx::Authgear;
 use Test::Nginx::Authgear::Http2;
-use Test::Nginx::Authgear::Resolver qw(:DEFAULT start_resolving stop_resolving);
+use Test::Nginx::Authgear::Recheck;
+use Test::Nginx::Authgear::Resolver;
 use Test::Nginx::Authgear::Server;
 use Time::HiRes qw(sleep time);
-
-my $nginx;
-
-sub start {
-    $nginx = start_resolving(@_);
-    # The keys are there.
-    soon { $nginx->ask(token => token(kind => 'user', expires_in => -1))->{status} == 401 } 'nginx has keys';
-    reset_counts();
-}
-
-sub stop { stop_resolving($nginx, @_) }
-
-# A request's status, reason, user and source. A token that the worker remembers is confirmed as any other.
-sub told { return Test::Nginx::Authgear::Resolver::told(@_) =~ s/ jwt_cache\z/ jwt/r }
-
-sub outcome { return told($nginx->ask(@_)) }
-
-# Ends the user's sessions for good.
-sub disable { return control('POST', "/-/users/$_[0]/disable") }
-
-# As at the end of a time in which the account is valid: the resolver says no while the sessions are still there.
-sub suspend { return control('POST', "/-/users/$_[0]/disable", { keep_sessions => \1 }) }
-
-sub enable { return control('POST', "/-/users/$_[0]/enable") }
 
 # So many log lines hold the text.
 sub logged {
@@ -41,16 +18,8 @@ sub logged {
     return scalar grep { /\Q$text\E/ } split /\n/, $nginx->log_text;
 }
 
-my $no = '401 session_invalid - none';
 # A request that waits for an answer that is neither a yes nor a no, though the resolver is not down.
 my $no_verdict = '503 resolver_unavailable - -';
-my $users = 0;
-
-# A user of its own, and a token.
-sub someone {
-    my $name = 'user-' . ++$users;
-    return ($name, token(user => $name, @_));
-}
 
 subtest 'it is off unless it is asked for' => sub {
     for my $project ('', 'recheck off;', 'resolve_cache 10m;') {
@@ -137,16 +106,6 @@ subtest 'one question for each interval and token, whichever worker is met' => s
     is(asked(), 4, 'are one question more');
     is(outcome(token => token(user => $user)), "200 ok $user jwt", 'another token of that user');
     soon { asked() == 5 } 'is another question';
-    stop();
-};
-
-subtest 'a token is the same token in a cookie' => sub {
-    start('recheck 1h strict;');
-    my ($user, $token) = someone();
-    is(outcome(headers => cookie(app_access_token => $token)), "200 ok $user jwt", 'in app_access_token');
-    is(asked(), 1, 'it is confirmed');
-    is(outcome(token => $token), "200 ok $user jwt", 'in the Authorization header');
-    is(asked(), 1, 'it is known');
     stop();
 };
 
@@ -240,56 +199,6 @@ subtest 'without strict, after a pause one request passes' => sub {
     stop();
 };
 
-subtest 'strict: the first request with a token waits' => sub {
-    start('recheck 1h strict;', workers => 4);
-    my ($user, $token) = someone();
-    is(outcome(token => $token), "200 ok $user jwt", 'a good one is let in');
-    is(asked(), 1, 'after the answer');
-    is(outcome(token => $token), "200 ok $user jwt", 'and later');
-    is(asked(), 1, 'without a question');
-
-    ($user, $token) = someone();
-    disable($user);
-    is(outcome(token => $token), $no, 'a disabled user is not let in at all');
-
-    for my $live (1, 0) {
-        ($user, $token) = someone();
-        disable($user) if !$live;
-        reset_counts();
-        fault(resolver => 'slow', delay_ms => 1000);
-        my @sent = map { $nginx->send(token => $token) } 1 .. 100;
-        soon { asked() == 1 } 'a hundred first requests: one asks';
-        my @answers = $nginx->receive(@sent);
-        heal();
-        is_deeply($nginx->tally(@answers), { ($live ? '200 ok' : '401 session_invalid') => 100 }, 'all wait for the answer');
-        is(asked(), 1, 'of one question');
-    }
-    stop();
-};
-
-subtest 'strict: a token that comes back after two intervals waits' => sub {
-    start('recheck 1s strict;');
-    my ($user, $token) = someone();
-    is(outcome(token => $token), "200 ok $user jwt", 'confirmed');
-    suspend($user);
-    sleep 2.2;
-    is(outcome(token => $token), $no, 'no request passes after the pause');
-    enable($user);
-    sleep 2.2;
-    is(outcome(token => $token), "200 ok $user jwt", 'in again');
-    stop();
-};
-
-subtest 'strict: within the interval nobody waits' => sub {
-    start('recheck 1h strict;');
-    my ($user, $token) = someone();
-    is(outcome(token => $token), "200 ok $user jwt", 'confirmed');
-    fault(resolver => 'hang');
-    is(outcome(token => $token), "200 ok $user jwt", 'known') for 1 .. 5;
-    is(asked(), 1, 'without a question');
-    stop();
-};
-
 subtest 'while the resolver fails tokens stand, and the log says so once' => sub {
     my $fails = 'authgear: recheck fails, tokens are accepted until they expire: ';
     my $works = 'authgear: tokens are confirmed again';
@@ -330,15 +239,6 @@ subtest 'while the resolver fails tokens stand, and the log says so once' => sub
     }
 };
 
-subtest 'strict: a resolver that does not answer lets the token stand' => sub {
-    start('recheck 1h strict;', workers => 2);
-    my ($user, $token) = someone();
-    fault(resolver => 'hang');
-    my @answers = $nginx->receive((map { $nginx->send(token => $token) } 1 .. 20), 60);
-    is_deeply($nginx->tally(@answers), { '200 ok' => 20 }, 'after its time-out');
-    stop();
-};
-
 subtest 'a token that stands ends with its exp' => sub {
     for my $strict ('', ' strict') {
         start("recheck 1h$strict;");
@@ -351,114 +251,6 @@ subtest 'a token that stands ends with its exp' => sub {
         soon { outcome(token => $token) eq '401 expired - none' } 'expires, too', 20;
         stop();
     }
-};
-
-subtest "a client's token is never sent to the resolver" => sub {
-    for my $strict ('', ' strict') {
-        start("recheck 1s$strict; token_type any; audience api " . standin()->{origin} . ';');
-        # For the endpoint too, as any that the resolver could judge.
-        my $m2m = token(kind => 'm2m', client_id => 'robot', audience => ['api', standin()->{origin}]);
-        my $session = session(user => 'alice');
-        is(outcome(token => $m2m), '200 ok - jwt', "let in$strict");
-        sleep 1.1;
-        is(outcome(token => $m2m), '200 ok - jwt', 'after the interval, too');
-        is(outcome(token => $m2m, headers => cookie(session => $session)), '200 ok - jwt', 'and beside a session');
-        is(outcome(headers => cookie(app_access_token => $m2m)), '200 ok - jwt', 'and as a cookie');
-        my ($user, $token) = someone();
-        is(outcome(token => $token), "200 ok $user jwt", "a user's token");
-        soon { asked() } 'is';
-        is((grep { $_->{headers}{authorization}[0] ne "Bearer $token" } asked_requests()), 0, 'that alone');
-        stop();
-    }
-};
-
-subtest 'a token that is refused here asks nobody' => sub {
-    start('recheck 1h strict;');
-    my %bad = (
-        expired => token(expires_in => -1),
-        bad_signature => token(key => 'stranger'),
-        bad_audience => token(audience => ['https://api.example.com']),
-        bad_type => token(kind => 'id'),
-    );
-    is(outcome(token => $bad{$_}), "401 $_ - none", $_) for sort keys %bad;
-    is(asked(), 0, 'nobody is asked');
-    stop();
-};
-
-subtest 'a yes for another user confirms nothing' => sub {
-    my %yes = (status => 200, headers => { 'X-Authgear-Session-Valid' => 'true', 'X-Authgear-User-Id' => 'somebody-else' });
-    for my $strict ('', ' strict') {
-        start("recheck 1h$strict;");
-        fault(resolver => 'status', %yes);
-        my ($user, $token) = someone();
-        is(outcome(token => $token), $strict ? $no : "200 ok $user jwt", "the first request$strict");
-        soon { outcome(token => $token) eq $no } 'it is as a no';
-        stop();
-    }
-};
-
-subtest "a token beside another user's cookie" => sub {
-    for my $kind (qw(idp app)) {
-        my $name = $kind eq 'app' ? 'app_session' : 'session';
-        for my $strict ('', ' strict') {
-            start("recheck 1s$strict;");
-            my ($user, $token) = someone();
-            my ($other) = someone();
-            my @both = (token => $token, headers => cookie($name => session(user => $other, kind => $kind)));
-            is(outcome(@both), "200 ok $user jwt", "the token is who comes in, $name$strict");
-            soon { asked() == 1 } 'and is confirmed';
-            sleep 1.1;
-            is(outcome(@both), "200 ok $user jwt", 'again');
-            control('POST', '/-/token/revoke', $token);
-            soon { outcome(@both) eq "200 ok $other resolver" } 'when it is revoked the cookie counts';
-            is(outcome(token => $token), $no, 'alone the token is refused');
-            is(outcome(@both), "200 ok $other resolver", 'the cookie counts on');
-
-            # The question was about the token alone.
-            ($user, $token) = someone();
-            @both = (token => $token, headers => cookie($name => session(user => $other, kind => $kind)));
-            is(outcome(@both), "200 ok $user jwt", 'another user');
-            disable($user);
-            soon { outcome(@both) eq "200 ok $other resolver" } 'the cookie counts when the user is disabled, too';
-            stop();
-        }
-    }
-    start('recheck 1h strict;');
-    my ($user, $token) = someone();
-    my ($other) = someone();
-    control('POST', '/-/token/revoke', $token);
-    my $cookie = cookie(session => session(user => $other));
-    is(outcome(token => $token, headers => $cookie), "200 ok $other resolver", 'strict: at the first request the cookie counts');
-    is(asked(), 2, 'after a question about each');
-    stop();
-};
-
-subtest 'beside resolve_cache: sessions and tokens do not share verdicts' => sub {
-    start('recheck 1h strict; resolve_cache 1h;');
-    my ($user, $token) = someone();
-    my $opaque = token(user => $user, kind => 'opaque');
-    my $cookie = cookie(session => session(user => $user));
-    is(outcome(token => $token), "200 ok $user jwt", 'a JWT');
-    is(outcome(headers => $cookie), "200 ok $user resolver", 'a session');
-    is(outcome(token => $opaque), "200 ok $user resolver", 'an opaque token');
-    is(asked(), 3, 'three questions');
-    is(outcome(token => $token), "200 ok $user jwt", 'the JWT again');
-    is(outcome(headers => $cookie), "200 ok $user resolver_cache", 'the session again');
-    is(outcome(token => $opaque), "200 ok $user resolver_cache", 'the opaque token again');
-    is(asked(), 3, 'no question more');
-    stop();
-};
-
-subtest 'two projects do not share a confirmation' => sub {
-    start('recheck 1h strict;',
-        http => 'authgear_project twin { endpoint $TEST_NGINX_AUTHGEAR; resolve_request /_authgear/resolve;
-            recheck 1h strict; }',
-        server => 'location /twin { authgear_verify twin; empty_gif; }');
-    my ($user, $token) = someone();
-    is(outcome(token => $token), "200 ok $user jwt", 'one');
-    is(outcome(token => $token, path => '/twin'), "200 ok $user jwt", 'the other');
-    is(asked(), 2, 'two questions');
-    stop();
 };
 
 subtest 'a worker that is killed while it asks' => sub {
