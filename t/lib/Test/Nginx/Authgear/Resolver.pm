@@ -15,7 +15,7 @@ use File::Temp qw(tempdir);
 use Test::Nginx::Authgear ();
 
 our @EXPORT = qw(asked asked_requests cookie people shipped resolver_origin);
-our @EXPORT_OK = qw(outcome source start_resolving stop_resolving told);
+our @EXPORT_OK = qw(@kinds credentials headers_of outcome source start_resolving stop_resolving told);
 
 my $root = abs_path(dirname(__FILE__) . '/../../../../..');
 my $directory = $ENV{AUTHGEAR_TEST_DIR} || tempdir(CLEANUP => 1);
@@ -63,6 +63,30 @@ sub cookie {
         push @pairs, "$name=$value";
     }
     return 'Cookie: ' . join('; ', @pairs);
+}
+
+# The kinds of credentials that the resolver judges.
+our @kinds = qw(bearer app_session app_access_token session);
+my $users = 0;
+
+# A value of each, all of different users, whose name it begins with.
+sub credentials {
+    my $n = ++$users;
+    return (
+        bearer => Test::Nginx::Authgear::token(user => "bearer-$n", kind => 'opaque'),
+        app_session => Test::Nginx::Authgear::session(user => "app-session-$n", kind => 'app'),
+        app_access_token => Test::Nginx::Authgear::token(user => "app-access-token-$n", kind => 'opaque'),
+        session => Test::Nginx::Authgear::session(user => "session-$n"),
+        n => $n,
+    );
+}
+
+# The headers that carry some of them, as text.
+sub headers_of {
+    my (%of) = @_;
+    my @cookies = map {"$_=$of{$_}"} grep { defined $of{$_} } @kinds[1 .. 3];
+    return join "\r\n", defined $of{bearer} ? "Authorization: Bearer $of{bearer}" : (),
+        @cookies ? 'Cookie: ' . join('; ', @cookies) : ();
 }
 
 # Users of every kind, each with a log-in: [name, user, { amr, auth_time }].
