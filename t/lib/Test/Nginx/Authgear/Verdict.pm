@@ -26,7 +26,7 @@ use Test::More ();
 use Test::Nginx::Authgear ();
 use Test::Nginx::Authgear::Client qw(ask header);
 
-our @EXPORT = qw(verdict verdicts minted secrets segment signed payload);
+our @EXPORT = qw(verdict verdicts minted secrets segment signed payload claims);
 
 # The error_description of each reason.
 my %description = (
@@ -141,6 +141,9 @@ sub signed {
     return join '.', $header, $payload,
         segment($key->sign_message("$header.$payload", 'SHA256', 'v1.5'));
 }
+
+# A token whose claims are the usual ones but for these, as JSON text.
+sub claims { return qq({"claims": {$_[0]}}) }
 
 # The JSON text of a right payload, with more members behind it as text.
 sub payload {
