@@ -144,46 +144,8 @@ authgear_project myapp {
     endpoint $TEST_NGINX_AUTHGEAR;
     resolve_request /_authgear/resolve;
 }
-authgear_project hasty {
-    endpoint $TEST_NGINX_AUTHGEAR;
-    resolve_request /_hasty/resolve;
-}
-authgear_project refused {
-    endpoint $TEST_NGINX_AUTHGEAR;
-    resolve_request /_refused/resolve;
-}
-authgear_project recheck {
-    endpoint $TEST_NGINX_AUTHGEAR;
-    resolve_request /_authgear/resolve;
-    recheck 1h;
-}
-authgear_project recheck_refused {
-    endpoint $TEST_NGINX_AUTHGEAR;
-    resolve_request /_refused/resolve;
-    recheck 1h;
-}
+$TEST_NGINX_FAILING_PROJECTS
 --- config
 include $TEST_NGINX_RESOLVER;
-location = /_hasty/resolve {
-    internal;
-    proxy_read_timeout 300ms;
-    proxy_set_header Host $TEST_NGINX_AUTHGEAR_HOST;
-    proxy_pass $TEST_NGINX_RESOLVER_ORIGIN/_resolver/resolve;
-    proxy_pass_request_body off;
-    proxy_set_header Content-Length "";
-}
-location = /_refused/resolve {
-    internal;
-    proxy_pass http://127.0.0.1:1;
-    proxy_pass_request_body off;
-    proxy_set_header Content-Length "";
-}
-location = /recheck {
-    authgear_verify recheck;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /recheck-refused {
-    authgear_verify recheck_refused;
-    proxy_pass $TEST_NGINX_ECHO;
-}
+$TEST_NGINX_FAILING_RESOLVERS
 $TEST_NGINX_PLACES

@@ -153,9 +153,7 @@ add_header X-Reason \$authgear_reason always;
 add_header X-User \$authgear_user_id always;
 add_header X-Valid \$authgear_session_valid always;
 add_header X-Source \$authgear_source always;
-location = /required { authgear_verify myapp; proxy_pass $ENV{TEST_NGINX_ECHO}; }
-location = /optional { authgear_verify myapp optional; proxy_pass $ENV{TEST_NGINX_ECHO}; }
-location = /observe { authgear_verify myapp observe; proxy_pass $ENV{TEST_NGINX_ECHO}; }
+$ENV{TEST_NGINX_MODES}
 location = /quick { authgear_verify quick; proxy_pass $ENV{TEST_NGINX_ECHO}; }
 END
 

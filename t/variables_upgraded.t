@@ -60,6 +60,30 @@ sub of_an_upgraded_connection {
     }
 }
 
+our $projects = <<'END';
+client_header_buffer_size 8k;
+log_format claims escape=none '$http_authorization$http_cookie | $authgear_claims | $authgear_claim_group | $group';
+authgear_project myapp {
+    endpoint $TEST_NGINX_AUTHGEAR;
+}
+authgear_claim_set $group group;
+END
+
+our $locations = <<'END';
+authgear_verify myapp;
+location = /socket {
+    access_log logs/claims.log claims;
+    proxy_pass $TEST_NGINX_HELD;
+    proxy_http_version 1.1;
+    proxy_set_header Upgrade $http_upgrade;
+    proxy_set_header Connection upgrade;
+}
+location = / {
+    proxy_set_header V-Claims $authgear_claims;
+    proxy_pass $TEST_NGINX_ECHO;
+}
+END
+
 run_tests();
 
 __DATA__
@@ -67,48 +91,11 @@ __DATA__
 === TEST 1: tokens of the zone alone
 --- check
 of_an_upgraded_connection
---- http_config
-client_header_buffer_size 8k;
-log_format claims escape=none '$http_authorization$http_cookie | $authgear_claims | $authgear_claim_group | $group';
-authgear_project myapp {
-    endpoint $TEST_NGINX_AUTHGEAR;
-}
-authgear_claim_set $group group;
---- config
-authgear_verify myapp;
-location = /socket {
-    access_log logs/claims.log claims;
-    proxy_pass $TEST_NGINX_HELD;
-    proxy_http_version 1.1;
-    proxy_set_header Upgrade $http_upgrade;
-    proxy_set_header Connection upgrade;
-}
-location = / {
-    proxy_set_header V-Claims $authgear_claims;
-    proxy_pass $TEST_NGINX_ECHO;
-}
+--- http_config eval: $::projects
+--- config eval: $::locations
 
 === TEST 2: tokens that a worker keeps
 --- check
 of_an_upgraded_connection
---- http_config
-client_header_buffer_size 8k;
-authgear_token_cache 10;
-log_format claims escape=none '$http_authorization$http_cookie | $authgear_claims | $authgear_claim_group | $group';
-authgear_project myapp {
-    endpoint $TEST_NGINX_AUTHGEAR;
-}
-authgear_claim_set $group group;
---- config
-authgear_verify myapp;
-location = /socket {
-    access_log logs/claims.log claims;
-    proxy_pass $TEST_NGINX_HELD;
-    proxy_http_version 1.1;
-    proxy_set_header Upgrade $http_upgrade;
-    proxy_set_header Connection upgrade;
-}
-location = / {
-    proxy_set_header V-Claims $authgear_claims;
-    proxy_pass $TEST_NGINX_ECHO;
-}
+--- http_config eval: "authgear_token_cache 10;\n$::projects"
+--- config eval: $::locations

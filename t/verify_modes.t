@@ -117,18 +117,7 @@ location = /default {
     authgear_verify myapp;
     proxy_pass $TEST_NGINX_ECHO;
 }
-location = /required {
-    authgear_verify myapp required;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /optional {
-    authgear_verify myapp optional;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /observe {
-    authgear_verify myapp observe;
-    proxy_pass $TEST_NGINX_ECHO;
-}
+$TEST_NGINX_MODES
 location = /off {
     authgear_verify off;
     proxy_pass $TEST_NGINX_ECHO;

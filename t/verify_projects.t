@@ -124,14 +124,7 @@ authgear_project es {
 authgear_verify myapp;
 add_header X-Reason $authgear_reason always;
 --- config
-location = /required {
-    authgear_verify myapp required;
-    proxy_pass $TEST_NGINX_ECHO;
-}
-location = /observe {
-    authgear_verify myapp observe;
-    proxy_pass $TEST_NGINX_ECHO;
-}
+$TEST_NGINX_MODES
 location = /other {
     authgear_verify other;
     proxy_pass $TEST_NGINX_ECHO;

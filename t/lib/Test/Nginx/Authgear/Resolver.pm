@@ -4,6 +4,9 @@ package Test::Nginx::Authgear::Resolver;
 # is shipped, but for where the resolver is: on a port of its own, as a self-hosted
 # server's. `include $TEST_NGINX_RESOLVER;` in a config section makes it, and the
 # project says `resolve_request /_authgear/resolve;`.
+# $TEST_NGINX_FAILING_PROJECTS (in http) and $TEST_NGINX_FAILING_RESOLVERS (in server)
+# have questions that fail: the projects hasty, whose resolver must answer in 300 ms, and
+# refused; and /recheck and /recheck-refused, which ask in the background.
 
 use strict;
 use warnings;
@@ -28,6 +31,35 @@ if (Test::Nginx::Authgear::standin()) {
         '/etc/ssl/certs/ca-certificates.crt' => certificates());
     print {$out} $text;
     close $out;
+
+    # Projects whose questions fail, and projects that ask in the background of a request.
+    my ($endpoint, $host, $echo) = @ENV{qw(TEST_NGINX_AUTHGEAR TEST_NGINX_AUTHGEAR_HOST TEST_NGINX_ECHO)};
+    my %project = (
+        hasty => '/_hasty/resolve;',
+        refused => '/_refused/resolve;',
+        recheck => '/_authgear/resolve; recheck 1h;',
+        recheck_refused => '/_refused/resolve; recheck 1h;',
+    );
+    $ENV{TEST_NGINX_FAILING_PROJECTS} = join '',
+        map {"authgear_project $_ { endpoint $endpoint; resolve_request $project{$_} }\n"} sort keys %project;
+    $ENV{TEST_NGINX_FAILING_RESOLVERS} = <<"END";
+location = /_hasty/resolve {
+    internal;
+    proxy_read_timeout 300ms;
+    proxy_set_header Host $host;
+    proxy_pass @{[resolver_origin()]}/_resolver/resolve;
+    proxy_pass_request_body off;
+    proxy_set_header Content-Length "";
+}
+location = /_refused/resolve {
+    internal;
+    proxy_pass http://127.0.0.1:1;
+    proxy_pass_request_body off;
+    proxy_set_header Content-Length "";
+}
+location = /recheck { authgear_verify recheck; proxy_pass $echo; }
+location = /recheck-refused { authgear_verify recheck_refused; proxy_pass $echo; }
+END
 }
 
 # The resolver's own address, which is not the endpoint's.
