@@ -51,7 +51,7 @@ BEGIN {
     $ENV{TEST_NGINX_SILENT} = $silent->sockport;
 }
 
-my ($h2_port, $h3_port) = map { Test::Nginx::Authgear::Server::free_port() } 1 .. 2;
+my ($h2_port, $h3_port) = map { Test::Nginx::Authgear::Server::other_port($_) } 1, 2;
 my $stream_location = "location /stream { authgear_verify myapp; proxy_pass $stream->{http}/oauth2/jwks; }";
 my $other_servers = join "\n", map { "server { $_ authgear_close_expired on; proxy_buffering off; $stream_location location / { empty_gif; } }" }
     http2_listen($h2_port), has_http3() ? http3_listen($h3_port) : ();
@@ -77,7 +77,7 @@ sub opened {
     return { socket => $socket, text => '' } if $path eq '/silent';
     my $one = { socket => $socket, text => '' };
     my $expected = $upgrade ? 101 : 200;
-    wait_for { taken($one); $one->{text} =~ /\r\n\r\n/ } 5;
+    wait_for { taken($one); $one->{text} =~ /\r\n\r\n/ } 10;
     like($one->{text}, qr{^HTTP/1\.\d $expected }, "$path is open");
     return $one;
 }
@@ -114,7 +114,7 @@ sub carries {
     my ($one, $name) = @_;
     my $text = 'message-' . rand;
     print { $one->{socket} } $text;
-    my $came = wait_for { taken($one); $one->{text} =~ /\Q$text\E/ } 2;
+    my $came = wait_for { taken($one); $one->{text} =~ /\Q$text\E/ } 10;
     return ok($came, $name);
 }
 
@@ -175,7 +175,8 @@ subtest 'when the user is revoked, in every worker' => sub {
 subtest 'a planned disabling' => sub {
     my ($user, $spared) = (new_user(), new_user());
     my @all = map { opened('/ws', token => token_for($_)) } $user, $spared;
-    my $from = int(time) + 5;
+    # Both plans, and what puts one off, are there by then.
+    my $from = int(time) + 8;
     my $plan = sub {
         event('user.disabled', $_[0], user => { is_disabled => JSON::PP::false },
             payload => { temporarily_disabled_from => strftime('%Y-%m-%dT%H:%M:%SZ', gmtime $_[1]) });

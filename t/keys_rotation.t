@@ -108,7 +108,7 @@ my $four = { '200 ok' => 4 };
 {
     my $nginx = Test::Nginx::Authgear::Server->start(
         workers => 4,
-        project => 'jwks_min_interval 1s; fetch_timeout 4s;',
+        project => 'jwks_min_interval 1s; fetch_timeout 8s;',
     );
     my $good = token();
     my %to = $nginx->connection_to_each;
@@ -117,7 +117,8 @@ my $four = { '200 ok' => 4 };
     my @made_up = map { with_kid($good, "made-up-$_") } 1 .. 300;
 
     reset_counts();
-    fault(jwks => 'slow', delay_ms => 1500);
+    # All are sent, and good tokens answered, before the fetch ends.
+    fault(jwks => 'slow', delay_ms => 4000);
     wait_until($over);
     my @waiting = map { $nginx->send(token => $_) } @made_up;
     soon { fetches() } 'a fetch is under way';

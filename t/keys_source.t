@@ -303,7 +303,7 @@ waits_for_the_keys
 authgear_project slow {
     endpoint $TEST_NGINX_SLOW;
     internal_endpoint $TEST_NGINX_AUTHGEAR;
-    fetch_timeout 9s;
+    fetch_timeout 60s;
 }
 authgear_project ready {
     issuer https://issuer.example.com;
