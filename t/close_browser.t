@@ -19,7 +19,7 @@ use Time::HiRes qw(time);
 
 my ($backend_pid, $backend) = backend();
 my ($certificate, $key, $trust) = Test::Nginx::Authgear::Browser->certificate(qw(one.site.test two.site.test));
-my %port = map { $_ => Test::Nginx::Authgear::Server::free_port() } qw(one two);
+my %port = (one => Test::Nginx::Authgear::Server::other_port(1), two => Test::Nginx::Authgear::Server::other_port(2));
 
 my $text = shipped('websocket.conf', 'http://backend' => $backend);
 my ($maps) = $text =~ /^(    # The token, for clients.*?)^    upstream /ms or die "the file shows no maps\n";

@@ -11,7 +11,7 @@ use Test::Nginx::Authgear::Server;
 
 my $directory = tempdir(CLEANUP => 1);
 chmod 0755, $directory;
-my ($open, $closed) = map { Test::Nginx::Authgear::Server::free_port() } 1, 2;
+my ($open, $closed) = map { Test::Nginx::Authgear::Server::other_port($_) } 1, 2;
 
 sub certificate {
     my ($file, $name) = @_;

@@ -14,7 +14,7 @@ my $directory = tempdir(CLEANUP => 1);
 chmod 0755, $directory;
 my ($plain, $https, $ca) = @{ standin() }{qw(http https ca)};
 my ($plain_port, $tls_port) = map { /:(\d+)$/ } $plain, $https;
-my ($port, $nobody, $http_port) = map { Test::Nginx::Authgear::Server::free_port() } 1 .. 3;
+my ($port, $nobody, $http_port) = map { Test::Nginx::Authgear::Server::other_port($_) } 1 .. 3;
 my $main = $$;
 
 sub write_file {

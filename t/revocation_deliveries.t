@@ -114,7 +114,7 @@ subtest 'two nodes by two URLs' => sub {
     }
     my $refused = sub {
         my ($nginx) = @_;
-        return wait_for { !grep { $nginx->ask(token => $_)->{reason} ne 'revoked' } @tokens } 3;
+        return wait_for { !grep { $nginx->ask(token => $_)->{reason} ne 'revoked' } @tokens } 10;
     };
     ok($refused->($_), 'a node refuses all') for $node, $second;
     $second->stop_soundly;

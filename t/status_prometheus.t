@@ -68,7 +68,7 @@ is_deeply([sort @described], [sort @families, @of_stream], 'docs/operations.md d
 
 # --- a real Prometheus
 
-my $port = Test::Nginx::Authgear::Server::free_port();
+my $port = Test::Nginx::Authgear::Server::other_port();
 open $out, '>', "$directory/prometheus.yml" or die "cannot write: $!\n";
 print {$out} <<"END";
 global: { scrape_interval: 1s, evaluation_interval: 1s }

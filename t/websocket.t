@@ -14,7 +14,7 @@ my ($maps) = $text =~ /^(    # The token, for clients.*?)^    upstream /ms or di
 my ($lines) = $text =~ /^        location \/ws \{\n(.*?)^        \}/ms or die "the file shows no location\n";
 my $echo = echo_origin();
 # A backend that chooses a subprotocol by itself.
-my $chooses = Test::Nginx::Authgear::Server::free_port();
+my $chooses = Test::Nginx::Authgear::Server::other_port();
 my $nginx = Test::Nginx::Authgear::Server->start(
     project => 'webhook_secret_file $TEST_NGINX_WEBHOOK_SECRET;',
     http => "$maps server { listen 127.0.0.1:$chooses; location / { add_header Sec-WebSocket-Protocol chat; return 200 ok; } }",
