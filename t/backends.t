@@ -83,7 +83,7 @@ sub serve {
 END { local $?; kill KILL => @servers; waitpid $_, 0 for @servers }
 
 my %port = map { $_ => serve($_) } sort keys %read;
-my $grpc = Test::Nginx::Authgear::Server::free_port();
+my $grpc = Test::Nginx::Authgear::Server::other_port(1);
 my $seen = join '', map {"\U$_\E=\$$_\\n"} map {"http_x_authgear_$_"}
     sort qw(session_valid user_id user_anonymous user_verified user_can_reauthenticate user_roles session_authenticated_at session_amr);
 my $echo = echo_origin();

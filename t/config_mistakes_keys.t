@@ -120,6 +120,15 @@ authgear_project a {
 --- warn
 authgear: "jwks_file" "mixed.json": key "secret" skipped: unknown key type "oct" in nginx.conf:3
 
+=== jwks_file: for other algorithms
+authgear_project a {
+    endpoint https://a.example;
+    jwks_file jwks.json;
+    algorithms ES256;
+}
+--- emerg
+authgear: "authgear_project" "a" has a "jwks_file" without a key for any of its "algorithms" (RS256 unless set), so no token could be verified; write "algorithms RS256;" if that is what signs them in nginx.conf:5
+
 === jwks_file: beside jwks_uri
 authgear_project a {
     endpoint https://a.example;

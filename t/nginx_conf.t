@@ -20,8 +20,8 @@ make_path("$prefix/modules", "$prefix/authgear");
 my ($module) = split ' ', $ENV{TEST_NGINX_LOAD_MODULES};
 symlink abs_path($module), "$prefix/modules/" . basename($module) or die "symlink: $!\n";
 write_file("$prefix/authgear/myapp.jwks.json", <<'END');
-{"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "kid": "1",
-  "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}
+{"keys": [{"kty": "RSA", "use": "sig", "kid": "1", "e": "AQAB", "n":
+  "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"}]}
 END
 
 # Parts that whole examples include. They stand beside nginx.conf.

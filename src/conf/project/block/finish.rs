@@ -27,6 +27,7 @@ impl Block {
         self.check_keys_from_file()?;
         self.check_resolver()?;
         self.check_one_endpoint()?;
+        let algorithms = self.allowed_algorithms();
         let asks_system_ca = self.asks_by_tls() && self.ssl_trusted_certificate.is_none();
         let certificates = certificates(
             self.ssl_trusted_certificate,
@@ -69,9 +70,7 @@ impl Block {
                 Some(names) => names,
                 None => CookieNames::new("").map_err(|error| error.to_string())?,
             },
-            algorithms: self
-                .algorithms
-                .unwrap_or(AlgorithmSet::EMPTY.with(Algorithm::Rs256)),
+            algorithms,
             resolve_request: self.resolve_request.and_then(OrOff::on),
             resolve_cache: self.resolve_cache.and_then(OrOff::on),
             resolve_stale: self.resolve_stale.and_then(OrOff::on).unwrap_or(0),
@@ -91,6 +90,11 @@ impl Block {
             sharer,
             asks_system_ca,
         })
+    }
+
+    fn allowed_algorithms(&self) -> AlgorithmSet {
+        self.algorithms
+            .unwrap_or(AlgorithmSet::EMPTY.with(Algorithm::Rs256))
     }
 
     /// True if keys are fetched by TLS.
@@ -127,8 +131,18 @@ impl Block {
 
     /// Refuses what only makes sense for keys that are fetched, beside keys from a file.
     fn check_keys_from_file(&self) -> Result<(), Mistake> {
-        if self.jwks_file.is_none() {
+        let Some(keys) = &self.jwks_file else {
             return Ok(());
+        };
+        let allowed = self.allowed_algorithms();
+        let known: Vec<Algorithm> = keys.describe().flat_map(|(_, of_key)| of_key).collect();
+        if !known.iter().any(|known| allowed.contains(*known)) {
+            let first = known.first().map_or("", |first| first.name());
+            return Err(format!(
+                "has a \"jwks_file\" without a key for any of its \"algorithms\" (RS256 unless set), so no \
+                 token could be verified; write \"algorithms {first};\" if that is what signs them"
+            )
+            .into());
         }
         let others = [
             ("jwks_uri", self.jwks_uri.is_some()),

@@ -26,8 +26,11 @@ my $directory = "$ENV{AUTHGEAR_TEST_DIR}/config";
 
 # Files that the cases name, in the folder of nginx.conf. The key is that of RFC 7517,
 # appendix A.1, with another use.
-my $key = '{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",'
-    . '"y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","use":"sig","kid":"KID"}';
+my $key = '{"kty":"RSA","e":"AQAB","n":"'
+    . '0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_B'
+    . 'JECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_F'
+    . 'DW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4'
+    . 'vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw","use":"sig","kid":"KID"}';
 my $hmac = '{"kty":"oct","k":"AAAA","kid":"secret"}';
 my %files = (
     'jwks.json' => qq({"keys":[$key]}),
