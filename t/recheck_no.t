@@ -210,6 +210,24 @@ sub no_verdicts_in_the_background {
     }
 }
 
+# Nor does an outage end that wait: it lets the request that waits pass, and no other.
+sub an_outage_after_no_verdict {
+    for my $case (@outages, ['nobody listens']) {
+        my ($what, @fault) = @$case;
+        my ($name, $token) = someone();
+        fault(resolver => 'status', status => 404);
+        is(outcome('GET /background', bearer_of($token)), "200 ok $name", "$what: the first request passes");
+        becomes("$what: the next wait, and there is no verdict", '503 resolver_unavailable -',
+            'GET /background', bearer_of($token));
+        @fault ? fault(resolver => @fault) : control('POST', '/-/gone');
+        is(outcome('GET /background', bearer_of($token)), "200 ok $name", "$what: in an outage the token stands") for 1 .. 2;
+        heal();
+        control('POST', '/-/back');
+        control('POST', '/-/token/revoke', $token);
+        is(outcome('GET /background', bearer_of($token)), $no, "$what: and its next request waits for the no");
+    }
+}
+
 # --- configuration
 
 my $resolver = resolver_origin();
@@ -261,4 +279,4 @@ __DATA__
 === TEST 4: a resolver that gives no verdict
 --- http_config: $TEST_NGINX_PROJECTS
 --- config: $TEST_NGINX_SERVER
---- check: no_verdicts no_verdicts_in_the_background
+--- check: no_verdicts no_verdicts_in_the_background an_outage_after_no_verdict

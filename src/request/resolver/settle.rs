@@ -226,17 +226,26 @@ impl Confirmation {
             }
             Err(failure) => {
                 let is_outage = failure.is_outage();
-                // A no stays a no; anything else stands while the resolver cannot answer.
+                // A no stays a no, and after an unclear answer the token waits for a verdict. Any other
+                // token stands while the resolver cannot answer.
                 let known = writer.read(key, now, None).verdict;
-                let verdict = if matches!(known, Some((judgements::Verdict::Denied, _))) {
-                    writer.postpone(key, lease, now + FAILED_PAUSE, now);
-                    Verdict::No
-                } else if is_outage {
-                    store(writer, judgements::Verdict::Failed);
-                    Verdict::yes()
-                } else {
-                    store(writer, judgements::Verdict::Unclear);
-                    Verdict::Failed
+                let verdict = match known.map(|(verdict, _)| verdict) {
+                    Some(judgements::Verdict::Denied) => {
+                        writer.postpone(key, lease, now + FAILED_PAUSE, now);
+                        Verdict::No
+                    }
+                    Some(judgements::Verdict::Unclear) if is_outage => {
+                        store(writer, judgements::Verdict::Unclear);
+                        Verdict::yes()
+                    }
+                    _ if is_outage => {
+                        store(writer, judgements::Verdict::Failed);
+                        Verdict::yes()
+                    }
+                    _ => {
+                        store(writer, judgements::Verdict::Unclear);
+                        Verdict::Failed
+                    }
                 };
                 (verdict, is_outage && writer.set_failing(self.project, true))
             }
