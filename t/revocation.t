@@ -20,7 +20,7 @@ sub start {
     my $project = "$secret " . ($more{project} // '');
     return Test::Nginx::Authgear::Server->start(
         workers => 4, %more, project => $project,
-        server => 'authgear_verify myapp; ' . webhook_location('myapp', 'error_page 400 401 405 =200 /free;') . ($more{server} // ''),
+        server => 'authgear_verify myapp; ' . webhook_location('myapp', 'error_page 400 401 405 413 =200 /free;') . ($more{server} // ''),
     );
 }
 
@@ -329,7 +329,9 @@ subtest 'a token that outlives its revocation is told of once' => sub {
 };
 
 subtest 'the status page counts webhooks, and users who are revoked' => sub {
-    my $nginx = start(server => 'location = /metrics { authgear_verify off; authgear_status prometheus; }');
+    my $nginx = start(server => 'location = /metrics { authgear_verify off; authgear_status prometheus; }'
+        . ' error_page 403 413 =200 /free; location = /large { authgear_webhook myapp; client_max_body_size 0; }'
+        . ' location = /small { authgear_webhook myapp; if ($arg_x) { set $x 1; } } location = /denied { authgear_webhook myapp; deny all; }');
     my $metrics = sub {
         my $body = $nginx->ask(path => '/metrics')->{body};
         return { map {/^authgear_(webhooks_total|revocations)\{project="myapp"(?:,result="(\w+)")?\} (\d+)$/m ? ($2 // 'users' => $3) : ()} split /\n/, $body };
@@ -344,10 +346,13 @@ subtest 'the status page counts webhooks, and users who are revoked' => sub {
     my $body = event('user.disabled', $user);
     post($nginx, '/webhook/myapp', $body, 'X-Authgear-Body-Signature: ' . '0' x 64) for 1, 2;
     deliver($nginx, event('user.disabled', $user, payload => { more => 'x' x 2_000_000 }));
+    is(post($nginx, '/small?x=1', 'x' x 2_000_000)->{status}, 413, 'too large, beside an inherited error_page');
+    is(post($nginx, '/large', 'x' x (16 << 20 | 1))->{status}, 413, 'so is one that nginx does not refuse');
+    is(post($nginx, '/denied', '{}')->{status}, 403, 'and another refusal by nginx');
     $nginx->ask(path => '/webhook/myapp') for 1 .. 3;
-    my %after = (%before, accepted => 4, ignored => 1, malformed => 1, bad_signature => 2, bad_method => 3, too_large => 1, users => 2);
+    my %after = (%before, accepted => 4, ignored => 1, malformed => 1, bad_signature => 2, bad_method => 3, too_large => 3, users => 2);
     # What nginx refuses is counted when it is logged, after the client's last bytes.
-    wait_for { $metrics->()->{too_large} } 10;
+    wait_for { $metrics->()->{too_large} == 3 } 10;
     is_deeply($metrics->(), \%after, 'each by its answer') or diag explain $metrics->();
     $nginx->stop_soundly;
 };

@@ -23,6 +23,13 @@ impl Conf {
         unsafe { (*self.core_location()).handler = Some(handler) };
     }
 
+    /// Has the location that is being merged send no error page in place of a response. nginx has merged its own
+    /// settings of all levels before.
+    pub fn drop_error_pages(&self) {
+        // SAFETY: nobody else refers to the location's configuration.
+        unsafe { (*self.core_location()).error_pages = core::ptr::null_mut() };
+    }
+
     /// True when a directive makes something answer the requests of the location whose block is being
     /// read.
     pub fn is_answered(&self) -> bool {

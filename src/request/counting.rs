@@ -36,7 +36,7 @@ pub fn count_verdict(context: &Context, project: &Project, mode: Mode) {
     }
 }
 
-/// Counts a webhook that nginx refused for its length, before any handler.
+/// Counts a webhook that was refused for its length, by nginx before any handler or by this module.
 pub fn count_lost_webhook(r: &Request) {
     const TOO_LARGE: usize = nginx_sys::NGX_HTTP_REQUEST_ENTITY_TOO_LARGE as usize;
     if let (Some(index), TOO_LARGE) = (r.location().webhook(), r.status()) {

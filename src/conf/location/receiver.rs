@@ -49,6 +49,11 @@ impl LocationConf {
         };
         let kind = receiver.kind;
         self.receives = Some((kind, receiver.find(cf)?));
+        if kind == Receives::Webhooks {
+            // One could turn a refusal into a success, which Authgear would believe. nginx refuses a length
+            // before any handler.
+            cf.drop_error_pages();
+        }
         match &self.verify {
             Some(Verify::Gate(_, _, place) | Verify::Named(_, _, place)) if verifies_here => {
                 let why = match kind {
