@@ -48,7 +48,9 @@ sub resident {
 }
 
 sub start {
-    return Test::Nginx::Authgear::Server->start(workers => 1, server => webhook_location(), http => $stream,
+    my ($http) = @_;
+    my $status = join ' ', map {"location = /$_ { authgear_status $_; }"} qw(prometheus json);
+    return Test::Nginx::Authgear::Server->start(workers => 1, server => webhook_location() . $status, http => $http // $stream,
         project => 'webhook_secret_file $TEST_NGINX_WEBHOOK_SECRET;');
 }
 
@@ -77,6 +79,34 @@ for my $case (
     cmp_ok($_, '<', 600, "$name: a short one") for map {length} grep {/revocation stream/} split /\n/, $nginx->log_text;
     $nginx->stop_soundly;
 }
+
+# Whether the status page calls the stream connected, as metrics and as JSON.
+sub connected {
+    my ($nginx) = @_;
+    my ($metric) = $nginx->ask(path => '/prometheus')->{body} =~ /^authgear_stream_connected (\d)$/m;
+    my ($json) = $nginx->ask(path => '/json')->{body} =~ /"is_connected": (\w+)/;
+    return "$metric $json";
+}
+
+subtest 'no answer' => sub {
+    for my $case ('a start', 'a reload') {
+        pretend(sub {''});
+        my $nginx = start($case eq 'a start' ? $stream : '');
+        $nginx->reload(http => $stream) if $case eq 'a reload';
+        is(connected($nginx), '0 false', "$case: not connected before it has answered");
+        soon { $nginx->log_text =~ /\[error\] .*authgear: revocation stream: time-out: Redis does not answer; other nodes hear of no revocation/ } "$case: a line of the log", 10;
+        is(connected($nginx), '0 false', "$case: nor then");
+        pretend(sub {
+            my ($command) = @_;
+            return "*0\r\n" if $command eq 'XREVRANGE' || $command eq 'ZRANGEBYSCORE';
+            return "+OK\r\n" if $command ne 'XREAD';
+            select undef, undef, undef, 0.2;
+            return "*-1\r\n";
+        });
+        soon { connected($nginx) eq '1 true' } "$case: connected once it has", 10;
+        $nginx->stop_soundly;
+    }
+};
 
 subtest 'messages without end' => sub {
     # AddressSanitizer keeps 256 MB of what was freed.

@@ -303,15 +303,21 @@ unsafe fn answer(request: NonNull<ngx_http_request_t>, project: usize, error: Op
 
 /// Reads what was saved into a table that is new, before the workers start.
 pub fn restore(cycle: &ngx_cycle_t) {
-    let main = AuthgearModule::main_conf(cycle);
-    let Some(main) = main.filter(|main| main.zone.has_new_revocations()) else {
+    let Some(main) = AuthgearModule::main_conf(cycle) else {
         return;
     };
     let Some(zone) = main.zone.zone() else {
         return;
     };
-    if main.stream.address().is_some() {
-        zone.learn_until(crate::nginx::now() + LEARNING);
+    let is_new = main.zone.has_new_revocations();
+    match main.stream.address() {
+        Some(_) if is_new => zone.learn_until(crate::nginx::now() + LEARNING),
+        Some(_) => {}
+        // A reload may add one.
+        None => zone.forget_stream(),
+    }
+    if !is_new {
+        return;
     }
     let (now, keep) = (
         nginx_sys::ngx_timeofday().sec as u64,

@@ -82,7 +82,8 @@ pub struct Zone {
     pub(super) stream_lease: Lease,
     /// Since when the stream is broken; 0 while it is not.
     stream_down_since: Word,
-    /// Until this time JWTs wait for what the stream has told so far; 0 once that was read.
+    /// Until this time JWTs wait for what the stream has told so far; 0 once that was read, 1 while there
+    /// is none.
     learning_until: Word,
     /// Webhooks that other nodes have yet to be told.
     pub(super) outgoing: Link<Outgoing>,
@@ -177,7 +178,14 @@ impl SharedZone {
         self.header().learning_until.set(time);
     }
 
-    /// The time until which JWTs wait for the revocation stream; 0 if they do not.
+    /// Notes that there is no revocation stream: a later one has yet to be read, for which no JWT waits.
+    pub fn forget_stream(self) {
+        let header = self.header();
+        header.stream_down_since.set(0);
+        header.learning_until.set(1);
+    }
+
+    /// The time until which JWTs wait for the revocation stream; 0 once it was read.
     pub fn learning_until(self) -> u64 {
         self.header().learning_until.get()
     }

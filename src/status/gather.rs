@@ -37,9 +37,11 @@ pub fn snapshot(main: &MainConf) -> Snapshot {
         stream: zone.and_then(|zone| {
             main.stream.address()?;
             let since = zone.stream_down_since();
+            let is_incomplete = zone.learning_until() != 0;
             Some(Stream {
+                is_connected: since.is_none() && !is_incomplete,
                 down_for: since.map(|since| now().saturating_sub(since) as f64 / 1e3),
-                is_incomplete: zone.learning_until() != 0,
+                is_incomplete,
             })
         }),
         projects: main

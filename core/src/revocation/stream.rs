@@ -124,6 +124,9 @@ pub struct LinkError(String);
 
 impl From<RedisError> for LinkError {
     fn from(error: RedisError) -> LinkError {
+        if error.is_timeout() {
+            return LinkError("time-out: Redis does not answer".to_string());
+        }
         LinkError(printable(&error.to_string()))
     }
 }
@@ -342,6 +345,8 @@ pub(crate) fn read_reply(reply: &[u8]) -> [Option<Vec<Message>>; 2] {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]
@@ -351,6 +356,14 @@ mod tests {
         let text = LinkError::from(error).to_string();
         assert!(text.contains(r"evil\n2026/01/01"), "{text}");
         assert!(!text.chars().any(char::is_control), "{text}");
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_a_time_out() {
+        for kind in [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut] {
+            let text = LinkError::from(RedisError::from(io::Error::from(kind))).to_string();
+            assert_eq!(text, "time-out: Redis does not answer");
+        }
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Snapshot {
 /// The revocation stream.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Stream {
+    /// True while it answers, once it has been read.
+    pub is_connected: bool,
     /// Seconds since it ceased to answer; `None` while it answers.
     pub down_for: Option<f64>,
     /// True while what it told before this node started has not been read.

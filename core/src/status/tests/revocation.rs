@@ -14,6 +14,7 @@ fn revocations_and_their_stream() {
     own.counts.add(Count::Webhook(Received::TooLarge).cell(), 2);
     shown.projects = vec![own];
     shown.stream = Some(Stream {
+        is_connected: false,
         down_for: Some(90.0),
         is_incomplete: true,
     });
