@@ -186,6 +186,36 @@ authgear_revocation_stream http://127.0.0.1:6379;
 --- emerg
 authgear: "authgear_revocation_stream" must begin with redis:// or rediss://, as redis://127.0.0.1:6379 in nginx.conf:1
 
+=== authgear_revocation_stream: a query
+authgear_revocation_stream redis://127.0.0.1:6379?db=3;
+--- emerg
+authgear: "authgear_revocation_stream" is no address of Redis; write redis://host:port, or redis://host:port/database in nginx.conf:1
+
+=== authgear_revocation_stream: a fragment
+authgear_revocation_stream rediss://127.0.0.1:6379#insecure;
+--- emerg
+authgear: "authgear_revocation_stream" is no address of Redis; write redis://host:port, or redis://host:port/database in nginx.conf:1
+
+=== authgear_revocation_stream: a negative database
+authgear_revocation_stream redis://127.0.0.1:6379/-1;
+--- emerg
+authgear: "authgear_revocation_stream" is no address of Redis; write redis://host:port, or redis://host:port/database in nginx.conf:1
+
+=== authgear_revocation_stream: a database that is no number
+authgear_revocation_stream redis://127.0.0.1:6379/x;
+--- emerg
+authgear: "authgear_revocation_stream" is no address of Redis; write redis://host:port, or redis://host:port/database in nginx.conf:1
+
+=== authgear_revocation_stream: port 0
+authgear_revocation_stream redis://127.0.0.1:0;
+--- emerg
+authgear: "authgear_revocation_stream" is no address of Redis; write redis://host:port, or redis://host:port/database in nginx.conf:1
+
+=== authgear_revocation_stream: no host
+authgear_revocation_stream redis://;
+--- emerg
+authgear: "authgear_revocation_stream" is no address of Redis; write redis://host:port, or redis://host:port/database in nginx.conf:1
+
 === authgear_revocation_stream: a password in the URL
 authgear_revocation_stream redis://:s3cret@127.0.0.1:6379;
 --- emerg
@@ -205,3 +235,8 @@ authgear: "authgear_revocation_stream" has an unknown parameter "user=x"; it tak
 authgear_revocation_stream redis://127.0.0.1:6379 ca=junk.pem;
 --- emerg
 authgear: "authgear_revocation_stream" has "ca" and plain redis://; write rediss:// in nginx.conf:1
+
+=== authgear_revocation_stream: ca without a certificate
+authgear_revocation_stream rediss://127.0.0.1:6379 ca=junk.pem;
+--- emerg
+authgear: "authgear_revocation_stream" "ca" must name a file of certificates in PEM in nginx.conf:1

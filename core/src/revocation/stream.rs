@@ -8,7 +8,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use redis::{Client, Connection, IntoConnectionInfo, RedisError, TlsCertificates};
+use redis::{
+    Client, Connection, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError,
+    TlsCertificates,
+};
 
 use crate::text::printable;
 
@@ -47,12 +50,15 @@ pub enum AddressError {
     /// A password in it, which a configuration shows to everyone who may read it.
     #[error("holds a user or password; write \"credentials=path\" with a file of user:password")]
     Credentials,
-    /// Not a URL of Redis.
-    #[error("is no address of Redis: {0}")]
-    Url(LinkError),
+    /// Not a host, a port and a database.
+    #[error("is no address of Redis; write redis://host:port, or redis://host:port/database")]
+    Url,
     /// The file of credentials is none.
     #[error("\"credentials\" must name a file that holds user:password in one line")]
     CredentialsFile,
+    /// The file of certificates is none.
+    #[error("\"ca\" must name a file of certificates in PEM")]
+    Ca,
     /// `ca` without TLS.
     #[error("has \"ca\" and plain redis://; write rediss://")]
     CaWithoutTls,
@@ -78,8 +84,11 @@ impl Address {
         if url.contains('@') {
             return Err(AddressError::Credentials);
         }
-        let url_error = |error: RedisError| AddressError::Url(error.into());
-        let mut info = url.into_connection_info().map_err(url_error)?;
+        let mut info = url
+            .into_connection_info()
+            .ok()
+            .filter(|info| is_address(url, info))
+            .ok_or(AddressError::Url)?;
         if let Some(file) = credentials {
             let line = str::from_utf8(file).map_err(|_| AddressError::CredentialsFile)?;
             let line = line.trim_end_matches(['\r', '\n']);
@@ -105,16 +114,25 @@ impl Address {
                         root_cert,
                     },
                 )
+                .map_err(|_| AddressError::Ca)?
             }
-            None => Client::open(info),
+            None => Client::open(info).map_err(|_| AddressError::Url)?,
         };
         Ok(Address {
-            client: client.map_err(url_error)?,
+            client,
             stream: key.to_string(),
             // The braces keep both keys on one server of a cluster.
             kept: format!("{{{key}}}:kept"),
         })
     }
+}
+
+/// False for what the library ignores, or takes for a setting of its own.
+fn is_address(url: &str, info: &ConnectionInfo) -> bool {
+    let (ConnectionAddr::Tcp(_, port) | ConnectionAddr::TcpTls { port, .. }) = info.addr() else {
+        return false;
+    };
+    *port > 0 && info.redis_settings().db() >= 0 && !url.contains(['?', '#'])
 }
 
 /// The error of a connection, or what the server said, as text for a log line.
