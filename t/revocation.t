@@ -341,6 +341,7 @@ subtest 'the status page counts webhooks, and users who are revoked' => sub {
     my ($user) = issued(10);
     deliver($nginx, event('user.disabled', $user)) for 1 .. 3;
     deliver($nginx, event('user.disabled', (issued(10))[0]));
+    deliver($nginx, event('user.reenabled', 'nobody'));
     deliver($nginx, event('user.profile.updated', $user));
     deliver($nginx, 'no event');
     my $body = event('user.disabled', $user);
@@ -350,7 +351,7 @@ subtest 'the status page counts webhooks, and users who are revoked' => sub {
     is(post($nginx, '/large', 'x' x (16 << 20 | 1))->{status}, 413, 'so is one that nginx does not refuse');
     is(post($nginx, '/denied', '{}')->{status}, 403, 'and another refusal by nginx');
     $nginx->ask(path => '/webhook/myapp') for 1 .. 3;
-    my %after = (%before, accepted => 4, ignored => 1, malformed => 1, bad_signature => 2, bad_method => 3, too_large => 3, users => 2);
+    my %after = (%before, accepted => 5, ignored => 1, malformed => 1, bad_signature => 2, bad_method => 3, too_large => 3, users => 2);
     # What nginx refuses is counted when it is logged, after the client's last bytes.
     wait_for { $metrics->()->{too_large} == 3 } 10;
     is_deeply($metrics->(), \%after, 'each by its answer') or diag explain $metrics->();

@@ -64,8 +64,8 @@ pub fn run(data: &[u8]) {
             }
             _ => {
                 let _ = (
-                    reader.count(None, now),
-                    reader.count(Some(7), now),
+                    reader.count(now),
+                    reader.count_revoked(7, now),
                     reader.capacity(),
                 );
                 let _ = (reader.changes(), reader.evictions(), reader.is_empty(now));

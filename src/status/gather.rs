@@ -68,10 +68,7 @@ fn tables(zone: SharedZone, counts: &Totals) -> Vec<TableState> {
         name: "revocations",
         lookups: None,
         live_evictions: table.evictions(),
-        fill: Some([
-            table.count(None, unix_time()) as u64,
-            table.capacity() as u64,
-        ]),
+        fill: Some([table.count(unix_time()) as u64, table.capacity() as u64]),
     });
     let keys = TableState {
         name: "keys",

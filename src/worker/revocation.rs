@@ -71,7 +71,7 @@ pub fn is_learning() -> bool {
 /// The users that are revoked under a name at `now`, in Unix seconds.
 pub fn revoked_users(name: &Id, now: u64) -> Option<u64> {
     let zone = zone()?;
-    Some(zone.revocations()?.count(Some(group_of(name)), now) as u64)
+    Some(zone.revocations()?.count_revoked(group_of(name), now) as u64)
 }
 
 /// The number of changes of revocations so far; `None` where there is no table.

@@ -200,17 +200,25 @@ impl<'m> Reader<'m> {
         }
     }
 
-    /// The number of entries that count at `now`, in Unix seconds, of one group if there is one.
+    /// The number of entries that count at `now`, in Unix seconds.
     #[must_use]
-    pub fn count(&self, group: Option<u64>, now: u64) -> usize {
-        let counts = |(key, entry): &(Key, Entry)| {
-            now <= entry.until && group.is_none_or(|group| group == key.group)
-        };
-        self.slots
-            .iter()
-            .filter_map(Slot::read)
-            .filter(counts)
+    pub fn count(&self, now: u64) -> usize {
+        self.counting(now).count()
+    }
+
+    /// The number of a group's users whose sessions have ended at `now`, in Unix seconds. Others have an entry
+    /// for a plan that is ahead, or for an event that ends nothing.
+    #[must_use]
+    pub fn count_revoked(&self, group: u64, now: u64) -> usize {
+        let is_revoked = |entry: &Entry| entry.state.instant(now as f64).is_some();
+        self.counting(now)
+            .filter(|(key, entry)| key.group == group && is_revoked(entry))
             .count()
+    }
+
+    fn counting(&self, now: u64) -> impl Iterator<Item = (Key, Entry)> + use<'m> {
+        let entries = self.slots.iter().filter_map(Slot::read);
+        entries.filter(move |(_, entry)| now <= entry.until)
     }
 
     /// The number of users that the table has room for.
