@@ -213,3 +213,20 @@ server {
 }
 --- warn
 authgear: "authgear_login_callback" is in location "/callback", but the "callback" of the project "a" is "/cb"; write "location = /cb" in nginx.conf:4
+
+=== authgear_login_callback: a path that nginx decodes or normalises
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /r;
+    login client_id=x callback=https://www.a.example/c%20b;
+}
+authgear_project b {
+    endpoint https://b.example;
+    resolve_request /r;
+    login client_id=x callback=https://www.a.example/x/../d//e;
+}
+server {
+    location = "/c b" { authgear_login_callback a; }
+    location = /d/e { authgear_login_callback b; }
+}
+--- fine

@@ -131,6 +131,12 @@ impl Receiver {
             return;
         };
         let path = login.callback_path();
+        let mut parts = path.split('/');
+        if path.contains('%') || path.contains("//") || parts.any(|part| matches!(part, "." | ".."))
+        {
+            // nginx looks for the location of another path, decoded and normalised.
+            return;
+        }
         // The name of another one is a regular expression.
         if location.starts_with('/') && !path.starts_with(&*location) {
             cf.warn_at(
