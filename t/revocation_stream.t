@@ -128,6 +128,9 @@ subtest 'what Redis lost is written again' => sub {
     wait_for { reason($third, $token) eq 'revoked' } 8;
     is(reason($third, $token), 'revoked', 'so that a new node learns it');
     $third->stop_soundly;
+    redis('FLUSHALL');
+    redis('CLIENT', 'KILL', 'TYPE', 'normal');
+    ok(wait_for(sub { redis('ZCARD', '{authgear}:kept') =~ /^:[1-9]/ }, 5), 'after FLUSHALL too, when connections end');
 };
 
 subtest 'a worker that reads is killed' => sub {
