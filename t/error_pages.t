@@ -28,6 +28,8 @@ my $expired = qq{$bearer, error="invalid_token", error_description="the access t
 my $invalid = qq{$bearer, error="invalid_token", error_description="the session is invalid"};
 my $scope = qq{$bearer, error="insufficient_scope", error_description="the access token lacks a scope that is needed", scope="write"};
 my $second = 'Bearer realm="second"';
+my $elsewhere = 'Bearer realm="elsewhere", error="invalid_token", '
+    . 'error_description="the access token is meant for another audience"';
 my $basic = 'Basic realm="eve"';
 my $clear = 'session=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; SameSite=Lax';
 
@@ -59,6 +61,13 @@ sub one_of_each {
         # Several steps, each of which refuses.
         ['/recursive', none => 401, $bearer], ['/recursive-down', good => 503, '', 1],
         ['/rewritten', none => 401, $bearer],
+        # A refusal of another kind takes back what an earlier one said.
+        ['/elsewhere', good => 401, $elsewhere],
+        ['/elsewhere-role', good => 403, ''], ['/elsewhere-down', good => 503, '', 1],
+        ['/elsewhere-nobody', good => 500, ''], ['/elsewhere-scope', good => 403, $scope],
+        ['/scope-role', good => 403, ''], ['/scope-down', good => 503, '', 1],
+        ['/down-role', good => 403, ''], ['/down-scope', good => 403, $scope],
+        ['/down-elsewhere', good => 401, $elsewhere], ['/down-nobody', good => 500, ''],
     ) {
         my ($path, $which, $status, $challenges, $retry_after, $cookie) = @$row;
         my $name = "error_page, $path, credential $which";
@@ -106,6 +115,10 @@ authgear_project myapp {
 }
 authgear_project second {
     endpoint $TEST_NGINX_AUTHGEAR;
+}
+authgear_project elsewhere {
+    endpoint $TEST_NGINX_AUTHGEAR;
+    audience https://elsewhere.example.com;
 }
 authgear_project down {
     endpoint $TEST_NGINX_AUTHGEAR;
@@ -172,6 +185,19 @@ server {
         proxy_pass $TEST_NGINX_ECHO;
     }
     location = /rewritten { error_page 401 /moved; proxy_pass $TEST_NGINX_ECHO; }
+    location = /role { authgear_require_role none; proxy_pass $TEST_NGINX_ECHO; }
+    location = /nobody { set $nobody nobody; authgear_verify $nobody; proxy_pass $TEST_NGINX_ECHO; }
+    location = /elsewhere { authgear_verify elsewhere; proxy_pass $TEST_NGINX_ECHO; }
+    location = /elsewhere-role { authgear_verify elsewhere; error_page 401 = /role; }
+    location = /elsewhere-down { authgear_verify elsewhere; error_page 401 /down.html; }
+    location = /elsewhere-nobody { authgear_verify elsewhere; error_page 401 /nobody; }
+    location = /elsewhere-scope { authgear_verify elsewhere; error_page 401 /scope; }
+    location = /scope-role { authgear_require_scope write; error_page 403 /role; }
+    location = /scope-down { authgear_require_scope write; error_page 403 /down.html; }
+    location = /down-role { authgear_verify down; error_page 503 = /role; }
+    location = /down-scope { authgear_verify down; error_page 503 /scope; }
+    location = /down-elsewhere { authgear_verify down; error_page 503 /elsewhere; }
+    location = /down-nobody { authgear_verify down; error_page 503 /nobody; }
     location = /moved { rewrite ^ /e.html last; }
 }
 --- config

@@ -108,25 +108,24 @@ impl Request {
         Ok(NonNull::from(header))
     }
 
-    /// Gives a header that [`Request::add_response_header`] added another value, which is copied.
-    /// Says whether it is still there: nginx empties the list where a filter replaces the response.
-    pub fn replace_response_header(
+    /// Removes a header that [`Request::add_response_header`] added under that very name. Says whether it is
+    /// still there: nginx empties the list where a filter replaces the response, and others fill it again.
+    pub fn remove_response_header(
         &self,
+        name: &'static str,
         header: NonNull<ngx_table_elt_t>,
-        value: &[u8],
-    ) -> Result<bool, Failed> {
+    ) -> bool {
         // SAFETY: the request is live, and so is its list of headers.
         let mut all = unsafe { Elements::of(&self.get().headers_out.headers) };
-        if !all.any(|own| ptr::eq(own, header.as_ptr())) {
-            return Ok(false);
+        let is_own = |own: &ngx_table_elt_t| {
+            ptr::eq(own, header.as_ptr()) && ptr::eq(own.key.data, name.as_ptr())
+        };
+        let is_there = all.any(is_own);
+        if is_there {
+            // SAFETY: the header is in the live request's list, to whose elements no reference is held.
+            unsafe { (*header.as_ptr()).hash = 0 };
         }
-        let value = self.pool().copy(value)?;
-        // SAFETY: the header is in the live request's list.
-        unsafe {
-            (*header.as_ptr()).value = value;
-            (*header.as_ptr()).hash = 1;
-        }
-        Ok(true)
+        is_there
     }
 
     /// Tells whether a header that [`Request::add_response_header`] added is still sent.

@@ -131,7 +131,10 @@ fn judge(r: &Request) -> ngx_int_t {
         Ok(Some(project)) => project,
         // An earlier pass may have set headers.
         Ok(None) => return headers::renew(r).map_or(NGX_ERROR as ngx_int_t, |()| DECLINED),
-        Err(status) => return status,
+        Err(status) => {
+            challenge::take_back(r, context);
+            return status;
+        }
     };
     login::forget(r, context);
     let answered = if requirements::is_let_through(r) {
@@ -207,32 +210,44 @@ fn answer(
             outcome => headers::set(r, outcome)?,
         }
     }
-    let unauthorized = NGX_HTTP_UNAUTHORIZED as ngx_int_t;
     match (outcome, unmet) {
         _ if observed => Ok(DECLINED),
         (Outcome::Verified(..) | Outcome::Resolved(..), None) => {
             login::known(r, context, project);
             Ok(NGX_OK as ngx_int_t)
         }
-        (Outcome::Verified(..) | Outcome::Resolved(..), Some(unmet)) => {
-            requirements::refuse(r, context, project, unmet)
-        }
         // The caller is not known, so other modules may still refuse the request.
         (Outcome::Anonymous, None) if mode == Mode::Optional => Ok(DECLINED),
-        (Outcome::Anonymous, _) => {
-            challenge::set(r, context, project, None)?;
-            login::note(r, context, project, Prompt::Usual);
-            Ok(unauthorized)
-        }
-        (Outcome::Refused(reason), _) => {
-            challenge::set(r, context, project, Some(Error::Token(*reason)))?;
-            login::note(r, context, project, Prompt::Usual);
-            Ok(unauthorized)
-        }
-        (Outcome::Unavailable(_, seconds), _) => challenge::unavailable(r, context, *seconds),
-        (Outcome::BadRequest, _) => Ok(NGX_HTTP_BAD_REQUEST as ngx_int_t),
-        (Outcome::Unknown, _) => Ok(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t),
+        _ => refuse(r, context, outcome, unmet, project),
     }
+}
+
+/// Refuses a request, with the headers of this refusal alone.
+fn refuse(
+    r: &Request,
+    context: &Context,
+    outcome: &Outcome,
+    unmet: Option<Unmet>,
+    project: &Project,
+) -> Result<ngx_int_t, Failed> {
+    challenge::take_back(r, context);
+    let error = match (outcome, unmet) {
+        (Outcome::Verified(..) | Outcome::Resolved(..), Some(unmet)) => {
+            return requirements::refuse(r, context, project, unmet);
+        }
+        (Outcome::Unavailable(_, seconds), _) => {
+            return challenge::unavailable(r, context, *seconds);
+        }
+        (Outcome::BadRequest, _) => return Ok(NGX_HTTP_BAD_REQUEST as ngx_int_t),
+        (Outcome::Anonymous, _) => None,
+        (Outcome::Refused(reason), _) => Some(Error::Token(*reason)),
+        (Outcome::Unknown | Outcome::Verified(..) | Outcome::Resolved(..), _) => {
+            return Ok(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
+        }
+    };
+    challenge::set(r, context, project, error)?;
+    login::note(r, context, project, Prompt::Usual);
+    Ok(NGX_HTTP_UNAUTHORIZED as ngx_int_t)
 }
 
 /// Logs a request that is refused, or would be were it not only observed; never its token or

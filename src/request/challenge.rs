@@ -1,15 +1,17 @@
 //! Response headers for a refused client: the challenge of a 401 or 403, and when to try again.
 
-use core::cell::Cell;
 use core::fmt::Write;
-use core::ptr::NonNull;
+use core::ptr;
 
 use authgear_core::Reason;
-use nginx_sys::{ngx_int_t, ngx_table_elt_t, NGX_HTTP_SERVICE_UNAVAILABLE};
+use nginx_sys::{ngx_int_t, NGX_HTTP_SERVICE_UNAVAILABLE};
 
 use crate::conf::Project;
 use crate::nginx::{Failed, Request};
 use crate::request::context::Context;
+
+static CHALLENGE: &str = "WWW-Authenticate";
+static RETRY_AFTER: &str = "Retry-After";
 
 /// The error of a credential that was sent.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +46,7 @@ impl Error<'_> {
 }
 
 /// Sets `WWW-Authenticate` (RFC 6750, section 3): the realm, the error if a credential was sent, and
-/// where the resource's metadata is (RFC 9728, section 5.1). One that an earlier pass set is replaced.
+/// where the resource's metadata is (RFC 9728, section 5.1).
 pub fn set(
     r: &Request,
     context: &Context,
@@ -73,44 +75,50 @@ pub fn set(
     if let Some(url) = location.resource_metadata() {
         let _ = write!(value, ", resource_metadata=\"{}\"", quoted(url));
     }
-    if let Some(header) = set_header(r, "WWW-Authenticate", &value, &context.challenge)? {
-        // SAFETY: the request is live. nginx takes the challenge back through this pointer when
-        // another module grants access (`satisfy any`).
-        unsafe {
-            let headers = &mut (*r.raw()).headers_out;
-            #[cfg(nginx_1_23)]
-            {
-                (*header.as_ptr()).next = headers.www_authenticate;
-            }
-            headers.www_authenticate = header.as_ptr();
+    let header = r.add_response_header(CHALLENGE, value.as_bytes())?;
+    context.challenge.set(Some(header));
+    // SAFETY: the request is live. nginx takes the challenge back through this pointer when
+    // another module grants access (`satisfy any`).
+    unsafe {
+        let headers = &mut (*r.raw()).headers_out;
+        #[cfg(nginx_1_23)]
+        {
+            (*header.as_ptr()).next = headers.www_authenticate;
         }
+        headers.www_authenticate = header.as_ptr();
     }
     Ok(())
 }
 
 /// 503 with the seconds after which another try is worth while.
 pub fn unavailable(r: &Request, context: &Context, seconds: u64) -> Result<ngx_int_t, Failed> {
-    let seconds = seconds.to_string();
-    set_header(r, "Retry-After", &seconds, &context.retry_after)?;
+    let header = r.add_response_header(RETRY_AFTER, seconds.to_string().as_bytes())?;
+    context.retry_after.set(Some(header));
     Ok(NGX_HTTP_SERVICE_UNAVAILABLE as ngx_int_t)
 }
 
-/// Sets a response header of this module's: gives `own`, which an earlier pass added, the new value,
-/// or adds it. Returns the header where it was added.
-fn set_header(
-    r: &Request,
-    name: &'static str,
-    value: &str,
-    own: &Cell<Option<NonNull<ngx_table_elt_t>>>,
-) -> Result<Option<NonNull<ngx_table_elt_t>>, Failed> {
-    if let Some(header) = own.get() {
-        if r.replace_response_header(header, value.as_bytes())? {
-            return Ok(None);
+/// Takes back the headers that an earlier pass set, before this one refuses the request. Where a later pass
+/// admits it, as an error page, they stay: the response is the refusal's.
+pub fn take_back(r: &Request, context: &Context) {
+    if let Some(header) = context.retry_after.take() {
+        r.remove_response_header(RETRY_AFTER, header);
+    }
+    let Some(header) = context.challenge.take() else {
+        return;
+    };
+    if r.remove_response_header(CHALLENGE, header) {
+        // SAFETY: the request is live, and the header is in its list.
+        unsafe {
+            let headers = &mut (*r.raw()).headers_out;
+            if ptr::eq(headers.www_authenticate, header.as_ptr()) {
+                #[cfg(nginx_1_23)]
+                let former = (*header.as_ptr()).next;
+                #[cfg(not(nginx_1_23))]
+                let former = ptr::null_mut();
+                headers.www_authenticate = former;
+            }
         }
     }
-    let header = r.add_response_header(name, value.as_bytes())?;
-    own.set(Some(header));
-    Ok(Some(header))
 }
 
 /// The inside of a quoted-string (RFC 9110, section 5.6.4).
