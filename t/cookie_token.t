@@ -20,6 +20,9 @@ my $id_token = token(kind => 'id', user => 'alice');
 my $app_session = session(user => 'alice', kind => 'app');
 my $session = session(user => 'alice', kind => 'idp');
 chomp($app_session, $session);
+# Over 16 KiB; the other one is no JWT.
+my $long = token(user => 'alice', claims => { text => 'x' x 16_384 });
+my $long_opaque = 'x' x 17_000;
 my $malformed = token(user => 'alice', raw_header => '{"alg":"RS256","alg":"RS256"}');
 
 my $valid = '200 ok alice';
@@ -32,6 +35,7 @@ my @cases = (
     ["a stranger's JWT" => '401 bad_signature', "Cookie: app_access_token=$forged"],
     ['an ID token' => '401 bad_type', "Cookie: app_access_token=$id_token"],
     ['a malformed JWT' => '401 malformed', "Cookie: app_access_token=$malformed"],
+    ['a JWT over 16 KiB' => '401 malformed', "Cookie: app_access_token=$long"],
 
     ['first of several cookies' => $valid, "Cookie: app_access_token=$alice; a=b; c=d"],
     ['in the middle of them' => $valid, "Cookie: a=b; app_access_token=$alice; c=d"],
@@ -74,6 +78,7 @@ my @cases = (
     ['a session cookie' => $nothing, "Cookie: session=$session"],
     ['an app_session cookie' => $nothing, "Cookie: app_session=$app_session"],
     ['an opaque token' => $nothing, "Cookie: app_access_token=$opaque"],
+    ['an opaque token over 16 KiB' => $nothing, "Cookie: app_access_token=$long_opaque"],
     ['a session cookie of some other application' => $nothing, 'Cookie: session=abc; app_session=def'],
 
     ['Authorization wins over the cookie' => $valid,
@@ -169,7 +174,7 @@ prefixed
 around_it
 http2_crumbs
 --- http_config
-large_client_header_buffers 8 16k;
+large_client_header_buffers 8 32k;
 authgear_project myapp {
     endpoint $TEST_NGINX_AUTHGEAR;
 }

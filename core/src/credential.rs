@@ -41,17 +41,14 @@ pub fn bearer(value: &[u8]) -> Option<&[u8]> {
 /// The first segment is a JOSE header when its base64 (either alphabet) begins an object. Whether
 /// all of it is the strict base64 that RFC 7515 asks for is left to
 /// [`UnverifiedToken::parse`](crate::token::UnverifiedToken::parse), so that a sloppy JWT is a
-/// malformed JWT and not an opaque token, and a good one is read only once.
+/// malformed JWT and not an opaque token, and a good one is read only once. So is its length.
 ///
 /// # Errors
 ///
-/// [`Reason::Malformed`] when the token is empty or longer than [`MAX_TOKEN`], or when it is no JWT
-/// and has a character that no token may have (`b64token` of RFC 6750); [`Reason::Unsupported`] for
+/// [`Reason::Malformed`] when the token is empty, or when it is no JWT and is longer than [`MAX_TOKEN`]
+/// or has a character that no token may have (`b64token` of RFC 6750); [`Reason::Unsupported`] for
 /// JWE in compact form (RFC 7516, section 3.1).
 pub fn classify(token: &[u8]) -> Result<Form, Reason> {
-    if token.len() > MAX_TOKEN {
-        return Err(Reason::Malformed);
-    }
     let mut dots = memchr_iter(b'.', token);
     let header_end = dots.next().filter(|&end| begins_object(&token[..end]));
     let payload_end = header_end.and(dots.next());
@@ -62,7 +59,7 @@ pub fn classify(token: &[u8]) -> Result<Form, Reason> {
         {
             Ok(Form::Jwt)
         }
-        _ if !is_b64token(token) => Err(Reason::Malformed),
+        _ if token.len() > MAX_TOKEN || !is_b64token(token) => Err(Reason::Malformed),
         (Some(_), Some(_)) if more == 2 => Err(Reason::Unsupported),
         _ => Ok(Form::Opaque),
     }
@@ -216,5 +213,21 @@ mod tests {
         assert_eq!(classify(&token), Ok(Form::Opaque));
         token.push(b'a');
         assert_eq!(classify(&token), Err(Reason::Malformed));
+    }
+
+    /// A long JWT is refused as one, wherever it is.
+    #[test]
+    fn a_long_jwt_is_a_jwt() {
+        let long = "a".repeat(MAX_TOKEN);
+        for (token, form) in [
+            (format!("e30.{long}.c2ln"), Ok(Form::Jwt)),
+            (format!("e30.e30.{long}"), Ok(Form::Jwt)),
+            (format!("eyJ{long}.e30.c2ln"), Ok(Form::Jwt)),
+            (format!("e30.{long}"), Err(Reason::Malformed)),
+            (format!("YWJj.{long}.c2ln"), Err(Reason::Malformed)),
+            (format!("e30..b.c.{long}"), Err(Reason::Malformed)),
+        ] {
+            assert_eq!(classify(token.as_bytes()), form, "{}", &token[..8]);
+        }
     }
 }
