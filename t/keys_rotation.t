@@ -104,6 +104,22 @@ my $four = { '200 ok' => 4 };
     $nginx->stop_soundly;
 }
 
+# A kid that no variable may show: no key is looked for.
+{
+    my $nginx = Test::Nginx::Authgear::Server->start(workers => 1, project => 'jwks_min_interval 1s;');
+    my $good = token();
+    is($nginx->ask(token => $good)->{status}, 200, 'keys are at hand');
+    wait_until(time + 1.2);
+    reset_counts();
+    my $refused = $nginx->ask(token => with_kid($good, 'a\\nb'));
+    is_deeply($nginx->tally($refused), { '401 bad_claim' => 1 }, 'a kid with a control character');
+    is(fetches(), 0, 'causes no fetch');
+    is_deeply($nginx->tally($nginx->ask(token => with_kid($good, 'made-up'))), { '401 unknown_key' => 1 },
+        'another one');
+    is(fetches(), 1, 'does');
+    $nginx->stop_soundly;
+}
+
 # Many made-up kids while the fetch takes its time.
 {
     my $nginx = Test::Nginx::Authgear::Server->start(

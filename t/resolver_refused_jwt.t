@@ -31,6 +31,7 @@ my @bad = (
     [bad_audience => token(user => 'x', audience => [$api])],
     [bad_claim => token(user => 'x', claims => { nbf => undef })],
     [bad_claim => token(user => 'x', claims => { auth_time => 'noon' }), 'a time that is text'],
+    [bad_claim => token(user => 'x', header => { kid => "a\nb" }), 'a kid with a control character'],
     [unsupported => token(user => 'x', claims => { cnf => { jkt => 'a' } })],
     [malformed => "$good=", 'padded'],
 );

@@ -45,6 +45,7 @@ impl<'a> UnverifiedToken<'a> {
     ///   7516).
     /// - [`Reason::UnsupportedAlgorithm`]: `alg` is none of [`Algorithm`], such as `none` or
     ///   `HS256`.
+    /// - [`Reason::BadClaim`]: the `kid`, which has a variable, holds a control character.
     pub fn parse(token: &'a [u8]) -> Result<UnverifiedToken<'a>, Reason> {
         if token.len() > MAX_TOKEN {
             return Err(Reason::Malformed);
@@ -109,20 +110,14 @@ impl Header {
             return Err(Reason::Unsupported);
         }
         let algorithm = Algorithm::from_name(&alg).ok_or(Reason::UnsupportedAlgorithm)?;
+        if kid.as_deref().is_some_and(has_control) {
+            return Err(Reason::BadClaim);
+        }
         Ok(Header {
             algorithm,
             kid: kid.map(Into::into),
             typ: typ.map(Into::into),
         })
-    }
-
-    /// Refuses a header in which a text that has a variable holds a control character. Comes after the
-    /// check of the signature.
-    pub(super) fn check_texts(&self) -> Result<(), Reason> {
-        if self.kid.as_deref().is_some_and(has_control) {
-            return Err(Reason::BadClaim);
-        }
-        Ok(())
     }
 }
 

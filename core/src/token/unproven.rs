@@ -18,7 +18,7 @@ impl UnprovenToken {
     ///
     /// # Errors
     ///
-    /// Those of [`verify`](super::verify) that concern the `kid` and the payload.
+    /// Those of [`verify`](super::verify) that concern the payload.
     pub fn read(token: UnverifiedToken<'_>) -> Result<UnprovenToken, Reason> {
         let claims = claims_of(&token, None)?;
         Ok(UnprovenToken { claims })

@@ -39,8 +39,7 @@ pub struct VerifiedToken {
 /// [`Reason::Malformed`] when the payload is not one JSON object in UTF-8 with all names different,
 /// at most 64 deep; [`Reason::Unsupported`] when it has a `cnf`, which binds the token to a key, so
 /// that it is no bearer token (RFC 7800, section 3.1); [`Reason::BadClaim`] when a known claim is absent that must be there (`exp`,
-/// `sub`), has the wrong type or range, or holds a control character and has a variable of its own; and
-/// when the `kid` holds one.
+/// `sub`), has the wrong type or range, or holds a control character and has a variable of its own.
 pub fn verify(
     token: UnverifiedToken<'_>,
     keys: &KeySet,
@@ -63,7 +62,7 @@ pub fn verify(
 ///
 /// # Errors
 ///
-/// Those of [`verify`] that concern the `kid` and the payload.
+/// Those of [`verify`] that concern the payload.
 pub fn read_again(
     token: UnverifiedToken<'_>,
     signed_by: SignedBy,
@@ -77,7 +76,6 @@ pub(super) fn claims_of(
     token: &UnverifiedToken<'_>,
     signed_by: Option<SignedBy>,
 ) -> Result<TokenSession, Reason> {
-    token.header.check_texts()?;
     let payload = Object::parse_strict(&token.payload)?;
     let claims = Claims::read(&payload)?;
     Ok(TokenSession::new(&claims, &token.header, signed_by))

@@ -1,6 +1,6 @@
 //! The keys that may sign a token, and their order.
 
-use authgear_core::token::{UnprovenToken, UnverifiedToken};
+use authgear_core::token::UnverifiedToken;
 use authgear_core::{Algorithm, Reason};
 use serde_json::json;
 
@@ -112,13 +112,10 @@ fn kid_chooses_the_key() {
     }
 }
 
-/// `$authgear_kid` shows it.
+/// `$authgear_kid` shows it, so no key is looked for.
 #[test]
-fn a_kid_with_a_control_character_refuses_a_good_signature() {
-    let (ours, theirs) = (
-        Signer::new(Algorithm::Rs256),
-        Signer::other(Algorithm::Rs256),
-    );
+fn a_kid_with_a_control_character_refuses_the_token() {
+    let ours = Signer::new(Algorithm::Rs256);
     for (kid, is_good) in [
         ("k\u{1f}", false),
         ("\nk", false),
@@ -128,15 +125,16 @@ fn a_kid_with_a_control_character_refuses_a_good_signature() {
         ("\u{80}", true),
         ("k\u{e9}", true),
     ] {
-        let keys = key_set(&[ours.jwk(kid)]);
-        let header = json!({"alg": "RS256", "kid": kid}).to_string();
         let wanted = (!is_good).then_some(Reason::BadClaim);
+        let header = json!({"alg": "RS256", "kid": kid}).to_string();
         let token = ours.sign(&header, PAYLOAD);
-        assert_eq!(refusal(&token, &keys), wanted, "{kid:?}");
-        let unproven = UnprovenToken::read(UnverifiedToken::parse(token.as_bytes()).unwrap());
-        assert_eq!(unproven.err(), wanted, "without keys, {kid:?}");
-        let forged = theirs.sign(&header, PAYLOAD);
-        assert_eq!(refusal(&forged, &keys), Some(Reason::BadSignature));
+        let parsed = UnverifiedToken::parse(token.as_bytes());
+        assert_eq!(parsed.err(), wanted, "{kid:?}");
+        assert_eq!(
+            refusal(&token, &key_set(&[ours.jwk(kid)])),
+            wanted,
+            "{kid:?}"
+        );
     }
 }
 

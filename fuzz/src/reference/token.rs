@@ -55,6 +55,13 @@ fn read(header: &Json) -> Result<HeaderOf, Reason> {
     if !ALGORITHMS.contains(&&*alg) {
         return Err(Reason::UnsupportedAlgorithm);
     }
+    if kid
+        .iter()
+        .flat_map(|kid| kid.bytes())
+        .any(|byte| byte < 0x20 || byte == 0x7f)
+    {
+        return Err(Reason::BadClaim);
+    }
     Ok(HeaderOf { alg, kid })
 }
 

@@ -51,7 +51,7 @@ fn every_algorithm_has_its_name() {
 
 #[test]
 fn headers_and_their_reasons() {
-    use Reason::{Malformed, Unsupported, UnsupportedAlgorithm};
+    use Reason::{BadClaim, Malformed, Unsupported, UnsupportedAlgorithm};
     for (header, verdict) in [
         (r#"{"alg":"RS256"}"#, Ok(())),
         (" {\n\"alg\" : \"RS256\"\t}\r\n", Ok(())),
@@ -106,6 +106,14 @@ fn headers_and_their_reasons() {
         (r#"{"alg":"RS256 "}"#, Err(UnsupportedAlgorithm)),
         (r#"{"alg":"ES256K"}"#, Err(UnsupportedAlgorithm)),
         (r#"{"alg":"RSA-OAEP"}"#, Err(UnsupportedAlgorithm)),
+        // a kid that would split a header
+        (r#"{"alg":"RS256","kid":"k\n"}"#, Err(BadClaim)),
+        (r#"{"alg":"RS256","kid":"\u0000k"}"#, Err(BadClaim)),
+        (r#"{"alg":"RS256","kid":"k\u001f"}"#, Err(BadClaim)),
+        (r#"{"alg":"RS256","kid":"\u007f"}"#, Err(BadClaim)),
+        (r#"{"alg":"RS256","kid":"k \u0080\u00e9"}"#, Ok(())),
+        (r#"{"alg":"HS256","kid":"\n"}"#, Err(UnsupportedAlgorithm)),
+        (r#"{"alg":"RS256","kid":"\n","crit":[]}"#, Err(Unsupported)),
     ] {
         assert_eq!(parse(&with_header(header)), verdict, "{header}");
     }
