@@ -90,7 +90,8 @@ sub one_of_each {
 
 # A challenge is taken back when somebody else lets the caller in.
 sub nothing_left_over {
-    for my $row (['/', 'good'], ['/any', 'eve'], ['/any', 'good'], ['/named', 'session']) {
+    for my $row (['/', 'good'], ['/any', 'eve'], ['/any', 'good'], ['/named', 'session'],
+        ['/any-request', 'none'], ['/any-request', 'expired']) {
         my ($path, $which) = @$row;
         my $answer = ask("GET $path", { port => port(1) }, @{ $credential{$which} });
         is_deeply(said($answer), [200, '', '', ''], "error_page, $path, credential $which: let in without a challenge");
@@ -155,6 +156,8 @@ server {
     location = /second-page { error_page 401 /second.html; proxy_pass $TEST_NGINX_ECHO; }
     location = /second.html { authgear_verify second; proxy_pass $TEST_NGINX_ECHO; }
     location = /any { satisfy any; auth_basic eve; proxy_pass $TEST_NGINX_ECHO; }
+    location = /any-request { satisfy any; auth_basic eve; auth_request /yes; proxy_pass $TEST_NGINX_ECHO; }
+    location = /yes { return 204; }
     location = /any-dead { satisfy any; auth_basic eve; proxy_pass $TEST_NGINX_ECHO; }
     location = /any-named {
         satisfy any;

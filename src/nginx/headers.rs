@@ -109,23 +109,30 @@ impl Request {
     }
 
     /// Removes a header that [`Request::add_response_header`] added under that very name. Says whether it is
-    /// still there: nginx empties the list where a filter replaces the response, and others fill it again.
+    /// still in the list.
     pub fn remove_response_header(
+        &self,
+        name: &'static str,
+        header: NonNull<ngx_table_elt_t>,
+    ) -> bool {
+        let is_there = self.has_response_header(name, header);
+        if is_there {
+            // SAFETY: the header is in the live request's list, to whose elements no reference is held.
+            unsafe { (*header.as_ptr()).hash = 0 };
+        }
+        is_there
+    }
+
+    /// Tells whether a header that [`Request::add_response_header`] added under that very name is still in the
+    /// list, sent or not: nginx empties it where a filter replaces the response, and others fill it again.
+    pub fn has_response_header(
         &self,
         name: &'static str,
         header: NonNull<ngx_table_elt_t>,
     ) -> bool {
         // SAFETY: the request is live, and so is its list of headers.
         let mut all = unsafe { Elements::of(&self.get().headers_out.headers) };
-        let is_own = |own: &ngx_table_elt_t| {
-            ptr::eq(own, header.as_ptr()) && ptr::eq(own.key.data, name.as_ptr())
-        };
-        let is_there = all.any(is_own);
-        if is_there {
-            // SAFETY: the header is in the live request's list, to whose elements no reference is held.
-            unsafe { (*header.as_ptr()).hash = 0 };
-        }
-        is_there
+        all.any(|own| ptr::eq(own, header.as_ptr()) && ptr::eq(own.key.data, name.as_ptr()))
     }
 
     /// Tells whether a header that [`Request::add_response_header`] added is still sent.

@@ -2,6 +2,8 @@
 
 use core::fmt::Write;
 use core::ptr;
+#[cfg(not(nginx_1_23))]
+use core::ptr::NonNull;
 
 use authgear_core::Reason;
 use nginx_sys::{ngx_int_t, NGX_HTTP_SERVICE_UNAVAILABLE};
@@ -85,6 +87,10 @@ pub fn set(
         {
             (*header.as_ptr()).next = headers.www_authenticate;
         }
+        #[cfg(not(nginx_1_23))]
+        context
+            .hidden_challenge
+            .set(NonNull::new(headers.www_authenticate));
         headers.www_authenticate = header.as_ptr();
     }
     Ok(())
@@ -100,6 +106,8 @@ pub fn unavailable(r: &Request, context: &Context, seconds: u64) -> Result<ngx_i
 /// Takes back the headers that an earlier pass set, before this one refuses the request. Where a later pass
 /// admits it, as an error page, they stay: the response is the refusal's.
 pub fn take_back(r: &Request, context: &Context) {
+    #[cfg(not(nginx_1_23))]
+    follow_grant(r, context);
     if let Some(header) = context.retry_after.take() {
         r.remove_response_header(RETRY_AFTER, header);
     }
@@ -114,10 +122,28 @@ pub fn take_back(r: &Request, context: &Context) {
                 #[cfg(nginx_1_23)]
                 let former = (*header.as_ptr()).next;
                 #[cfg(not(nginx_1_23))]
-                let former = ptr::null_mut();
+                let former = context
+                    .hidden_challenge
+                    .take()
+                    .map_or(ptr::null_mut(), NonNull::as_ptr);
                 headers.www_authenticate = former;
             }
         }
+    }
+}
+
+/// Before nginx 1.23: where another module grants access (`satisfy any`), nginx takes back the last challenge
+/// alone. Takes back the one that this module's hides from it.
+#[cfg(not(nginx_1_23))]
+pub fn follow_grant(r: &Request, context: &Context) {
+    let (Some(header), Some(hidden)) = (context.challenge.get(), context.hidden_challenge.get())
+    else {
+        return;
+    };
+    if r.has_response_header(CHALLENGE, header) && !r.shows_response_header(header) {
+        context.hidden_challenge.set(None);
+        // SAFETY: both headers are in the live request's list.
+        unsafe { (*hidden.as_ptr()).hash = 0 };
     }
 }
 

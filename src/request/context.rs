@@ -101,6 +101,9 @@ pub struct Context {
     pub counted: Cell<Option<Counted>>,
     /// This module's own `WWW-Authenticate` in the response.
     pub challenge: Cell<Option<NonNull<ngx_table_elt_t>>>,
+    /// The challenge of another module that nginx no longer finds behind this module's.
+    #[cfg(not(nginx_1_23))]
+    pub hidden_challenge: Cell<Option<NonNull<ngx_table_elt_t>>>,
     /// The way to the login.
     pub login: Cell<Option<LoginStep>>,
     /// This module's own `Retry-After` in the response.
@@ -319,6 +322,8 @@ impl Context {
             claim_texts: RefCell::default(),
             counted: Cell::new(None),
             challenge: Cell::new(None),
+            #[cfg(not(nginx_1_23))]
+            hidden_challenge: Cell::new(None),
             login: Cell::new(None),
             retry_after: Cell::new(None),
         }
