@@ -6,7 +6,7 @@ use authgear_core::keys::fetch::check_system_ca;
 use nginx_sys::ngx_command_t;
 
 use crate::nginx::{
-    unix_time, variables_of_headers, Conf, Failed, Getter, LocationConfs, PhaseHandler, Request,
+    unix_time, variables_of_headers, Conf, Failed, Getter, PhaseHandler, Request, ServerAt,
 };
 use directive::{add_commands, directives, ANY, BLOCK, HTTP, LOCATION, MANY, ONE};
 use mistake::Mistake;
@@ -51,6 +51,8 @@ directives! {
             of_headers: OnceCell<Box<[usize]>>,
             /// The locations that projects name in `resolve_request`.
             resolvers: RefCell<Vec<ResolverLocation>>,
+            /// The projects that verify in each server; `None` for any of them.
+            gates: RefCell<Vec<(ServerAt, Option<usize>)>>,
             /// The locations of status pages.
             statuses: RefCell<Vec<StatusLocation>>,
             status_handler: Cell<Option<PhaseHandler>>,
@@ -139,12 +141,18 @@ impl MainConf {
     }
 
     /// Remembers a location that a project names in `resolve_request`, for [`finish`].
-    pub fn note_resolver(&self, name: &str, project: &str, confs: LocationConfs) {
-        self.resolvers.borrow_mut().push(ResolverLocation {
-            name: name.to_string(),
-            project: project.to_string(),
-            confs,
-        });
+    fn note_resolver(&self, location: ResolverLocation) {
+        self.resolvers.borrow_mut().push(location);
+    }
+
+    /// Remembers that requests of a server are verified so, for [`finish`].
+    fn note_gate(&self, server: ServerAt, gate: Gate) {
+        let gate = (server, gate.project());
+        let mut gates = self.gates.borrow_mut();
+        // nginx merges one server after the other, and many locations of one are alike.
+        if gates.last() != Some(&gate) {
+            gates.push(gate);
+        }
     }
 
     /// Sets the function that answers in a location with `authgear_status`.
@@ -207,7 +215,7 @@ pub fn finish(cf: &Conf) -> Result<(), Failed> {
             ));
         }
     }
-    warn_of_one_host(cf, &main.resolvers.borrow());
+    warn_of_one_host(cf, &main.resolvers.borrow(), &main.gates.borrow());
     warn_of_strangers(cf, &main.statuses.borrow());
     for project in &main.projects {
         if project.login.is_some() && !main.callbacks.borrow().contains(&project.index) {

@@ -58,6 +58,7 @@ pub use content::update_time;
 pub use filter::{set_first_header_filter, set_last_header_filter};
 pub use guard::{guard, Failed};
 pub use headers::RequestHeader;
+pub use listeners::ServerAt;
 pub use location::{LocationAt, LocationConfs};
 pub use messages::{Place, CONF_ERROR};
 pub use own_request::OwnRequest;

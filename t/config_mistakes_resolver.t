@@ -123,6 +123,53 @@ server {
 --- warn
 authgear: location "/_authgear/resolve" is asked about several endpoints and does not say about which; add "proxy_set_header Host $authgear_endpoint_host;"
 
+=== authgear_endpoint_host: a variable names the projects that share a location
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+}
+authgear_project b {
+    endpoint https://b.example;
+    resolve_request /_authgear/resolve;
+}
+server {
+    authgear_verify $host;
+    location = /_authgear/resolve {
+        internal;
+        proxy_pass https://127.0.0.1/_resolver/resolve;
+    }
+}
+--- warn
+authgear: location "/_authgear/resolve" is asked about several endpoints and does not say about which; add "proxy_set_header Host $authgear_endpoint_host;"
+
+=== authgear_endpoint_host: each endpoint has its own server
+authgear_project a {
+    endpoint https://a.example;
+    resolve_request /_authgear/resolve;
+}
+authgear_project b {
+    endpoint https://b.example;
+    resolve_request /_authgear/resolve;
+}
+server {
+    server_name a.example.com;
+    authgear_verify a;
+    location / { root html; }
+    location = /_authgear/resolve {
+        internal;
+        proxy_pass https://127.0.0.1/_resolver/resolve;
+    }
+}
+server {
+    server_name b.example.com;
+    location / { root html; authgear_verify b; }
+    location = /_authgear/resolve {
+        internal;
+        proxy_pass https://127.0.0.1/_resolver/resolve;
+    }
+}
+--- fine
+
 === authgear_endpoint_host: projects with one endpoint share a location
 authgear_project a {
     endpoint https://a.example;

@@ -31,6 +31,16 @@ pub enum Gate {
     Variable(ComplexValue),
 }
 
+impl Gate {
+    /// The index of the project; `None` if it is another for each request.
+    pub fn project(self) -> Option<usize> {
+        match self {
+            Gate::Project(index) => Some(index),
+            Gate::Variable(_) => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Verify {
     Off,
@@ -171,12 +181,14 @@ impl LocationConf {
             let index = find_project(cf, "authgear_verify", name, place)?;
             self.verify = Some(Verify::Gate(Gate::Project(index), *mode, place.clone()));
         }
-        if self.gate().is_some() {
-            cf.server().set_verifies();
-        }
-        self.asks = !self.requires().is_empty() || !self.requirements().is_empty();
+        // Sets a handler, of which `location` knows.
         status::inherit_page(&mut self.status, prev.status.as_ref(), cf);
         let location = cf.location();
+        if let Some((gate, _)) = self.gate() {
+            cf.server().set_verifies();
+            cf.main_conf().note_gate(location.server, gate);
+        }
+        self.asks = !self.requires().is_empty() || !self.requirements().is_empty();
         if let Some(status) = &self.status {
             status::note(status, cf, &location)?;
         }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::nginx::{Conf, LocationAt, LocationConfs};
+use crate::conf::Project;
+use crate::nginx::{Conf, LocationAt, LocationConfs, ServerAt};
 
 /// The variable by which one resolver's location serves several endpoints.
 const ENDPOINT_HOST: &str = "authgear_endpoint_host";
@@ -13,27 +14,47 @@ pub struct ResolverLocation {
     pub name: String,
     pub project: String,
     pub confs: LocationConfs,
+    pub server: ServerAt,
 }
 
-/// Warns of a resolver's location that is asked about several endpoints, where nothing says which.
-pub fn warn_of_one_host(cf: &Conf, locations: &[ResolverLocation]) {
+/// Warns of a resolver's location that is asked about several endpoints, where nothing says which. It is asked
+/// about the projects that verify in its server, which `gates` tells; where none does yet, about all.
+pub fn warn_of_one_host(
+    cf: &Conf,
+    locations: &[ResolverLocation],
+    gates: &[(ServerAt, Option<usize>)],
+) {
     if cf.reads_variable(ENDPOINT_HOST) {
         return;
     }
-    let names: BTreeSet<&str> = locations.iter().map(|location| &*location.name).collect();
+    let has_several = |location: &&ResolverLocation| {
+        let of_server = gates
+            .iter()
+            .filter(|(server, _)| *server == location.server);
+        let indices: Vec<Option<usize>> = of_server.map(|(_, index)| *index).collect();
+        let verifies = |index| indices.contains(&Some(index)) || indices.contains(&None);
+        let asks = |project: &&Project| {
+            is_resolved_at(project, &location.name)
+                && (indices.is_empty() || verifies(project.index))
+        };
+        let projects = cf.main_conf().projects.iter().filter(asks);
+        let mut origins =
+            projects.map(|project| project.fixed_tenant().map(|tenant| &tenant.origin));
+        let first = origins.next();
+        first.is_some_and(|first| first.is_none() || origins.any(|other| other != first))
+    };
+    let several = locations.iter().filter(has_several);
+    let names: BTreeSet<&str> = several.map(|location| &*location.name).collect();
     for name in names {
-        let projects = cf.main_conf().projects.iter();
-        let mut sharers = projects
-            .filter(|project| project.resolve_request.as_deref() == Some(name.as_bytes()))
-            .map(|project| project.fixed_tenant().map(|tenant| &tenant.origin));
-        let first = sharers.next().flatten();
-        if first.is_none() || sharers.any(|other| other != first) {
-            cf.warn_nowhere(format_args!(
-                "location \"{name}\" is asked about several endpoints and does not say about which; add \
-                 \"proxy_set_header Host $authgear_endpoint_host;\""
-            ));
-        }
+        cf.warn_nowhere(format_args!(
+            "location \"{name}\" is asked about several endpoints and does not say about which; add \
+             \"proxy_set_header Host $authgear_endpoint_host;\""
+        ));
     }
+}
+
+fn is_resolved_at(project: &Project, name: &str) -> bool {
+    project.resolve_request.as_deref() == Some(name.as_bytes())
 }
 
 /// Looks at a location that a project names in `resolve_request`: warns where clients could ask it
@@ -43,13 +64,15 @@ pub fn look_at_resolver(cf: &Conf, location: &LocationAt) {
         return;
     };
     let mut projects = cf.main_conf().projects.iter();
-    let project =
-        projects.find(|project| project.resolve_request.as_deref() == Some(name.as_bytes()));
-    let Some(project) = project else {
+    let Some(project) = projects.find(|project| is_resolved_at(project, name)) else {
         return;
     };
-    let confs = location.confs;
-    cf.main_conf().note_resolver(name, &project.name, confs);
+    cf.main_conf().note_resolver(ResolverLocation {
+        name: name.to_string(),
+        project: project.name.clone(),
+        confs: location.confs,
+        server: location.server,
+    });
     if !location.is_internal {
         cf.warn_nowhere(format_args!(
             "location \"{name}\" is the \"resolve_request\" of the project \"{}\" and open to \
