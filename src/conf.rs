@@ -13,6 +13,7 @@ use mistake::Mistake;
 
 mod access;
 mod directive;
+mod file;
 mod location;
 mod mistake;
 mod module;

@@ -64,6 +64,22 @@ authgear_project a {
 --- emerg
 authgear: "jwks_file" cannot read "nosuch.json": No such file or directory (os error 2) in nginx.conf:3
 
+=== jwks_file: a FIFO
+authgear_project a {
+    endpoint https://a.example;
+    jwks_file fifo;
+}
+--- emerg
+authgear: "jwks_file" cannot read "fifo": it is no regular file in nginx.conf:3
+
+=== jwks_file: a folder
+authgear_project a {
+    endpoint https://a.example;
+    jwks_file private-folder;
+}
+--- emerg
+authgear: "jwks_file" cannot read "private-folder": it is no regular file in nginx.conf:3
+
 === jwks_file: not JSON
 authgear_project a {
     endpoint https://a.example;

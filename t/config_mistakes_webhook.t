@@ -221,6 +221,11 @@ authgear_revocation_stream redis://:s3cret@127.0.0.1:6379;
 --- emerg
 authgear: "authgear_revocation_stream" holds a user or password; write "credentials=path" with a file of user:password in nginx.conf:1
 
+=== authgear_revocation_stream: credentials in a FIFO
+authgear_revocation_stream redis://127.0.0.1:6379 credentials=fifo;
+--- emerg
+authgear: "authgear_revocation_stream" cannot read "fifo": it is no regular file in nginx.conf:1
+
 === authgear_revocation_stream: credentials without a colon
 authgear_revocation_stream redis://127.0.0.1:6379 credentials=secret.txt;
 --- emerg

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use authgear_core::revocation::stream::Address;
 
+use super::file;
 use super::mistake::Mistake;
 use super::value::plain;
 use crate::nginx::{Conf, Failed, Place};
@@ -45,11 +46,13 @@ impl StreamConf {
                 return Err(format!("has \"{name}=\" twice, or without a value; {FORM}").into());
             }
         }
-        let read = |path: Option<&str>| path.map(|path| file(cf, path)).transpose();
+        let read = |path: Option<&str>| path.map(|path| file::read(cf, path)).transpose();
         let (credentials, ca) = (read(credentials)?, read(ca)?);
+        let credentials = credentials.as_ref().map(|(_, content)| &**content);
+        let ca = ca.map(|(_, content)| content);
         let key = key.unwrap_or("authgear");
-        let address = Address::parse(plain(url)?, key, credentials.as_deref(), ca)
-            .map_err(|error| error.to_string())?;
+        let address =
+            Address::parse(plain(url)?, key, credentials, ca).map_err(|error| error.to_string())?;
         self.address = Some(Arc::new(address));
         Ok(())
     }
@@ -71,9 +74,4 @@ impl StreamConf {
         );
         Err(Failed)
     }
-}
-
-fn file(cf: &Conf, path: &str) -> Result<Vec<u8>, Mistake> {
-    let path = cf.full_name(path)?;
-    std::fs::read(&path).map_err(|error| format!("cannot read \"{path}\": {error}").into())
 }

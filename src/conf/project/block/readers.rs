@@ -11,6 +11,7 @@ use authgear_core::recheck::Recheck;
 use authgear_core::revocation::Secrets;
 use authgear_core::{Algorithm, AlgorithmSet};
 
+use crate::conf::file;
 use crate::conf::mistake::Mistake;
 use crate::conf::value::{any_time, bad_value, or_off, plain, positive_time, texts, OrOff};
 use crate::nginx::{ComplexValue, Conf};
@@ -114,16 +115,8 @@ pub fn jwks_uri(cf: &Conf, word: &str) -> Result<Url, Mistake> {
     Ok(url)
 }
 
-/// Reads a file that a directive names.
-fn file(cf: &Conf, path: &str) -> Result<(String, Vec<u8>), Mistake> {
-    let path = cf.full_name(path)?;
-    let content =
-        std::fs::read(&path).map_err(|error| format!("cannot read \"{path}\": {error}"))?;
-    Ok((path, content))
-}
-
 pub fn jwks_file(cf: &Conf, path: &str) -> Result<KeySet, Mistake> {
-    let (path, content) = file(cf, path)?;
+    let (path, content) = file::read(cf, path)?;
     let (keys, skipped) =
         KeySet::parse(&content).map_err(|error| format!("\"{path}\": {error}"))?;
     for key in skipped {
@@ -133,7 +126,7 @@ pub fn jwks_file(cf: &Conf, path: &str) -> Result<KeySet, Mistake> {
 }
 
 pub fn webhook_secrets(cf: &Conf, path: &str) -> Result<Secrets, Mistake> {
-    let (path, content) = file(cf, plain(path)?)?;
+    let (path, content) = file::read(cf, plain(path)?)?;
     Secrets::parse(&content).map_err(|error| format!("\"{path}\": {error}").into())
 }
 
@@ -179,7 +172,7 @@ pub fn cookie_prefix(word: &str) -> Result<CookieNames, Mistake> {
 
 /// Reads the file of `ssl_trusted_certificate`.
 pub fn certificates(cf: &Conf, path: &str) -> Result<Vec<u8>, Mistake> {
-    let (path, content) = file(cf, path)?;
+    let (path, content) = file::read(cf, path)?;
     check_ca(&content).map_err(|error| format!("\"{path}\": {error}"))?;
     Ok(content)
 }
@@ -192,7 +185,7 @@ pub struct PemFile {
 
 /// Reads the file of `ssl_certificate` or `ssl_certificate_key`.
 pub fn pem_file(cf: &Conf, path: &str) -> Result<PemFile, Mistake> {
-    let (path, content) = file(cf, plain(path)?)?;
+    let (path, content) = file::read(cf, plain(path)?)?;
     Ok(PemFile { path, content })
 }
 
@@ -215,7 +208,7 @@ pub fn fetch_proxy(cf: &Conf, words: &[&str]) -> Result<OrOff<Proxy>, Mistake> {
         _ => return Err(bad_proxy()),
     };
     let credentials = match credentials {
-        Some(path) => Some(file(cf, plain(path)?)?.1),
+        Some(path) => Some(file::read(cf, plain(path)?)?.1),
         None => None,
     };
     let proxy = Proxy::parse(plain(url)?, credentials.as_deref());

@@ -16,6 +16,7 @@ use warnings;
 use Exporter qw(import);
 use File::Path qw(make_path);
 use File::Temp qw(tempdir);
+use POSIX qw(mkfifo);
 use Test::More;
 use Test::Nginx::Authgear standin => 0;
 
@@ -96,6 +97,7 @@ sub write_files {
         print {$out} $content;
         close $out;
     }
+    mkfifo("$directory/fifo", 0600) or die "cannot make $directory/fifo: $!\n" if !-p "$directory/fifo";
     while (my ($name, $mode) = each %folders) {
         make_path("$directory/$name");
         chmod $mode, "$directory/$name" or die "cannot change $directory/$name: $!\n";
