@@ -62,6 +62,10 @@ sub a_password_or_a_token {
     }
 }
 
+sub an_address_is_no_identity {
+    is(verdict(ask('GET /office/', $_)), '200 nobody', 'allow: let in by address') for $jwt{alice}, $expired, 'X-Nothing: 1';
+}
+
 sub what_is_known_when {
     my $answer = ask('GET /shop/', $by_cookie{gold});
     is(header(echoed($answer), 'X-Tier'), 'gold', 'a map is evaluated where it is used');
@@ -88,6 +92,7 @@ __DATA__
 --- check
 a_cached_answer_is_for_its_user
 a_password_or_a_token
+an_address_is_no_identity
 what_is_known_when
 an_expired_token_beside_a_cookie
 --- user_files
@@ -103,6 +108,13 @@ $TEST_NGINX_HTTP_PART
 include $TEST_NGINX_RESOLVER;
 add_header X-Cache $upstream_cache_status;
 $TEST_NGINX_SERVER_PART
+location /office/ {
+    satisfy any;
+    allow 127.0.0.1;
+    deny all;
+    authgear_verify myapp;
+    proxy_pass $TEST_NGINX_ECHO;
+}
 location = /set {
     authgear_verify myapp;
     set $early $authgear_user_id;
