@@ -108,7 +108,7 @@ impl Request {
         Ok(NonNull::from(header))
     }
 
-    /// Removes a header that [`Request::add_response_header`] added under that very name. Says whether it is
+    /// Removes a header that [`Request::add_response_header`] added under that very name. Says whether it was
     /// still in the list.
     pub fn remove_response_header(
         &self,
@@ -135,11 +135,14 @@ impl Request {
         all.any(|own| ptr::eq(own, header.as_ptr()) && ptr::eq(own.key.data, name.as_ptr()))
     }
 
-    /// Tells whether a header that [`Request::add_response_header`] added is still sent.
-    pub fn shows_response_header(&self, header: NonNull<ngx_table_elt_t>) -> bool {
-        // SAFETY: the request is live, and so is its list of headers.
-        let mut all = unsafe { Elements::of(&self.get().headers_out.headers) };
-        all.any(|own| ptr::eq(own, header.as_ptr()) && own.hash != 0)
+    /// Tells whether a header that [`Request::add_response_header`] added under that very name is still sent.
+    pub fn shows_response_header(
+        &self,
+        name: &'static str,
+        header: NonNull<ngx_table_elt_t>,
+    ) -> bool {
+        // SAFETY: a header that is in the live request's list can be read.
+        self.has_response_header(name, header) && unsafe { header.as_ref().hash != 0 }
     }
 
     /// Removes headers of the response by their name.

@@ -47,8 +47,9 @@ pub fn server_rewrite(r: &Request) -> ngx_int_t {
     }
 }
 
-/// Before a response's header: strips a request that nginx refused before post-read, has no challenge left over
-/// where access was granted, and sends a browser that would get a 401 to the login. Returns a body in place of the response's.
+/// Before a response's header: strips a request that nginx refused before post-read, takes back a challenge where
+/// access was granted, and sends a browser that would get a 401 to the login. Returns a body in place of the
+/// response's.
 pub fn before_header(r: &Request) -> Result<Option<String>, Failed> {
     strip_unknown(r)?;
     #[cfg(not(nginx_1_23))]

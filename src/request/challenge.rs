@@ -12,7 +12,7 @@ use crate::conf::Project;
 use crate::nginx::{Failed, Request};
 use crate::request::context::Context;
 
-static CHALLENGE: &str = "WWW-Authenticate";
+pub static CHALLENGE: &str = "WWW-Authenticate";
 static RETRY_AFTER: &str = "Retry-After";
 
 /// The error of a credential that was sent.
@@ -140,7 +140,7 @@ pub fn follow_grant(r: &Request, context: &Context) {
     else {
         return;
     };
-    if r.has_response_header(CHALLENGE, header) && !r.shows_response_header(header) {
+    if r.has_response_header(CHALLENGE, header) && !r.shows_response_header(CHALLENGE, header) {
         context.hidden_challenge.set(None);
         // SAFETY: both headers are in the live request's list.
         unsafe { (*hidden.as_ptr()).hash = 0 };

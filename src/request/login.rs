@@ -10,6 +10,7 @@ use ngx::ngx_log_error;
 use crate::conf::Project;
 use crate::log::log_limited;
 use crate::nginx::{Failed, Method, Request};
+use crate::request::challenge::CHALLENGE;
 use crate::request::context::Context;
 use crate::request::outcome::LoginStep;
 
@@ -77,7 +78,7 @@ pub fn before_header(r: &Request) -> Result<Option<String>, Failed> {
     let Some(login) = &r.main_conf().projects[index].login else {
         return Ok(None);
     };
-    if !is_ours.is_some_and(|challenge| r.shows_response_header(challenge)) {
+    if !is_ours.is_some_and(|challenge| r.shows_response_header(CHALLENGE, challenge)) {
         return Ok(None);
     }
     let now = r.now() as u64;

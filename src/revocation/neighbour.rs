@@ -27,7 +27,9 @@ use crate::worker;
 /// How often the worker reads, in milliseconds.
 const INTERVAL: usize = 500;
 /// How long it reads at least, in milliseconds. Old workers are told to quit 100 ms after new ones have begun.
-const LEAST: u64 = 10_000;
+const LEAST: u64 = 2_000;
+/// How long it reads at most: an old nginx that is there longer is not about to quit.
+const MOST: u64 = 3_600_000;
 /// How many records it takes in at a time.
 const BATCH: usize = 1_000;
 /// The time between two batches, in milliseconds.
@@ -39,7 +41,7 @@ static OLD_MASTER: AtomicU64 = AtomicU64::new(0);
 /// The files as they were last read.
 type Stamps = BTreeMap<Arc<Path>, Option<Stamp>>;
 
-/// What the thread read, until the event loop takes it in.
+/// The result of the thread, until the event loop takes it in.
 static READ: Mutex<Option<(Stamps, Vec<Record>)>> = Mutex::new(None);
 
 struct Neighbour {
@@ -70,7 +72,8 @@ thread_local! {
 pub fn note_old_master() {
     // SAFETY: nginx writes both before it reads the configuration; workers see their own master in `ngx_parent`.
     let (is_upgrade, parent) = unsafe { (ngx_inherited != 0, ngx_parent) };
-    if is_upgrade && OLD_MASTER.load(Ordering::Relaxed) == 0 {
+    // Sockets may also be inherited from what starts services.
+    if is_upgrade && parent > 1 && OLD_MASTER.load(Ordering::Relaxed) == 0 {
         OLD_MASTER.store(parent as u64, Ordering::Relaxed);
     }
 }
@@ -151,8 +154,8 @@ fn read_again(neighbour: &Neighbour) {
     let Some(main) = worker::main_conf() else {
         return;
     };
-    let is_last = !is_old_master_there() && now() >= neighbour.until.get();
-    neighbour.is_last.set(is_last);
+    let until = neighbour.until.get();
+    let is_last = now() >= until && (now() >= until + MOST || !is_old_master_there());
     let (folders, known) = (folders(main), neighbour.stamps.borrow().clone());
     let (unix_now, keep) = (
         nginx_sys::ngx_timeofday().sec as u64,
@@ -164,7 +167,9 @@ fn read_again(neighbour: &Neighbour) {
         let read = read.unwrap_or_else(|_| (known.clone(), Vec::new()));
         *READ.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
     };
-    neighbour.is_reading.set(spawn(run).is_ok());
+    let is_reading = spawn(run).is_ok();
+    neighbour.is_reading.set(is_reading);
+    neighbour.is_last.set(is_last && is_reading);
 }
 
 /// The body of the thread. A file that cannot be read is tried again; the start has said why.

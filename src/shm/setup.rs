@@ -9,10 +9,10 @@ use core::ptr::{self, NonNull};
 use authgear_core::digest::random_key;
 use authgear_tables::breaker::Breakers;
 use authgear_tables::judgements::{Dimensions, Table};
-use authgear_tables::revocations;
+use authgear_tables::revocations::{self, Merged};
 use nginx_sys::{
     ngx_cycle_t, ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_calloc,
-    ngx_slab_pool_t, ngx_timeofday, NGX_ERROR, NGX_LOG_EMERG, NGX_OK,
+    ngx_slab_pool_t, ngx_timeofday, NGX_ERROR, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_OK,
 };
 
 use super::zone::{SharedZone, Zone, LAYOUT, MAGIC};
@@ -141,7 +141,8 @@ unsafe fn prepare(
     let workers = setup.cycle.get().map_or(1, worker_processes);
     zone.place_counters(&setup.projects.borrow(), workers, shm.shm.size);
     if setup.keeps_revocations.get() && zone.header().revocations.get().is_null() {
-        place_revocations(shm, zone, setup.cycle.get().and_then(zone_before(shm.tag)))?;
+        let before = setup.cycle.get().and_then(zone_before(shm.tag));
+        place_revocations(shm, zone, before.filter(|before| *before != zone))?;
         setup.has_new_revocations.set(true);
     }
     Ok(zone)
@@ -223,8 +224,7 @@ fn place_judgements(shm: &ngx_shm_zone_t, zone: SharedZone) -> Result<(), Failed
     Ok(())
 }
 
-/// Finds the zone that the configuration before a cycle's had, which another size or name has replaced. `tag` is that
-/// of this module's zones.
+/// The zone of the configuration before that of a cycle; `None` without one. `tag` is that of this module's zones.
 fn zone_before(tag: *mut c_void) -> impl Fn(NonNull<ngx_cycle_t>) -> Option<SharedZone> {
     // SAFETY: nginx calls `init_zone` while the old cycle and its zones are still there; at a start that is
     // one without zones. The tag is this very module's, which left its header in `data`.
@@ -269,12 +269,23 @@ fn place_revocations(
     })?;
     zone.header().revocations.set(head.as_ptr());
     let now = ngx_timeofday().sec as u64;
-    // Of the old workers none changes it meanwhile.
-    before.and_then(|before| {
+    // Its mutex keeps old workers from changing it meanwhile.
+    let taken = before.and_then(|before| {
         before.with_revocations(|from| {
             zone.with_revocations(|table| table.take_over(&from.reader(), now))
         })
     });
+    if taken
+        .flatten()
+        .is_some_and(|worst| worst >= Merged::Evicted)
+    {
+        ngx::ngx_log_error!(
+            NGX_LOG_ERR,
+            shm.shm.log,
+            "authgear: the new shared zone is too small for all revocations: the oldest are forgotten; enlarge \
+             \"authgear_shared_zone\""
+        );
+    }
     Ok(())
 }
 

@@ -179,7 +179,11 @@ fn revocation(text: &mut Text, snapshot: &Snapshot) {
     }
     if let Some(stream) = &snapshot.stream {
         let name = "authgear_stream_connected";
-        text.gauge(name, "", "1 while the revocation stream answers.");
+        text.gauge(
+            name,
+            "",
+            "1 while the revocation stream answers, 0 until it has been read.",
+        );
         text.sample(name, "", &[], u8::from(stream.is_connected));
         let name = "authgear_stream_lag_seconds";
         let help = "Time since the revocation stream ceased to answer; 0 while it does.";

@@ -180,7 +180,7 @@ fn another_table_takes_over_what_counts() {
     old.hear(50, ended(NOW - KEEP - 1));
     old.hear(60, heard(7, NOW - 5, Effect::EndsLater(NOW + 100)));
     new.hear(0, ended(NOW + 1));
-    new.writer().take_over(&old.reader(), NOW);
+    assert_eq!(new.writer().take_over(&old.reader(), NOW), Merged::Stored);
     assert_eq!(new.instant(0), Some(NOW + 1), "the later instant stays");
     for user in 1..40 {
         let found = |memory: &Memory| memory.reader().look_up(&key(user), NOW);

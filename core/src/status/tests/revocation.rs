@@ -47,4 +47,13 @@ fn revocations_and_their_stream() {
         page.contains("silent for 90 s") && page.contains("2 too_large"),
         "{page}"
     );
+    for (is_connected, words) in [(false, "not read yet"), (true, "answers")] {
+        shown.stream = Some(Stream {
+            is_connected,
+            down_for: None,
+            is_incomplete: !is_connected,
+        });
+        let page = shown.render(Format::Html);
+        assert!(page.contains(&format!(">{words}</td>")), "{page}");
+    }
 }
