@@ -56,7 +56,8 @@ for my $size (qw(64m 8m)) {
 {
     my $folder = folder();
     my $nginx = Test::Nginx::Authgear::Server->start(
-        workers => 2, daemon => 'on', project => "$secret state_path $folder;", server => webhook_location(),
+        # The new binary gets no other environment, and sanitizers want theirs.
+        main => 'env ASAN_OPTIONS; env LSAN_OPTIONS;', workers => 2, daemon => 'on', project => "$secret state_path $folder;", server => webhook_location(),
     );
     my @users = map {"user-$_"} 1 .. 30;
     my %token = map { $_ => old_token($_) } 'before', @users;
