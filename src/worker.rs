@@ -2,6 +2,7 @@
 //! tokens. It knows no request.
 
 use core::cell::{Cell, RefCell};
+use core::hint::black_box;
 use core::mem::ManuallyDrop;
 use core::ptr;
 
@@ -120,6 +121,13 @@ pub fn start(cycle: &ngx_cycle_t, poll: fn()) {
         return;
     };
     WORKER.with(|worker| worker.timer.set(Some(Timer::new(poll))));
+    if main
+        .projects
+        .iter()
+        .any(|project| project.resolve_request.is_some())
+    {
+        keep_heap();
+    }
     if !main.projects.is_empty() {
         with_tokens(|_| ());
     }
@@ -132,6 +140,13 @@ pub fn start(cycle: &ngx_cycle_t, poll: fn()) {
             ask(source, Need::Keys);
         }
     }
+}
+
+/// Has glibc keep two mebibytes of free heap: it keeps twice the largest block that it mapped and was given back
+/// (mallopt(3), `M_MMAP_THRESHOLD`). Else the buffers of questions to the resolver, 96 KiB each, would be taken from
+/// the system and given back again with every few questions.
+fn keep_heap() {
+    drop(black_box(Vec::<u8>::with_capacity(1 << 20)));
 }
 
 /// Asks for the keys of a source; see [`refresh::ask`].
