@@ -67,6 +67,6 @@ pub use pool::Pool;
 pub use request::Request;
 pub use respond::Method;
 pub use text::{borrowed_str, bytes};
-pub use thread::{is_process_alive, spawn};
+pub use thread::{is_process_alive, serves_requests, spawn};
 pub use timer::{PoolTimer, Timer};
 pub use variables::variables_of_headers;

@@ -16,13 +16,13 @@ use authgear_core::AlgorithmSet;
 use authgear_tables::counters::Counters;
 use authgear_tables::early::Slip;
 use authgear_tables::judgements::{Key, Known, Text, Writer};
-use nginx_sys::{ngx_cycle_t, ngx_process, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER};
+use nginx_sys::ngx_cycle_t;
 use ngx::http::HttpModuleMainConf;
 use smallvec::SmallVec;
 
 use crate::conf::{AuthgearModule, MainConf, Project};
 use crate::keys::{refresh, AwaitedKeys, Fetches, KeySource, KeyStatus, KeyStore, Keys};
-use crate::nginx::{now, update_time, Timer};
+use crate::nginx::{now, serves_requests, update_time, Timer};
 use crate::shm::{Id, SharedZone};
 
 mod counting;
@@ -112,9 +112,7 @@ pub fn reset(cycle: *const ngx_cycle_t) {
 /// Fetches the keys of every fixed endpoint and makes room for tokens, so that the first request finds
 /// both. `poll` is called every 15 milliseconds while keys are fetched or [`poll_soon`] asks for it.
 pub fn start(cycle: &ngx_cycle_t, poll: fn()) {
-    // SAFETY: written before the worker starts.
-    let process = unsafe { ngx_process } as u32;
-    if process != NGX_PROCESS_SINGLE && process != NGX_PROCESS_WORKER {
+    if !serves_requests() {
         return;
     }
     let Some(main) = AuthgearModule::main_conf(cycle) else {
@@ -142,9 +140,9 @@ pub fn start(cycle: &ngx_cycle_t, poll: fn()) {
     }
 }
 
-/// Has glibc keep two mebibytes of free heap: it keeps twice the largest block that it mapped and was given back
-/// (mallopt(3), `M_MMAP_THRESHOLD`). Else the buffers of questions to the resolver, 96 KiB each, would be taken from
-/// the system and given back again with every few questions.
+/// Makes glibc keep up to 2 MiB of free heap: after a mapped block is freed it keeps twice that block's size
+/// (mallopt(3), `M_MMAP_THRESHOLD`). Without this the heap grows and shrinks with the buffers of questions to the
+/// resolver, 96 KiB each.
 fn keep_heap() {
     drop(black_box(Vec::<u8>::with_capacity(1 << 20)));
 }

@@ -21,6 +21,16 @@ pub fn spawn(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     }
 }
 
+/// True in a worker, and in nginx without a master process.
+pub fn serves_requests() -> bool {
+    // SAFETY: written before the process starts.
+    let process = unsafe { nginx_sys::ngx_process } as u32;
+    matches!(
+        process,
+        nginx_sys::NGX_PROCESS_SINGLE | nginx_sys::NGX_PROCESS_WORKER
+    )
+}
+
 /// Tells whether a process is there. One of another user is.
 pub fn is_process_alive(process: u64) -> bool {
     let Ok(process) = libc::pid_t::try_from(process) else {

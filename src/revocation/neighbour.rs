@@ -13,15 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use authgear_core::revocation::journal::{self, Record, Stamp};
-use nginx_sys::{
-    ngx_cycle_t, ngx_exiting, ngx_inherited, ngx_parent, ngx_process, ngx_worker,
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
-};
+use nginx_sys::{ngx_cycle_t, ngx_exiting, ngx_inherited, ngx_parent, ngx_worker};
 use ngx::http::HttpModuleMainConf;
 
 use super::shared::folders;
 use crate::conf::{AuthgearModule, MainConf};
-use crate::nginx::{is_process_alive, now, spawn, Timer};
+use crate::nginx::{is_process_alive, now, serves_requests, spawn, Timer};
 use crate::worker;
 
 /// How often the worker reads, in milliseconds.
@@ -87,12 +84,11 @@ fn is_old_master_there() -> bool {
 /// Has the first worker read what others save, where this nginx may not know all of it.
 pub fn start(cycle: &ngx_cycle_t) {
     // SAFETY: written before the worker starts.
-    let (process, number) = unsafe { (ngx_process as u32, ngx_worker) };
-    let is_worker = process == NGX_PROCESS_SINGLE || process == NGX_PROCESS_WORKER;
+    let number = unsafe { ngx_worker };
     let may_lack = |main: &MainConf| {
         (main.zone.has_new_revocations() || is_old_master_there()) && !folders(main).is_empty()
     };
-    if is_worker && number == 0 && AuthgearModule::main_conf(cycle).is_some_and(may_lack) {
+    if serves_requests() && number == 0 && AuthgearModule::main_conf(cycle).is_some_and(may_lack) {
         NEIGHBOUR.with(|neighbour| {
             neighbour.until.set(now() + LEAST);
             neighbour.is_last.set(false);

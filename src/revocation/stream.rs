@@ -15,10 +15,7 @@ use authgear_core::revocation::stream::{Address, Link, LinkError, Message};
 use authgear_core::revocation::untold;
 use authgear_core::revocation::{Delivery, State, MOST_BODY};
 use authgear_tables::revocations::Merged;
-use nginx_sys::{
-    ngx_cycle_t, ngx_exiting, ngx_process, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN,
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
-};
+use nginx_sys::{ngx_cycle_t, ngx_exiting, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN};
 use ngx::http::HttpModuleMainConf;
 use ngx::log::ngx_cycle_log;
 
@@ -27,7 +24,7 @@ use super::shared::folders;
 use super::webhook::{record, store, EVICTED, NO_ROOM};
 use crate::conf::{AuthgearModule, MainConf};
 use crate::log::log_limited_in;
-use crate::nginx::{spawn, update_time, Timer};
+use crate::nginx::{serves_requests, spawn, update_time, Timer};
 use crate::worker;
 
 /// How often a worker looks for messages, and for the lease, in milliseconds.
@@ -88,11 +85,8 @@ thread_local! {
 
 /// Has a worker take its part in the stream.
 pub fn start(cycle: &ngx_cycle_t) {
-    // SAFETY: written before the worker starts.
-    let process = unsafe { ngx_process } as u32;
-    let is_worker = process == NGX_PROCESS_SINGLE || process == NGX_PROCESS_WORKER;
     let main = AuthgearModule::main_conf(cycle);
-    if is_worker && main.is_some_and(|main| main.stream.address().is_some()) {
+    if serves_requests() && main.is_some_and(|main| main.stream.address().is_some()) {
         STREAM.with(|stream| {
             let timer = stream.timer.get();
             let timer = timer.unwrap_or_else(|| Timer::new(tick).cancelable());

@@ -344,13 +344,10 @@ impl<'m> Writer<'m> {
     /// Takes in all that counts at `now` in another table of the same key, which nobody changes meanwhile. Returns
     /// the worst result.
     pub fn take_over(&mut self, other: &Reader, now: u64) -> Merged {
-        let entries = other.slots.iter().filter_map(Slot::read);
-        let merged = entries
-            .filter(|(_, entry)| now <= entry.until)
-            .map(|(key, entry)| {
-                let keep = entry.until.saturating_sub(entry.state.last_time());
-                self.merge(&key, &entry.state, keep, now, entry.came_at)
-            });
+        let merged = other.counting(now).map(|(key, entry)| {
+            let keep = entry.until.saturating_sub(entry.state.last_time());
+            self.merge(&key, &entry.state, keep, now, entry.came_at)
+        });
         merged.max().unwrap_or(Merged::Known)
     }
 
