@@ -314,16 +314,8 @@ authgear_project plain { endpoint $TEST_NGINX_AUTHGEAR; }
 map $args $chosen { site myapp; plain plain; }
 --- config
 include $TEST_NGINX_RESOLVER;
-authgear_verify myapp;
-authgear_login on;
-add_header X-Reason $authgear_reason always;
-
+$TEST_NGINX_LOGIN_SITE
 location / { proxy_pass $TEST_NGINX_ECHO; }
-location = /_authgear/callback {
-    authgear_login_callback myapp;
-    error_page 400 403 405 503 =200 /free;
-}
-location = /free { authgear_verify off; return 200 "free\n"; }
 location /optional { authgear_verify myapp optional; proxy_pass $TEST_NGINX_ECHO; }
 location /early { authgear_early on; proxy_pass $TEST_NGINX_ECHO; }
 location /observe { authgear_verify myapp observe; proxy_pass $TEST_NGINX_ECHO; }

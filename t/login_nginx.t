@@ -123,16 +123,8 @@ server {
 --- config
 $TEST_NGINX_H2
 include $TEST_NGINX_RESOLVER;
-authgear_verify myapp;
-authgear_login on;
-add_header X-Reason $authgear_reason always;
-
+$TEST_NGINX_LOGIN_SITE
 location / { proxy_pass $TEST_NGINX_ECHO; }
-location = /_authgear/callback {
-    authgear_login_callback myapp;
-    error_page 400 403 405 503 =200 /free;
-}
-location = /free { authgear_verify off; return 200 "free\n"; }
 location /off { authgear_login off; proxy_pass $TEST_NGINX_ECHO; }
 location /cached {
     expires 1h;

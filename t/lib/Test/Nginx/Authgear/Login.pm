@@ -21,6 +21,19 @@ our $callback = '/_authgear/callback';
 our @opens_a_page = ('Sec-Fetch-Site: none', 'Sec-Fetch-Mode: navigate', 'Sec-Fetch-Dest: document',
     'Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8');
 
+# A server of which every page needs a login, but for its location /.
+$ENV{TEST_NGINX_LOGIN_SITE} = <<"END";
+authgear_verify myapp;
+authgear_login on;
+add_header X-Reason \$authgear_reason always;
+
+location = $callback {
+    authgear_login_callback myapp;
+    error_page 400 403 405 503 =200 /free;
+}
+location = /free { authgear_verify off; return 200 "free\\n"; }
+END
+
 sub browser { return bless { host => 'localhost', cookies => {}, @_ }, __PACKAGE__ }
 
 # Opens a page, and takes in the cookies of the answer.
